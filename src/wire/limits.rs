@@ -1,0 +1,72 @@
+//! What one listener allows its peers.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Another per-address limit for one address (`max.connections.per.ip.overrides`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpOverride {
+    /// The address.
+    pub address: IpAddr,
+    /// How many connections it may have at once.
+    pub connections_max: usize,
+}
+
+/// The limits of a listener's connections. The defaults are Kafka's where Kafka has the limit.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimits {
+    /// Connections at once (`max.connections`).
+    pub connections_max: usize,
+    /// Connections at once from one address (`max.connections.per.ip`).
+    pub connections_per_ip_max: usize,
+    /// Other limits for some addresses.
+    pub ip_overrides: Vec<IpOverride>,
+    /// The largest frame (`socket.request.max.bytes`).
+    pub frame_bytes_max: usize,
+    /// How long a connection may be idle (`connections.max.idle.ms`); `None` is for ever.
+    pub idle_max: Option<Duration>,
+    /// In each span of this length a begun frame must come to its end or by [`Self::progress_bytes_min`] further.
+    pub partial_frame_timeout: Duration,
+    /// In each span of this length the peer must take all that is to be written or at least [`Self::progress_bytes_min`] of it.
+    pub write_timeout: Duration,
+    /// What counts as progress for the two timeouts.
+    pub progress_bytes_min: usize,
+    /// Requests of one connection that are dispatched and not yet written at once.
+    pub in_flight_max: usize,
+    /// Bytes of answers of one connection that wait for the peer before further requests of it wait too.
+    pub unwritten_bytes_max: usize,
+    /// How long a stopping listener waits for pipelined answers.
+    pub shutdown_grace: Duration,
+    /// `socket.send.buffer.bytes`; `None` leaves it to the system.
+    pub send_buffer_bytes: Option<usize>,
+    /// `socket.receive.buffer.bytes`; `None` leaves it to the system.
+    pub receive_buffer_bytes: Option<usize>,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: usize::MAX,
+            connections_per_ip_max: usize::MAX,
+            ip_overrides: Vec::new(),
+            frame_bytes_max: 100 << 20,
+            idle_max: Some(Duration::from_secs(600)),
+            partial_frame_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            progress_bytes_min: 64 << 10,
+            in_flight_max: 16,
+            unwritten_bytes_max: 1 << 20,
+            shutdown_grace: Duration::from_secs(2),
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
+        }
+    }
+}
+
+impl ConnectionLimits {
+    /// How many connections the address may have at once.
+    #[must_use]
+    pub fn connections_max_of(&self, address: IpAddr) -> usize {
+        self.ip_overrides.iter().find(|entry| entry.address == address).map_or(self.connections_per_ip_max, |entry| entry.connections_max)
+    }
+}
