@@ -1,0 +1,1 @@
+//! The operations of classic groups, one file each.
