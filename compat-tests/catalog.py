@@ -1,0 +1,57 @@
+"""The one list of clients and scenarios: the runner, the scoreboard and the README's table derive from it."""
+
+# Order of a column; the label is what the scoreboard shows.
+CLIENTS = {
+    "java": "Java kafka-clients 4.3.1",
+    "python": "confluent-kafka (librdkafka)",
+    "go": "franz-go",
+    "node": "kafkajs",
+    "kcat": "kcat 1.7 (librdkafka 2.0)",
+    "java-tools": "Kafka's console tools 4.3.1",
+}
+
+# Played by the libraries, and by kcat where a command line can express them.
+LIBRARY_SCENARIOS = {
+    "describe-cluster": "one broker, a controller and a cluster id; the same after a second look",
+    "create-describe-delete-topic": "a topic with an own configuration is created, described and deleted",
+    "create-partitions": "a topic grows from two to four partitions and the new ones take records",
+    "unknown-topic": "a name that nobody created is refused, and asking does not create it",
+    "auto-create": "producing to an unknown name creates it",
+    "recreate-topic": "a deleted and recreated name has a new identity and no old record",
+    "codecs": "none, gzip, snappy, lz4 and zstd are produced and read back equal",
+    "acks": "acks 0, 1 and all",
+    "keys-and-partitions": "the partitioner spreads keys; an explicit partition is kept",
+    "headers": "headers with repeated keys, empty and null values, in their order",
+    "null-key-and-value": "null and empty are different, for key and for value",
+    "record-near-limit": "a batch of exactly max.message.bytes is taken and read back",
+    "record-over-limit": "one byte more is refused by the broker with MESSAGE_TOO_LARGE",
+    "log-append-time": "a topic's LogAppendTime replaces the producer's timestamps",
+    "read-from-start": "from the earliest offset: all records in order",
+    "read-from-offset": "from an offset in the middle, and from the end",
+    "read-from-timestamp": "from the first record at or after a time",
+    "list-offsets": "earliest, latest, the largest timestamp, a time beyond the end",
+    "group-of-three-one-killed": "two members take over what a killed third one held; nothing is lost",
+    "assignors": "each assignor of the client shares the partitions evenly",
+    "static-membership": "a returning instance keeps its partitions without a rebalance; a double is fenced",
+    "group-admin": "committed offsets, lag, list, describe, reset and delete of groups",
+    "commit-and-resume-after-kill": "after kill -9 and restart a group resumes at its committed offset",
+    "member-survives-kill": "a live member goes on after kill -9 and restart",
+    "idempotent-across-kill": "an idempotent producer across kill -9 and restart: each value once, in order",
+}
+
+# Played by the command line tools alone.
+TOOL_SCENARIOS = {
+    "metadata-list": "kcat -L lists broker, topics and partitions",
+    "offset-query": "kcat -Q answers offsets by timestamp",
+    "broker-api-versions": "kafka-broker-api-versions",
+    "topics": "kafka-topics --create, --list, --describe, --alter --partitions, --delete",
+    "console": "kafka-console-producer and kafka-console-consumer, keys and headers, with a group",
+    "get-offsets": "kafka-get-offsets with each --time",
+    "configs": "kafka-configs --describe of topic and broker",
+    "consumer-groups": "kafka-consumer-groups --list, --describe, --reset-offsets, --delete",
+    "verifiable": "kafka-verifiable-producer and kafka-verifiable-consumer agree",
+    "producer-perf": "kafka-producer-perf-test with each acks",
+}
+
+SCENARIOS = {**LIBRARY_SCENARIOS, **TOOL_SCENARIOS}
+TARGETS = ("kafka", "klamm")

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Brings what the compatibility tests need into the cache folder; does nothing where it is there already.
+#   install.sh [CLIENT ...]      default: all clients. Apache Kafka itself is always laid out.
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/klamm"
+compat="$cache/compat"
+mkdir -p "$compat"
+
+# The digest of a client's sources: what was made from others is made again.
+digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
+current() { [ "$(cat "$compat/$1.stamp" 2>/dev/null || true)" = "$2" ]; }
+
+need() {
+  local command="$1" package="$2"
+  if command -v "$command" >/dev/null 2>&1; then return; fi
+  echo "installing the Debian package $package for $command" >&2
+  if [ ! -f "$compat/apt.updated" ]; then apt-get update -qq >&2 && touch "$compat/apt.updated"; fi
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >&2
+}
+
+java_client() {
+  local stamp
+  need javac openjdk-17-jdk-headless
+  stamp="$(digest "$here"/java/*.java "$here/kafka/pom.xml")"
+  if current java "$stamp"; then return; fi
+  rm -rf "$compat/java-classes" && mkdir -p "$compat/java-classes"
+  javac -nowarn -proc:none -d "$compat/java-classes" -cp "$cache/kafka-4.3.1/libs/*" "$here"/java/*.java
+  echo "$stamp" > "$compat/java.stamp"
+}
+
+python_client() {
+  local stamp
+  stamp="$(digest "$here/python/requirements.txt")"
+  if current python "$stamp" && [ -x "$compat/python/bin/python" ]; then return; fi
+  if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then need python3-venv-is-missing python3-venv; fi
+  rm -rf "$compat/python"
+  python3 -m venv "$compat/python"
+  "$compat/python/bin/pip" install --quiet --disable-pip-version-check -r "$here/python/requirements.txt"
+  echo "$stamp" > "$compat/python.stamp"
+}
+
+go_client() {
+  local stamp
+  need go golang-go
+  stamp="$(digest "$here"/go/*.go "$here/go/go.mod" "$here/go/go.sum")"
+  if current go "$stamp" && [ -x "$compat/go-client" ]; then return; fi
+  (cd "$here/go" && go build -o "$compat/go-client" .)
+  echo "$stamp" > "$compat/go.stamp"
+}
+
+node_client() {
+  local stamp
+  need node nodejs
+  need npm npm
+  stamp="$(digest "$here/node/package.json" "$here/node/package-lock.json")"
+  mkdir -p "$compat/node"
+  if ! current node "$stamp" || [ ! -d "$compat/node/node_modules/kafkajs" ]; then
+    cp "$here/node/package.json" "$here/node/package-lock.json" "$compat/node/"
+    (cd "$compat/node" && npm ci --silent --no-audit --no-fund)
+    echo "$stamp" > "$compat/node.stamp"
+  fi
+  # The program stands beside node_modules, where node looks for it.
+  cmp -s "$here/node/client.js" "$compat/node/client.js" || cp "$here/node/client.js" "$compat/node/client.js"
+}
+
+need java openjdk-17-jdk-headless
+need mvn maven
+need python3 python3
+"$here/kafka/kafka.sh" install
+if [ $# -eq 0 ]; then set -- java java-tools python go node kcat; fi
+for client in "$@"; do
+  case "$client" in
+    java | java-tools) java_client ;;
+    python) python_client ;;
+    go) go_client ;;
+    node) node_client ;;
+    kcat) need kcat kcat ;;
+    *) echo "unknown client $client" >&2; exit 2 ;;
+  esac
+done

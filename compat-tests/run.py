@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""Plays the compatibility scenarios with real clients against Apache Kafka, klamm or both, and prints the scoreboard.
+
+Each client gets a broker of its own on a fresh directory and plays all its scenarios in one process. It sees a bootstrap
+address and a control address, nothing else (README.md says what a client must print). Exit code 1 if a scenario failed.
+"""
+
+import argparse
+import concurrent.futures
+import http.server
+import json
+import os
+import pathlib
+import queue
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+# No __pycache__ in the work tree.
+sys.dont_write_bytecode = True
+
+from catalog import CLIENTS, SCENARIOS, TARGETS
+from scoreboard import load, markdown, record, save
+
+HERE = pathlib.Path(__file__).resolve().parent
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "klamm"
+COMPAT = CACHE / "compat"
+READY_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 20
+
+
+def client_command(name):
+    """The command line of a client program, as install.sh has laid it out."""
+    libs = f"{COMPAT}/java-classes:{CACHE}/kafka-4.3.1/libs/*"
+    java = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
+    java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", libs]
+    return {
+        "java": java + ["compat.Client"],
+        "java-tools": java + ["compat.Tools"],
+        "python": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "client.py")],
+        "go": [f"{COMPAT}/go-client"],
+        "node": ["node", f"{COMPAT}/node/client.js"],
+        "kcat": [sys.executable, str(HERE / "kcat" / "client.py")],
+    }[name]
+
+
+PORTS_GIVEN = set()
+PORTS_LOCK = threading.Lock()
+
+
+def free_port():
+    """A port whose successor is free too (Apache Kafka's controller listens there)."""
+    with PORTS_LOCK:
+        for port in range(21000 + os.getpid() % 500 * 8, 32000, 2):
+            if port in PORTS_GIVEN:
+                continue
+            try:
+                for candidate in (port, port + 1):
+                    with socket.socket() as probe:
+                        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                        probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            PORTS_GIVEN.add(port)
+            return port
+    raise RuntimeError("no free port pair between 21000 and 32000")
+
+
+def answers(port):
+    """Whether a broker answers ApiVersions v0 on the port."""
+    header = struct.pack(">hhih", 18, 0, 1, -1)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.settimeout(2)
+            connection.sendall(struct.pack(">i", len(header)) + header)
+            return len(connection.recv(4)) == 4
+    except OSError:
+        return False
+
+
+class Broker:
+    """One broker process of a target, on one port and directory for its whole life, kills included."""
+
+    def __init__(self, target, directory, klamm_binary):
+        self.directory = directory
+        self.port = free_port()
+        self.log_path = directory / "broker.log"
+        self.process = None
+        self.lock = threading.Lock()
+        if target == "kafka":
+            self.command = [str(HERE / "kafka" / "kafka.sh"), "run", str(self.port), str(directory / "data")]
+        else:
+            self.command = [str(klamm_binary), "--listen", f"127.0.0.1:{self.port}", "--data", str(directory / "data")]
+
+    def start(self):
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not answers(self.port):
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the broker ended with code {self.process.returncode} while starting; log: {self.log_path}")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the broker did not answer within {READY_TIMEOUT_S} s; log: {self.log_path}")
+            time.sleep(0.05)
+
+    def kill9(self):
+        self.process.kill()
+        self.process.wait()
+
+    def ended_by_itself(self):
+        """The exit code of a broker that nobody ended, else None."""
+        return self.process.poll() if self.process else None
+
+    def stop(self):
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill9()
+
+
+def control_server(broker):
+    """Serves POST /kill9, /start and /kill9-and-restart to the clients; each returns when it is done."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            steps = {"/kill9": ["kill9"], "/start": ["start"], "/kill9-and-restart": ["kill9", "start"]}.get(self.path)
+            status, text = (404, "unknown path") if steps is None else (200, "done")
+            try:
+                with broker.lock:
+                    for step in steps or []:
+                        getattr(broker, step)()
+            except Exception as error:  # The client reports it as its scenario's reason.
+                status, text = 500, str(error)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def pump(stream, lines):
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
+
+
+def play_once(name, scenarios, environment, log_path, timeout_s, report):
+    """Runs the client on the scenarios; returns those that it did not come to after one hung or ended it."""
+    environment = {**environment, "COMPAT_SCENARIOS": ",".join(scenarios)}
+    with log_path.open("ab") as log:
+        client = subprocess.Popen(
+            client_command(name), env=environment, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+    lines = queue.Queue()
+    threading.Thread(target=pump, args=(client.stdout, lines), daemon=True).start()
+    left, running, cause = list(scenarios), None, "ended early"
+    while True:
+        try:
+            line = lines.get(timeout=timeout_s)
+        except queue.Empty:
+            cause = f"no result within {timeout_s} s"
+            break
+        if line is None:
+            break
+        try:
+            event = json.loads(line)
+            scenario = event["scenario"]
+        except (ValueError, KeyError, TypeError):
+            with log_path.open("a") as log:
+                log.write(line)
+            continue
+        if event.get("result") is None:
+            running = scenario
+        elif scenario in left:
+            left.remove(scenario)
+            running = None
+            report(scenario, event["result"], event.get("reason", ""), event.get("seconds"))
+    try:
+        os.killpg(client.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    code = client.wait()
+    if running in left:
+        left.remove(running)
+        report(running, "fail", f"client {cause} (exit code {code}); log: {log_path}", None)
+    elif left and cause != "ended early":
+        report(left.pop(0), "fail", f"client: {cause}; log: {log_path}", None)
+    elif left and code != 0:
+        report(left.pop(0), "fail", f"client ended with code {code} before a scenario; log: {log_path}", None)
+    elif left:
+        for scenario in left:
+            report(scenario, "-", "not played by this client", None)
+        left = []
+    return left
+
+
+def play(name, target, options, work):
+    """All scenarios of one client against one broker; returns scenario -> (result, reason)."""
+    directory = work / target / name
+    directory.mkdir(parents=True)
+    results = {}
+
+    def report(scenario, result, reason, seconds):
+        code = broker.ended_by_itself()
+        if code is not None:
+            result, reason = "fail", f"the broker ended by itself with code {code}; {reason}"
+            with broker.lock:
+                broker.start()
+        results[scenario] = (result, reason)
+        if result != "-" or options.verbose:
+            took = "" if seconds is None else f" {seconds:.1f} s"
+            print(f"{target:5} {name:10} {scenario}: {result}{took}{' (' + reason + ')' if reason else ''}", flush=True)
+
+    broker = Broker(target, directory, options.klamm_binary)
+    scenarios = list(options.scenario or SCENARIOS)
+    try:
+        broker.start()
+        control = control_server(broker)
+        environment = {
+            **os.environ,
+            "COMPAT_BOOTSTRAP": f"127.0.0.1:{broker.port}",
+            "COMPAT_CONTROL": f"http://127.0.0.1:{control.server_address[1]}",
+            "COMPAT_WORK": str(directory),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        while scenarios:
+            scenarios = play_once(name, scenarios, environment, directory / "client.log", options.timeout, report)
+        control.shutdown()
+    except Exception as error:  # A broker that does not start fails what is left, with its reason.
+        for scenario in scenarios:
+            results.setdefault(scenario, ("fail", str(error)))
+        print(f"{target:5} {name:10} {error}", flush=True)
+    finally:
+        broker.stop()
+    return results
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", choices=(*TARGETS, "both"), default="both")
+    parser.add_argument("--client", action="append", choices=CLIENTS, help="may be repeated; default: all")
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS, metavar="NAME", help="may be repeated; default: all")
+    parser.add_argument("--klamm-binary", type=pathlib.Path, default=CACHE / "target" / "release" / "klamm")
+    parser.add_argument("--jobs", type=int, default=2, help="clients at a time, each with its own broker (default 2)")
+    parser.add_argument("--timeout", type=int, default=90, help="seconds that one scenario may take (default 90)")
+    parser.add_argument("--write", action="store_true", help="record the results in scoreboard.json")
+    parser.add_argument("--keep", action="store_true", help="keep logs and data; they are kept on failure too")
+    parser.add_argument("--verbose", action="store_true", help="also print the scenarios that a client cannot express")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    targets = TARGETS if options.target == "both" else (options.target,)
+    clients = options.client or list(CLIENTS)
+    if "klamm" in targets and not options.klamm_binary.exists():
+        sys.exit(f"no klamm binary at {options.klamm_binary}; build it, or name one with --klamm-binary")
+    subprocess.run([str(HERE / "install.sh"), *clients], check=True)
+    work = pathlib.Path(tempfile.mkdtemp(prefix="klamm-compat-"))
+    outcome, started = {}, time.monotonic()
+    for target in targets:
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            futures = {name: pool.submit(play, name, target, options, work) for name in clients}
+            for name, future in futures.items():
+                for scenario, (result, reason) in future.result().items():
+                    outcome.setdefault(name, {}).setdefault(scenario, {})[target] = (result, reason)
+    board = record(load(), outcome)
+    print("\n" + markdown(record({}, outcome), targets), flush=True)
+    if options.write:
+        save(board)
+    passed, failed, uncounted = 0, [], []
+    for name, scenarios in outcome.items():
+        for scenario, cells in scenarios.items():
+            for target, (result, reason) in cells.items():
+                if result == "fail":
+                    failed.append(f"{target} {name} {scenario}: {reason}")
+                elif result == "pass" and board.get(name, {}).get(scenario, {}).get("kafka") != "pass":
+                    uncounted.append(f"{name} {scenario}")
+                elif result == "pass":
+                    passed += 1
+    for line in uncounted:
+        print(f"does not count, it has not passed on Apache Kafka: {line}")
+    for line in failed:
+        print(f"FAILED {line}")
+    if failed or options.keep:
+        print(f"logs and data: {work}")
+    else:
+        shutil.rmtree(work, ignore_errors=True)
+    print(f"compat-tests took {time.monotonic() - started:.0f} s")
+    print(f"{passed} passed, {len(failed)} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
