@@ -1,0 +1,174 @@
+//! DescribeConfigs: entries with source, synonyms, type and documentation, as `ConfigHelper` builds them.
+
+use std::collections::BTreeMap;
+
+use model::config::{Row, Scope};
+use protocol::messages::describe_configs_request::DescribeConfigsResource;
+use protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym};
+use protocol::{ErrorCode, StrBytes};
+
+use super::rows::{TOPIC_ROWS, broker_default, broker_family};
+use super::{ConfigSource, ConfigView, EffectiveConfig, config_type};
+use crate::controller::{ConfigTables, Refusal, check_topic_name};
+use crate::records::{ConfigResource, ConfigResourceType};
+
+/// What a DescribeConfigs request asks for beside the values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DescribeOptions {
+    /// The synonyms of each key.
+    pub synonyms: bool,
+    /// The sentence of each key.
+    pub documentation: bool,
+}
+
+impl ConfigView<'_> {
+    /// Answers one resource of a DescribeConfigs request. `tables` holds the rows of brokers and groups, which other crates own.
+    #[must_use]
+    pub fn describe(
+        &self,
+        resource: &DescribeConfigsResource,
+        options: DescribeOptions,
+        tables: ConfigTables<'_>,
+    ) -> DescribeConfigsResult {
+        let result = DescribeConfigsResult::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(StrBytes::from_string(resource.resource_name.to_string()));
+        match self.entries(resource, options, tables) {
+            Ok(entries) => result.with_configs(entries),
+            Err(refusal) => result.with_error_code(refusal.code.code()).with_error_message(refusal.message.map(StrBytes::from_string)),
+        }
+    }
+
+    fn entries(
+        &self,
+        resource: &DescribeConfigsResource,
+        options: DescribeOptions,
+        tables: ConfigTables<'_>,
+    ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+        let name = resource.resource_name.as_str();
+        // An empty list of keys means all, as no list does.
+        let asked = resource.configuration_keys.as_deref().filter(|keys| !keys.is_empty());
+        let is_asked = |row: &&Row| asked.is_none_or(|keys| keys.iter().any(|key| key.as_str() == row.name));
+        match ConfigResourceType::from_wire(resource.resource_type) {
+            Some(ConfigResourceType::Topic) => {
+                check_topic_name(name)?;
+                if self.image.topic_id(name).is_none() {
+                    return Err(Refusal::silent(ErrorCode::UnknownTopicOrPartition));
+                }
+                let overrides = self.image.config_overrides(&ConfigResource::topic(name));
+                Ok(TOPIC_ROWS.iter().filter(is_asked).map(|row| self.topic_entry(row, overrides, options)).collect())
+            }
+            Some(ConfigResourceType::Broker) if name.is_empty() => {
+                let set = self.image.config_overrides(&ConfigResource::cluster_default());
+                let rows = tables.broker.iter().filter(|row| set.contains_key(row.name)).filter(is_asked);
+                Ok(rows.map(|row| self.cluster_default_entry(row, set, options)).collect())
+            }
+            Some(ConfigResourceType::Broker) => {
+                let id: i32 = name
+                    .parse()
+                    .map_err(|_| Refusal::new(ErrorCode::InvalidRequest, format!("Broker id must be an integer, but it is: {name}")))?;
+                if id != self.broker_id.get() {
+                    return Err(Refusal::new(
+                        ErrorCode::InvalidRequest,
+                        format!("Unexpected broker id, expected {} or empty string, but received {name}", self.broker_id),
+                    ));
+                }
+                Ok(tables.broker.iter().filter(is_asked).map(|row| self.broker_entry(row, options)).collect())
+            }
+            Some(ConfigResourceType::Group) if name.is_empty() => {
+                Err(Refusal::new(ErrorCode::InvalidRequest, "Group name must not be empty".to_owned()))
+            }
+            Some(ConfigResourceType::Group) => {
+                let group = ConfigResource { resource_type: ConfigResourceType::Group, name: name.to_owned() };
+                let overrides = self.image.config_overrides(&group);
+                Ok(tables.group.iter().filter(is_asked).map(|row| self.group_entry(row, overrides, options)).collect())
+            }
+            Some(ConfigResourceType::ClientMetrics) | None => {
+                Err(Refusal::new(ErrorCode::InvalidRequest, format!("Unsupported resource type: {}", resource.resource_type)))
+            }
+        }
+    }
+
+    fn topic_entry(&self, row: &Row, overrides: &BTreeMap<String, String>, options: DescribeOptions) -> DescribeConfigsResourceResult {
+        let effective = self.effective_topic(row, overrides);
+        let mut synonyms = row.synonym.map(|name| self.broker_synonyms(name, broker_default(row), row.is_sensitive())).unwrap_or_default();
+        if overrides.contains_key(row.name) {
+            synonyms.insert(0, synonym(row.name, effective.value.as_deref(), ConfigSource::Topic));
+        }
+        entry(row, effective, synonyms, false, options)
+    }
+
+    fn group_entry(&self, row: &Row, overrides: &BTreeMap<String, String>, options: DescribeOptions) -> DescribeConfigsResourceResult {
+        let effective = match overrides.get(row.name) {
+            Some(value) => EffectiveConfig { value: Some(super::canonical(row, value)), source: ConfigSource::Group },
+            None => {
+                let from_broker =
+                    row.synonym.and_then(|name| self.broker_layers().iter().find_map(|(values, _)| values.get(name).cloned()));
+                EffectiveConfig { value: from_broker.or(row.default.map(str::to_owned)), source: ConfigSource::Default }
+            }
+        };
+        let mut synonyms = row.synonym.map(|name| self.broker_synonyms(name, row.default, row.is_sensitive())).unwrap_or_default();
+        synonyms.insert(0, synonym(row.name, effective.value.as_deref(), effective.source));
+        entry(row, effective, synonyms, false, options)
+    }
+
+    fn broker_entry(&self, row: &Row, options: DescribeOptions) -> DescribeConfigsResourceResult {
+        let synonyms = self.broker_synonyms(row.name, row.default, row.is_sensitive());
+        entry(row, self.effective_broker(row), synonyms, row.scope == Scope::Static, options)
+    }
+
+    fn cluster_default_entry(&self, row: &Row, set: &BTreeMap<String, String>, options: DescribeOptions) -> DescribeConfigsResourceResult {
+        let value = set.get(row.name).cloned();
+        let synonyms = vec![synonym(row.name, value.as_deref().filter(|_| !row.is_sensitive()), ConfigSource::DynamicDefaultBroker)];
+        let effective = EffectiveConfig { value, source: ConfigSource::DynamicDefaultBroker };
+        entry(row, effective, synonyms, row.scope == Scope::Static, options)
+    }
+
+    /// All places where a broker key or a key of its family has a value. What comes before the key itself is dropped, as Kafka does: so a
+    /// default that stands under another name of the family (`log.retention.hours`) never shows.
+    fn broker_synonyms(&self, name: &str, default: Option<&str>, sensitive: bool) -> Vec<DescribeConfigsSynonym> {
+        let mut found = Vec::new();
+        for (values, source) in self.broker_layers() {
+            for (key, _) in broker_family(name) {
+                if let Some(value) = values.get(key) {
+                    found.push((key, value.as_str(), source));
+                }
+            }
+        }
+        if let Some(default) = default {
+            found.push((name, default, ConfigSource::Default));
+        }
+        found
+            .into_iter()
+            .skip_while(|(key, _, _)| *key != name)
+            .map(|(key, value, source)| synonym(key, Some(value).filter(|_| !sensitive), source))
+            .collect()
+    }
+}
+
+fn synonym(name: &str, value: Option<&str>, source: ConfigSource) -> DescribeConfigsSynonym {
+    DescribeConfigsSynonym::default()
+        .with_name(StrBytes::from_string(name.to_owned()))
+        .with_value(value.map(|value| StrBytes::from_string(value.to_owned())))
+        .with_source(source.to_wire())
+}
+
+/// Kafka takes the source from the first synonym, so a value from another key of the family counts as a default.
+fn entry(
+    row: &Row,
+    effective: EffectiveConfig,
+    synonyms: Vec<DescribeConfigsSynonym>,
+    read_only: bool,
+    options: DescribeOptions,
+) -> DescribeConfigsResourceResult {
+    let source = synonyms.first().map_or(ConfigSource::Default.to_wire(), |first| first.source);
+    DescribeConfigsResourceResult::default()
+        .with_name(StrBytes::from_static_str(row.name))
+        .with_value(effective.value.filter(|_| !row.is_sensitive()).map(StrBytes::from_string))
+        .with_read_only(read_only)
+        .with_config_source(source)
+        .with_is_sensitive(row.is_sensitive())
+        .with_synonyms(if options.synonyms { synonyms } else { Vec::new() })
+        .with_config_type(config_type(&row.kind))
+        .with_documentation(options.documentation.then(|| StrBytes::from_static_str(row.doc)))
+}

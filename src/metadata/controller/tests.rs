@@ -1,0 +1,1 @@
+//! Decisions, as Kafka makes them.
