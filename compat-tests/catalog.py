@@ -41,8 +41,6 @@ LIBRARY_SCENARIOS = {
 
 # Played by the command line tools alone.
 TOOL_SCENARIOS = {
-    "metadata-list": "kcat -L lists broker, topics and partitions",
-    "offset-query": "kcat -Q answers offsets by timestamp",
     "broker-api-versions": "kafka-broker-api-versions",
     "topics": "kafka-topics --create, --list, --describe, --alter --partitions, --delete",
     "console": "kafka-console-producer and kafka-console-consumer, keys and headers, with a group",
