@@ -1,0 +1,144 @@
+//! What an API is: its key, its versions, and a function from request to answer.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use broker::Broker;
+use broker::coordinators::Caller;
+use bytes::{Bytes, BytesMut};
+use protocol::{Decodable, Encodable};
+use wire::{CloseReason, ConnectionContext, Outcome, ResponseFrame};
+
+/// An inclusive range of request versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    /// The lowest.
+    pub min: i16,
+    /// The highest.
+    pub max: i16,
+}
+
+impl Versions {
+    /// From `min` to `max`, both included.
+    #[must_use]
+    pub const fn new(min: i16, max: i16) -> Self {
+        Self { min, max }
+    }
+
+    /// Whether a version lies within.
+    #[must_use]
+    pub const fn contains(self, version: i16) -> bool {
+        self.min <= version && version <= self.max
+    }
+}
+
+/// All that a handler knows beside the request: the broker, the connection, the request's header.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) connection: Arc<ConnectionContext>,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+    pub(crate) client_id: String,
+}
+
+impl Context {
+    /// Who asks, as the group coordinator wants to know it.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller { client_id: self.client_id.clone(), client_host: format!("/{}", self.connection.peer().ip()), api_version: self.version }
+    }
+
+    /// The advertised addresses of this broker for the listener that the client came by.
+    pub(crate) fn listener(&self) -> &str {
+        self.connection.listener().as_str()
+    }
+}
+
+/// An API whose answer the connection waits for, as in Kafka.
+pub(crate) trait Api: Send + Sync + 'static {
+    /// Its key on the wire.
+    const KEY: i16;
+    /// Kafka's name of it.
+    const NAME: &'static str;
+    /// The versions that are served.
+    const VERSIONS: Versions;
+    /// The decoded request.
+    type Request: Decodable + Send + 'static;
+    /// The answer.
+    type Response: Encodable + Send + 'static;
+
+    /// Answers a request.
+    fn handle(cx: Context, request: Self::Request) -> impl Future<Output = Self::Response> + Send;
+}
+
+/// An API without its types: what the table holds.
+pub(crate) trait ErasedApi: Send + Sync {
+    fn key(&self) -> i16;
+    fn name(&self) -> &'static str;
+    fn served(&self) -> Versions;
+    /// The range that ApiVersions tells; wider than the served one only for Produce.
+    fn advertised(&self) -> Versions {
+        self.served()
+    }
+    /// Decodes `body` and answers it.
+    fn call(&self, cx: Context, body: Bytes) -> Outcome;
+}
+
+/// Erases an [`Api`].
+pub(crate) struct Serial<A>(pub(crate) std::marker::PhantomData<A>);
+
+impl<A: Api> Serial<A> {
+    pub(crate) const NEW: Self = Self(std::marker::PhantomData);
+}
+
+impl<A: Api> ErasedApi for Serial<A> {
+    fn key(&self) -> i16 {
+        A::KEY
+    }
+
+    fn name(&self) -> &'static str {
+        A::NAME
+    }
+
+    fn served(&self) -> Versions {
+        A::VERSIONS
+    }
+
+    fn call(&self, cx: Context, body: Bytes) -> Outcome {
+        let request = match decode::<A::Request>(body, cx.version) {
+            Ok(request) => request,
+            Err(reason) => return Outcome::Close(reason),
+        };
+        Outcome::serial(async move {
+            let (version, correlation_id) = (cx.version, cx.correlation_id);
+            let response = A::handle(cx, request).await;
+            encode(A::KEY, version, correlation_id, &response)
+        })
+    }
+}
+
+/// Decodes a body that the bounds scan has passed.
+pub(crate) fn decode<R: Decodable>(mut body: Bytes, version: i16) -> Result<R, CloseReason> {
+    R::decode(&mut body, version).map_err(|error| CloseReason::Undecodable(error.to_string()))
+}
+
+/// Encodes header and answer into one frame.
+pub(crate) fn encode<R: Encodable>(key: i16, version: i16, correlation_id: i32, response: &R) -> Outcome {
+    let mut buffer = BytesMut::new();
+    match encode_into(&mut buffer, (key, version, correlation_id), response) {
+        Ok(()) => Outcome::Reply(ResponseFrame::from(buffer.freeze())),
+        Err(error) => {
+            tracing::error!(api_key = key, version, %error, "an answer has a field that its version lacks");
+            Outcome::Close(CloseReason::Refused("an answer could not be encoded"))
+        }
+    }
+}
+
+/// Writes header and answer behind what `buffer` holds.
+pub(crate) fn encode_into<R: Encodable>(buffer: &mut BytesMut, head: (i16, i16, i32), response: &R) -> Result<(), String> {
+    let (key, version, correlation_id) = head;
+    let size = response.compute_size(version).map_err(|error| error.to_string())?;
+    buffer.reserve(size + 8);
+    protocol::put_response_header(buffer, key, version, correlation_id);
+    response.encode(buffer, version).map_err(|error| error.to_string())
+}

@@ -1,0 +1,3 @@
+//! APIs about configuration.
+
+pub(crate) mod describe_configs;

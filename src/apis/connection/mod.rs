@@ -1,0 +1,3 @@
+//! APIs of the connection itself.
+
+pub(crate) mod api_versions;

@@ -1,0 +1,68 @@
+//! From a frame to its API: header, version check, bounds scan, call.
+
+use std::sync::Arc;
+
+use broker::Broker;
+use bytes::Bytes;
+use protocol::messages::ApiVersionsResponse;
+use wire::{CloseReason, ConnectionContext, Dispatch, Outcome};
+
+use crate::api::{self, Context};
+use crate::connection::api_versions;
+use crate::table;
+
+/// The largest memory that decoding one request may take, beside its own bytes (Produce's records stay in the frame).
+const DECODE_BYTES_MAX: usize = 64 << 20;
+
+/// What decoding may take for each byte of a frame: an honest list of topic names takes up to this (see `RELIABILITY` 6.1's measurement).
+const DECODE_FACTOR: usize = 48;
+
+/// The APIs of one broker.
+pub struct Apis {
+    broker: Arc<Broker>,
+}
+
+impl Apis {
+    /// The APIs on top of `broker`.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
+    }
+}
+
+impl Dispatch for Apis {
+    fn dispatch(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {
+        let head = match protocol::parse_request_header(&frame) {
+            Ok(head) => head,
+            Err(error) => return Outcome::Close(CloseReason::Undecodable(error.to_string())),
+        };
+        let (key, version) = (head.api_key, head.api_version);
+        let Some(found) = table::find(key).filter(|found| found.served().contains(version)) else {
+            return refuse_version(key, version, head.correlation_id);
+        };
+        let body = frame.slice(head.body_offset..);
+        let permit = body.len().saturating_mul(DECODE_FACTOR).clamp(64 << 10, DECODE_BYTES_MAX);
+        if let Err(error) = protocol::scan_request(key, version, &body, permit) {
+            return Outcome::Close(CloseReason::Undecodable(format!("{} v{version}: {error}", found.name())));
+        }
+        let client_id = head.client_id(&frame).map(std::borrow::Cow::into_owned).unwrap_or_default();
+        let cx = Context {
+            broker: Arc::clone(&self.broker),
+            connection: Arc::clone(connection),
+            version,
+            correlation_id: head.correlation_id,
+            client_id,
+        };
+        found.call(cx, body)
+    }
+}
+
+/// An unknown key or version ends the connection, as in Kafka; only ApiVersions is told which versions there are, in version 0's form, so that the
+/// client can ask again.
+fn refuse_version(key: i16, version: i16, correlation_id: i32) -> Outcome {
+    if key != api_versions::KEY {
+        return Outcome::Close(CloseReason::Undecodable(format!("API key {key} version {version} is not served")));
+    }
+    let response: ApiVersionsResponse = api_versions::unsupported_version();
+    api::encode(key, 0, correlation_id, &response)
+}

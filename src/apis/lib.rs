@@ -1,0 +1,28 @@
+//! What each Kafka API does: dispatch, and one file per API on top of [`broker`].
+//!
+//! What it is *not*: it keeps no state of its own and decides nothing about logs, groups or metadata; a handler translates between a request and the
+//! broker's services, and wire sentinels (-1) end here.
+//!
+//! Invariants:
+//! - [`table::APIS`] is the only list of APIs: look-up, the ApiVersions answer and the README's support table derive from it.
+//! - A request is decoded only after the bounds scan has found that its counts fit its bytes and the memory permit.
+//! - Only fields that the request's version has are set in its answer: kafka-protocol refuses to encode others (a test runs each handler at each version).
+//! - An error code is chosen by an exhaustive match ([`error_codes`]); UNKNOWN_SERVER_ERROR is none of them.
+//!
+//! In Kafka: `KafkaApis`, `ControllerApis`, `ApiVersionManager`; there one file of 4,800 lines.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod api;
+mod cluster;
+mod configs;
+mod connection;
+mod dispatch;
+mod error_codes;
+mod groups;
+mod log;
+pub mod table;
+mod topics;
+mod transactions;
+
+pub use dispatch::Apis;

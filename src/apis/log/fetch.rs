@@ -1,0 +1,327 @@
+//! Fetch (key 1, versions 4-17): reads record batches, waiting for new ones.
+//!
+//! - Partitions are served in the request's order within `max_bytes` and `partition_max_bytes`; the first batch is returned whatever its size.
+//! - The answer leaves when `min_bytes` are there, at `max_wait_ms`, or at once on an error or a divergence. A waiting fetch holds no thread.
+//! - Consumers read up to the high watermark, or to the last stable offset with read_committed.
+//! - Sessions as KIP-227: an incremental answer holds only partitions with news (see `broker::fetch_session`).
+//! - Version 12 tells a diverging epoch (KIP-595), version 13 names topics by id (KIP-516).
+//! - Record bytes are not copied: ranges of files leave by sendfile.
+//!
+//! # Deviations
+//! - A fetch by a follower is answered NOT_LEADER_OR_FOLLOWER, since no other broker replicates from a single one.
+//!
+//! # Tests
+//! `codecs`, `from_offset`, `delete_recreate` of every client, kcat consume; `fetch` in `tests`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::fetch_session::{RequestedPartition, SessionPlan, SessionRefusal, SessionRequest, Told, TopicKey};
+use broker::partitions::{FetchBound, Partition, PartitionFetch, PartitionRead};
+use broker::purgatory::FetchWaiter;
+use bytes::{Bytes, BytesMut};
+use model::{LeaderEpoch, Offset, Piece, TopicId};
+use protocol::fetch_response::{DivergingEpoch, FetchPartition, FetchResponseHead, FetchTopic, Segment, write_fetch_response};
+use protocol::messages::FetchRequest;
+use protocol::{ErrorCode, StrBytes};
+use wire::clock::timeout_at;
+use wire::{CloseReason, Outcome, ResponseFrame};
+
+use super::{TopicRef, find_partition};
+use crate::api::{self, Context, ErasedApi, Versions};
+use crate::error_codes;
+
+const KEY: i16 = 1;
+const READ_COMMITTED: i8 = 1;
+
+pub(crate) struct Fetch;
+
+impl ErasedApi for Fetch {
+    fn key(&self) -> i16 {
+        KEY
+    }
+
+    fn name(&self) -> &'static str {
+        "Fetch"
+    }
+
+    fn served(&self) -> Versions {
+        Versions::new(4, 17)
+    }
+
+    fn call(&self, cx: Context, body: Bytes) -> Outcome {
+        match api::decode::<FetchRequest>(body, cx.version) {
+            Ok(request) => Outcome::serial(handle(cx, request)),
+            Err(reason) => Outcome::Close(reason),
+        }
+    }
+}
+
+/// The limits of one fetch, with the wire's sentinels resolved.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    bytes_max: usize,
+    bytes_min: usize,
+    deadline: Duration,
+    bound: FetchBound,
+    by_follower: bool,
+}
+
+/// What one partition gives.
+struct Answer {
+    asked: RequestedPartition,
+    result: Result<PartitionRead, ErrorCode>,
+}
+
+impl Answer {
+    fn length_bytes(&self) -> usize {
+        self.result.as_ref().map_or(0, |read| read.length_bytes)
+    }
+
+    /// Whether the answer must leave at once because of this partition.
+    fn is_urgent(&self) -> bool {
+        self.result.as_ref().map_or(true, |read| read.diverging.is_some())
+    }
+
+    fn told(&self) -> Told {
+        match &self.result {
+            Ok(read) => Told { high_watermark: read.offsets.high_watermark().get(), log_start: read.offsets.log_start().get() },
+            Err(_) => Told { high_watermark: -1, log_start: -1 },
+        }
+    }
+}
+
+async fn handle(cx: Context, request: FetchRequest) -> Outcome {
+    let limits = limits(&cx, &request);
+    let plan = match cx.broker.fetch_sessions.plan(session_request(&cx, request), cx.broker.clock.monotonic()) {
+        Ok(plan) => plan,
+        Err(refusal) => {
+            let code = match refusal {
+                SessionRefusal::NotFound => ErrorCode::FetchSessionIdNotFound,
+                SessionRefusal::WrongEpoch => ErrorCode::InvalidFetchSessionEpoch,
+                SessionRefusal::KeyStyle => ErrorCode::FetchSessionTopicIdError,
+            };
+            return write(&cx, FetchResponseHead { error_code: code.code(), ..FetchResponseHead::default() }, Vec::new());
+        }
+    };
+    match plan {
+        SessionPlan::Sessionless(partitions) => {
+            let answers = gather(&cx, partitions, &limits).await;
+            respond(&cx, 0, answers, &limits)
+        }
+        SessionPlan::Full(partitions) => {
+            let answers = gather(&cx, partitions, &limits).await;
+            let told = answers.iter().map(|answer| (answer.asked.clone(), answer.told())).collect();
+            let random = cx.broker.entropy.uuid().as_fields().0;
+            let now = cx.broker.clock.monotonic();
+            let session_id = cx.broker.fetch_sessions.open(cx.version >= 13, told, now, random);
+            respond(&cx, session_id, answers, &limits)
+        }
+        SessionPlan::Incremental { session_id, partitions } => {
+            let mut answers = gather(&cx, partitions, &limits).await;
+            keep_news(&cx, session_id, &mut answers);
+            respond(&cx, session_id, answers, &limits)
+        }
+    }
+}
+
+fn limits(cx: &Context, request: &FetchRequest) -> Limits {
+    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(cx.broker.config.fetch_bytes_max);
+    let replica_id = if cx.version >= 15 { request.replica_state.replica_id.0 } else { request.replica_id.0 };
+    Limits {
+        bytes_max,
+        bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
+        deadline: cx.broker.clock.monotonic() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+        bound: if request.isolation_level == READ_COMMITTED { FetchBound::LastStable } else { FetchBound::HighWatermark },
+        by_follower: replica_id >= 0,
+    }
+}
+
+fn session_request(cx: &Context, request: FetchRequest) -> SessionRequest {
+    let uses_ids = cx.version >= 13;
+    let key = |name: &str, id: uuid::Uuid| if uses_ids { TopicKey::Id(TopicId(id)) } else { TopicKey::Name(name.into()) };
+    let mut partitions = Vec::new();
+    for topic in &request.topics {
+        let topic_key = key(topic.topic.as_str(), topic.topic_id);
+        partitions.extend(topic.partitions.iter().map(|partition| RequestedPartition {
+            topic: topic_key.clone(),
+            partition: partition.partition,
+            fetch_offset: partition.fetch_offset,
+            bytes_max: partition.partition_max_bytes,
+            current_leader_epoch: partition.current_leader_epoch,
+            last_fetched_epoch: partition.last_fetched_epoch,
+        }));
+    }
+    let mut forgotten = Vec::new();
+    for topic in &request.forgotten_topics_data {
+        let topic_key = key(topic.topic.as_str(), topic.topic_id);
+        forgotten.extend(topic.partitions.iter().map(|partition| (topic_key.clone(), *partition)));
+    }
+    SessionRequest { session_id: request.session_id, epoch: request.session_epoch, uses_ids, partitions, forgotten }
+}
+
+/// Reads until there is enough, something urgent, or the deadline.
+async fn gather(cx: &Context, partitions: Vec<RequestedPartition>, limits: &Limits) -> Vec<Answer> {
+    let answers = read_all(cx, &partitions, limits);
+    if is_complete(cx, &answers, limits) {
+        return answers;
+    }
+    // Registered before the second look, so that what comes in between is seen by that look and what comes after it wakes the wait.
+    let parked = Parked::new(cx, &partitions);
+    loop {
+        let answers = read_all(cx, &partitions, limits);
+        if is_complete(cx, &answers, limits) {
+            return answers;
+        }
+        let _woken_or_due = timeout_at(&*cx.broker.clock, limits.deadline, parked.waiter.woken()).await;
+    }
+}
+
+fn is_complete(cx: &Context, answers: &[Answer], limits: &Limits) -> bool {
+    let bytes: usize = answers.iter().map(Answer::length_bytes).sum();
+    answers.is_empty() || bytes >= limits.bytes_min || answers.iter().any(Answer::is_urgent) || cx.broker.clock.monotonic() >= limits.deadline
+}
+
+fn read_all(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Vec<Answer> {
+    let mut bytes_left = limits.bytes_max;
+    let mut nothing_yet = true;
+    let mut answers = Vec::with_capacity(partitions.len());
+    for asked in partitions {
+        let bytes_max = usize::try_from(asked.bytes_max).unwrap_or(0).min(bytes_left);
+        let result = resolve(cx, asked).and_then(|partition| {
+            if limits.by_follower {
+                return Err(ErrorCode::NotLeaderOrFollower);
+            }
+            let fetch = PartitionFetch {
+                offset: Offset::new(asked.fetch_offset).ok_or(ErrorCode::OffsetOutOfRange)?,
+                bytes_max,
+                at_least_one_batch: nothing_yet,
+                bound: limits.bound,
+                current_leader_epoch: LeaderEpoch::new(asked.current_leader_epoch),
+                last_fetched_epoch: LeaderEpoch::new(asked.last_fetched_epoch),
+            };
+            partition.read(&fetch).map_err(|error| error_codes::partition(&error))
+        });
+        let answer = Answer { asked: asked.clone(), result };
+        bytes_left = bytes_left.saturating_sub(answer.length_bytes());
+        nothing_yet &= answer.length_bytes() == 0;
+        answers.push(answer);
+    }
+    answers
+}
+
+fn resolve(cx: &Context, asked: &RequestedPartition) -> Result<Arc<Partition>, ErrorCode> {
+    let image = cx.broker.metadata.image();
+    let topic = match &asked.topic {
+        TopicKey::Id(id) => TopicRef::Id(id.0),
+        TopicKey::Name(name) => TopicRef::Name(name.as_str()),
+    };
+    find_partition(cx, &image, topic, asked.partition)
+}
+
+/// A fetch that waits at its partitions, until it is dropped.
+struct Parked {
+    waiter: Arc<FetchWaiter>,
+    places: Vec<(Arc<Partition>, u64)>,
+}
+
+impl Parked {
+    fn new(cx: &Context, partitions: &[RequestedPartition]) -> Self {
+        let waiter = FetchWaiter::new();
+        let found = partitions.iter().filter_map(|asked| resolve(cx, asked).ok());
+        let places = found.map(|partition| {
+            let key = partition.watchers.register(&waiter);
+            (partition, key)
+        });
+        let places = places.collect();
+        Self { waiter, places }
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        for (partition, key) in &self.places {
+            partition.watchers.remove(*key);
+        }
+    }
+}
+
+/// Drops from an incremental answer what the client knows, and moves what has records to the back of the session.
+fn keep_news(cx: &Context, session_id: i32, answers: &mut Vec<Answer>) {
+    let mut served = Vec::new();
+    answers.retain(|answer| {
+        let key = (answer.asked.topic.clone(), answer.asked.partition);
+        let news = answer.length_bytes() > 0 || answer.is_urgent();
+        let include = cx.broker.fetch_sessions.tell(session_id, &key, answer.told(), news, answer.result.is_err());
+        if answer.length_bytes() > 0 {
+            served.push(key);
+        }
+        include
+    });
+    cx.broker.fetch_sessions.rotate(session_id, &served);
+}
+
+fn respond(cx: &Context, session_id: i32, answers: Vec<Answer>, limits: &Limits) -> Outcome {
+    let mut head = FetchResponseHead { session_id, ..FetchResponseHead::default() };
+    let mut records = Vec::with_capacity(answers.len());
+    let mut last_topic: Option<TopicKey> = None;
+    for answer in answers {
+        let row = partition_row(&answer, limits);
+        if last_topic.as_ref() != Some(&answer.asked.topic) {
+            head.topics.push(topic_row(&answer.asked.topic));
+            last_topic = Some(answer.asked.topic.clone());
+        }
+        if let Some(topic) = head.topics.last_mut() {
+            topic.partitions.push(row);
+        }
+        records.push(answer.result.map(|read| read.pieces).unwrap_or_default());
+    }
+    write(cx, head, records)
+}
+
+fn topic_row(key: &TopicKey) -> FetchTopic {
+    match key {
+        TopicKey::Id(id) => FetchTopic { topic_id: id.0, ..FetchTopic::default() },
+        TopicKey::Name(name) => FetchTopic { name: StrBytes::from_string(name.as_str().to_owned()), ..FetchTopic::default() },
+    }
+}
+
+fn partition_row(answer: &Answer, limits: &Limits) -> FetchPartition {
+    let mut row = FetchPartition { partition_index: answer.asked.partition, ..FetchPartition::default() };
+    if limits.bound == FetchBound::LastStable {
+        row.aborted_transactions = Some(Vec::new());
+    }
+    match &answer.result {
+        Err(error) => row.error_code = error.code(),
+        Ok(read) => {
+            row.high_watermark = read.offsets.high_watermark().get();
+            row.last_stable_offset = read.offsets.last_stable().get();
+            row.log_start_offset = read.offsets.log_start().get();
+            row.diverging_epoch =
+                read.diverging.map(|(epoch, end_offset)| DivergingEpoch { epoch: epoch.get(), end_offset: end_offset.get() });
+            row.records_bytes = read.length_bytes;
+        }
+    }
+    row
+}
+
+/// Puts the answer's own bytes and the records' pieces in order.
+fn write(cx: &Context, head: FetchResponseHead, mut records: Vec<Vec<Piece>>) -> Outcome {
+    let mut prefix = BytesMut::new();
+    protocol::put_response_header(&mut prefix, KEY, cx.version, cx.correlation_id);
+    let segments = match write_fetch_response(prefix, cx.version, &head) {
+        Ok(segments) => segments,
+        Err(error) => {
+            tracing::error!(version = cx.version, %error, "a fetch's answer cannot be written");
+            return Outcome::Close(CloseReason::Refused("an answer could not be encoded"));
+        }
+    };
+    let mut pieces = Vec::with_capacity(segments.len());
+    for segment in segments {
+        match segment {
+            Segment::Bytes(bytes) => pieces.push(Piece::Memory(bytes)),
+            Segment::Records(place) => pieces.extend(records.get_mut(place).map(std::mem::take).unwrap_or_default()),
+        }
+    }
+    Outcome::Reply(ResponseFrame { pieces })
+}

@@ -1,0 +1,40 @@
+//! APIs that read and write logs.
+
+pub(crate) mod fetch;
+pub(crate) mod list_offsets;
+pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod produce;
+
+use std::sync::Arc;
+
+use broker::partitions::Partition;
+use metadata::Image;
+use model::{PartitionIndex, TopicId, TopicIdPartition};
+use protocol::ErrorCode;
+use uuid::Uuid;
+
+use crate::api::Context;
+
+/// A topic as a request names it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum TopicRef<'a> {
+    /// By name, in older versions.
+    Name(&'a str),
+    /// By id, in newer ones.
+    Id(Uuid),
+}
+
+/// The partition that a request means, if this broker serves it; else the code that the client must see.
+pub(crate) fn find_partition(cx: &Context, image: &Image, topic: TopicRef<'_>, partition: i32) -> Result<Arc<Partition>, ErrorCode> {
+    let (topic, unknown) = match topic {
+        TopicRef::Name(name) => (image.topic_by_name(name), ErrorCode::UnknownTopicOrPartition),
+        TopicRef::Id(id) => (image.topic_by_id(TopicId(id)), ErrorCode::UnknownTopicId),
+    };
+    let topic = topic.ok_or(unknown)?;
+    let partition = PartitionIndex::new(partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let id = TopicIdPartition { topic_id: topic.id, partition };
+    if image.partition(id).is_none() {
+        return Err(ErrorCode::UnknownTopicOrPartition);
+    }
+    cx.broker.partitions.get(id).ok_or(ErrorCode::NotLeaderOrFollower)
+}

@@ -1,0 +1,254 @@
+//! Produce (key 0, versions 3-13; told from 0, see ApiVersions): appends record batches.
+//!
+//! - Each partition succeeds or fails on its own, with Kafka's codes and, for bad records, their places in the batch (KIP-467).
+//! - The batch is kept byte for byte; see `record-batch`'s check for the exceptions, which are Kafka's.
+//! - An idempotent producer's repeated batch is answered with the first copy's offset.
+//! - acks=0 has no answer; an error then closes the connection, so that the client asks for metadata again.
+//! - Version 10 tells a new leader (KIP-951); version 13 names topics by id (KIP-516).
+//! - Later requests of the connection are taken while this one waits for its replicas; answers stay in order.
+//!
+//! # Deviations
+//! - A transactional batch is refused with INVALID_TXN_STATE until transactions exist.
+//!
+//! # Tests
+//! `codecs`, `keys`, `headers`, `nulls`, `size_limit`, `idempotent_restart` of every client; kcat round trips.
+
+use std::time::Duration;
+
+use broker::partitions::{AppendOutcome, AppendRefusal, AppendTicket, Partition, PartitionError, RequiredAcks};
+use bytes::Bytes;
+use metadata::Image;
+use metadata::configs::{TimestampType, TopicCompression, TopicConfig};
+use model::Timestamp;
+use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use protocol::messages::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
+use protocol::messages::{ProduceRequest, ProduceResponse};
+use protocol::{ErrorCode, StrBytes};
+use record_batch::{AppendOrigin, Codec, ProduceRefusal, ProduceRules, check_produced};
+use wire::clock::timeout_at;
+use wire::{CloseReason, Outcome};
+
+use super::{TopicRef, find_partition};
+use crate::api::{self, Context, ErasedApi, Versions};
+use crate::error_codes;
+
+const KEY: i16 = 0;
+
+/// The client id that may write to internal topics, as in Kafka.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// A batch that decompresses to more than this many times its own limit is a bomb, not data.
+const DECOMPRESSED_BYTES_MAX: usize = 1 << 30;
+
+pub(crate) struct Produce;
+
+impl ErasedApi for Produce {
+    fn key(&self) -> i16 {
+        KEY
+    }
+
+    fn name(&self) -> &'static str {
+        "Produce"
+    }
+
+    fn served(&self) -> Versions {
+        Versions::new(3, 13)
+    }
+
+    fn advertised(&self) -> Versions {
+        Versions::new(0, 13)
+    }
+
+    fn call(&self, cx: Context, body: Bytes) -> Outcome {
+        let request = match api::decode::<ProduceRequest>(body, cx.version) {
+            Ok(request) => request,
+            Err(reason) => return Outcome::Close(reason),
+        };
+        let acks = match request.acks {
+            0 => Ok(RequiredAcks::None),
+            1 => Ok(RequiredAcks::Leader),
+            -1 => Ok(RequiredAcks::All),
+            _ => Err(ErrorCode::InvalidRequiredAcks),
+        };
+        let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+        // The appends happen here, before anything is awaited: that is what keeps the order of pipelined requests.
+        let image = cx.broker.metadata.image();
+        let topics: Vec<_> = request.topic_data.into_iter().map(|topic| begin_topic(&cx, &image, topic, acks)).collect();
+        Outcome::pipelined(finish(cx, topics, acks.unwrap_or(RequiredAcks::Leader), timeout))
+    }
+}
+
+struct TopicUnderWay {
+    response: TopicProduceResponse,
+    partitions: Vec<PartitionUnderWay>,
+}
+
+struct PartitionUnderWay {
+    index: i32,
+    state: Result<AppendTicket, Refusal>,
+}
+
+/// Why one partition's batch is refused, with what the client is told beside the code.
+struct Refusal {
+    code: ErrorCode,
+    message: Option<String>,
+    record_errors: Vec<(i32, String)>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, message: None, record_errors: Vec::new() }
+    }
+}
+
+fn begin_topic(cx: &Context, image: &Image, topic: TopicProduceData, acks: Result<RequiredAcks, ErrorCode>) -> TopicUnderWay {
+    let mut response = TopicProduceResponse::default();
+    let partitions = topic.partition_data.into_iter();
+    let partitions = partitions.map(|data| {
+        let index = data.index;
+        let reference = if cx.version >= 13 { TopicRef::Id(topic.topic_id) } else { TopicRef::Name(topic.name.as_str()) };
+        let state = acks.map_err(Refusal::from).and_then(|acks| begin_partition(cx, image, reference, data, acks));
+        PartitionUnderWay { index, state }
+    });
+    let partitions = partitions.collect();
+    if cx.version >= 13 {
+        response.topic_id = topic.topic_id;
+    } else {
+        response.name = topic.name;
+    }
+    TopicUnderWay { response, partitions }
+}
+
+fn begin_partition(
+    cx: &Context,
+    image: &Image,
+    topic: TopicRef<'_>,
+    data: PartitionProduceData,
+    acks: RequiredAcks,
+) -> Result<AppendTicket, Refusal> {
+    let partition = find_partition(cx, image, topic, data.index)?;
+    if metadata::is_internal_topic(partition.topic().as_str()) && cx.client_id != ADMIN_CLIENT_ID {
+        return Err(ErrorCode::InvalidTopicException.into());
+    }
+    let now = cx.broker.clock.now();
+    let rules = rules(cx, &partition, now);
+    let batch = check_produced(data.records.unwrap_or_default(), &rules).map_err(refuse_records)?;
+    if batch.header().attributes.is_transactional() {
+        return Err(ErrorCode::InvalidTxnState.into());
+    }
+    Ok(partition.append(vec![batch], acks, AppendOrigin::Client, now))
+}
+
+fn rules(cx: &Context, partition: &Partition, now: Timestamp) -> ProduceRules {
+    let config = partition.config();
+    ProduceRules {
+        now,
+        max_message_bytes: config.max_message_bytes,
+        compacted: config.compact,
+        timestamp_type: match config.timestamp_type {
+            TimestampType::CreateTime => record_batch::TimestampType::CreateTime,
+            TimestampType::LogAppendTime => record_batch::TimestampType::LogAppendTime,
+        },
+        before_max_ms: config.timestamp_before_max_ms,
+        after_max_ms: config.timestamp_after_max_ms,
+        compression: compression(&config),
+        zstd_allowed: cx.version >= 7,
+        origin: AppendOrigin::Client,
+        max_decompressed_bytes: config.max_decompressed_message_bytes.min(DECOMPRESSED_BYTES_MAX),
+    }
+}
+
+/// The codec and level that the topic asks for; none where batches stay as they came.
+fn compression(config: &TopicConfig) -> Option<(Codec, Option<i32>)> {
+    match config.compression {
+        TopicCompression::Producer => None,
+        TopicCompression::Uncompressed => Some((Codec::None, None)),
+        TopicCompression::Gzip => Some((Codec::Gzip, Some(config.gzip_level))),
+        TopicCompression::Snappy => Some((Codec::Snappy, None)),
+        TopicCompression::Lz4 => Some((Codec::Lz4, Some(config.lz4_level))),
+        TopicCompression::Zstd => Some((Codec::Zstd, Some(config.zstd_level))),
+    }
+}
+
+fn refuse_records(refusal: ProduceRefusal) -> Refusal {
+    let code = error_codes::produce(&refusal);
+    let message = Some(refusal.to_string());
+    Refusal { code, message, record_errors: refusal.record_errors().to_vec() }
+}
+
+async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, timeout: Duration) -> Outcome {
+    let deadline = cx.broker.clock.monotonic() + timeout;
+    let mut response = ProduceResponse::default();
+    let mut first_error = None;
+    for topic in topics {
+        let mut row = topic.response;
+        for PartitionUnderWay { index, state } in topic.partitions {
+            let result = match state {
+                Err(refusal) => Err(refusal),
+                Ok(ticket) => wait(&cx, ticket, deadline).await,
+            };
+            let mut partition = PartitionProduceResponse::default();
+            partition.index = index;
+            match result {
+                Ok(outcome) => appended(&mut partition, &outcome, cx.version),
+                Err(refusal) => {
+                    first_error.get_or_insert(refusal.code);
+                    refused(&mut partition, refusal, cx.version);
+                }
+            }
+            row.partition_responses.push(partition);
+        }
+        response.responses.push(row);
+    }
+    match (acks, first_error) {
+        (RequiredAcks::None, None) => Outcome::NoReply,
+        (RequiredAcks::None, Some(code)) => {
+            tracing::debug!(error = ?code, "closing the connection after a failed produce with acks=0");
+            Outcome::Close(CloseReason::Refused("a produce with acks=0 failed"))
+        }
+        (RequiredAcks::Leader | RequiredAcks::All, _) => api::encode(KEY, cx.version, cx.correlation_id, &response),
+    }
+}
+
+async fn wait(cx: &Context, ticket: AppendTicket, deadline: Duration) -> Result<AppendOutcome, Refusal> {
+    match timeout_at(&*cx.broker.clock, deadline, ticket).await {
+        Ok(Ok(Ok(outcome))) => Ok(outcome),
+        Ok(Ok(Err(refusal))) => Err(append_refused(&refusal)),
+        Ok(Err(_closed)) => Err(ErrorCode::NotLeaderOrFollower.into()),
+        Err(_elapsed) => Err(ErrorCode::RequestTimedOut.into()),
+    }
+}
+
+fn append_refused(refusal: &AppendRefusal) -> Refusal {
+    let code = match refusal {
+        AppendRefusal::Partition(error) => error_codes::partition(error),
+        AppendRefusal::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
+        AppendRefusal::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
+        AppendRefusal::Log(error) => error_codes::append(error),
+    };
+    Refusal { code, message: Some(refusal.to_string()), record_errors: Vec::new() }
+}
+
+fn appended(partition: &mut PartitionProduceResponse, outcome: &AppendOutcome, version: i16) {
+    partition.base_offset = outcome.base_offset.get();
+    partition.log_append_time_ms = outcome.log_append_time.map_or(-1, Timestamp::millis);
+    if version >= 5 {
+        partition.log_start_offset = outcome.log_start_offset.get();
+    }
+}
+
+fn refused(partition: &mut PartitionProduceResponse, refusal: Refusal, version: i16) {
+    partition.error_code = refusal.code.code();
+    partition.base_offset = -1;
+    partition.log_append_time_ms = -1;
+    if version < 8 {
+        return;
+    }
+    partition.error_message = refusal.message.map(StrBytes::from_string);
+    for (batch_index, message) in refusal.record_errors {
+        let mut row = BatchIndexAndErrorMessage::default();
+        row.batch_index = batch_index;
+        row.batch_index_error_message = Some(StrBytes::from_string(message));
+        partition.record_errors.push(row);
+    }
+}

@@ -1,0 +1,48 @@
+//! InitProducerId (key 22, versions 0-5): an id for an idempotent producer.
+//!
+//! - Without a transactional id the answer is a fresh producer id with epoch 0, whatever id the producer had.
+//! - A producer id without an epoch, or the other way round, is INVALID_REQUEST (version 3, KIP-360).
+//!
+//! # Deviations
+//! - A transactional id is INVALID_REQUEST until transactions exist.
+//!
+//! # Tests
+//! `idempotent_restart` of every client; the Java producer's default.
+
+use protocol::ErrorCode;
+use protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
+
+use crate::api::{Api, Context, Versions};
+use crate::topics::control_code;
+
+pub(crate) struct InitProducerId;
+
+impl Api for InitProducerId {
+    const KEY: i16 = 22;
+    const NAME: &'static str = "InitProducerId";
+    const VERSIONS: Versions = Versions::new(0, 5);
+    type Request = InitProducerIdRequest;
+    type Response = InitProducerIdResponse;
+
+    async fn handle(cx: Context, request: InitProducerIdRequest) -> InitProducerIdResponse {
+        let half_given = cx.version >= 3 && (request.producer_id.0 < 0) != (request.producer_epoch < 0);
+        let result = if request.transactional_id.is_some() || half_given {
+            Err(ErrorCode::InvalidRequest)
+        } else {
+            cx.broker.producer_ids.next().await.map_err(control_code)
+        };
+        let mut response = InitProducerIdResponse::default();
+        match result {
+            Ok(id) => {
+                response.producer_id = ProducerId(id.get());
+                response.producer_epoch = 0;
+            }
+            Err(error) => {
+                response.error_code = error.code();
+                response.producer_id = ProducerId(-1);
+                response.producer_epoch = -1;
+            }
+        }
+        response
+    }
+}

@@ -1,0 +1,226 @@
+//! The configuration of a broker: what was given as text, the rows that say what is allowed, and the checked values that the broker acts on.
+//!
+//! What it is *not*: it reads neither files nor the environment (the `server` crate does, and hands over a [`RawConfig`]), and it does not
+//! answer DescribeConfigs (`metadata` does, from [`BrokerConfig::rows`] and [`BrokerConfig::set`]).
+//!
+//! Invariants:
+//! - Each key is one row; parser, DescribeConfigs, validation and docs derive from it.
+//! - A [`BrokerConfig`] exists only if every value fits its row and the values fit each other.
+//! - A problem is one sentence that names the key, the value and what is allowed.
+//! - No listener tells an address that means every address (0.0.0.0, ::).
+//!
+//! In Kafka: `KafkaConfig`, `AbstractKafkaConfig`, `SocketServerConfigs`, `EndPoint`.
+
+mod listeners;
+mod problem;
+mod raw;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use group_coordinator::GroupConfig;
+use metadata::configs::StaticConfig;
+use model::BrokerId;
+use model::config::Row;
+use wire::{ConnectionLimits, IpOverride};
+
+pub use listeners::{HostPort, Listener, SecurityProtocol, parse_address};
+pub use problem::ConfigProblem;
+pub use raw::{Given, Mode, Origin, RawConfig};
+pub use rows::{broker_rows, is_without_effect};
+use values::Values;
+
+/// The checked configuration of a broker.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// This broker's number (`node.id`).
+    pub broker_id: BrokerId,
+    /// The id that a new cluster gets, if one was given.
+    pub cluster_id: Option<String>,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// The listeners for clients; at least one.
+    pub listeners: Vec<Listener>,
+    /// The name of the listener that brokers use among themselves.
+    pub inter_broker_listener: String,
+    /// The data directory (`log.dirs`).
+    pub data_directory: PathBuf,
+    /// `num.partitions`.
+    pub num_partitions: i32,
+    /// `default.replication.factor`.
+    pub default_replication_factor: i16,
+    /// `auto.create.topics.enable`.
+    pub auto_create_topics_enable: bool,
+    /// `delete.topic.enable`.
+    pub delete_topic_enable: bool,
+    /// `offsets.topic.num.partitions`.
+    pub offsets_topic_num_partitions: i32,
+    /// `offsets.topic.replication.factor`.
+    pub offsets_topic_replication_factor: i16,
+    /// `offsets.topic.segment.bytes`.
+    pub offsets_topic_segment_bytes: i32,
+    /// `offsets.commit.timeout.ms`.
+    pub offsets_commit_timeout_ms: i32,
+    /// `offsets.retention.check.interval.ms`.
+    pub offsets_retention_check_interval_ms: i64,
+    /// What the group coordinator acts on.
+    pub groups: GroupConfig,
+    /// `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+    /// `fetch.max.bytes`.
+    pub fetch_bytes_max: usize,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub fetch_sessions_max: usize,
+    /// `max.request.partition.size.limit`.
+    pub request_partitions_max: usize,
+    /// `replica.lag.time.max.ms`.
+    pub replica_lag_time_max_ms: i64,
+    /// `queued.max.request.bytes`; `None` derives it from the memory that the process may use.
+    pub request_memory_bytes_max: Option<usize>,
+    /// What each listener allows its peers.
+    pub connection_limits: ConnectionLimits,
+    /// `socket.listen.backlog.size`.
+    pub listen_backlog: i32,
+    /// Which defaults were used.
+    pub mode: Mode,
+    /// All rows, by name.
+    pub rows: Vec<Row>,
+    /// The keys that are set, by the mode or by whom starts the broker, below which the rows' defaults hold.
+    pub set: StaticConfig,
+    /// Keys in a file that nobody knows.
+    pub unknown_keys: Vec<String>,
+    /// Keys that Kafka knows and klamm has no use for.
+    pub unused_keys: Vec<String>,
+}
+
+impl BrokerConfig {
+    /// Checks what was given, with the mode's defaults beneath it.
+    ///
+    /// # Errors
+    /// One sentence with the key, the value and what is allowed.
+    pub fn from_map(raw: &RawConfig, mode: Mode) -> Result<Self, ConfigProblem> {
+        let values = Values::check(raw, mode)?;
+        if values.text("klamm.durability") == Some("group") {
+            return Err(ConfigProblem::DurabilityUnavailable);
+        }
+        let (listeners, inter_broker_listener) = listeners::read(&values, mode, &raw.host_name)?;
+        check_roles(&values)?;
+        check_order(&values, "group.min.session.timeout.ms", "group.max.session.timeout.ms")?;
+        Ok(Self {
+            broker_id: broker_id(&values)?,
+            cluster_id: raw.cluster_id.clone().map(check_cluster_id).transpose()?,
+            rack: values.text("broker.rack").map(str::to_owned),
+            listeners,
+            inter_broker_listener,
+            data_directory: data_directory(&values)?,
+            num_partitions: values.int("num.partitions"),
+            default_replication_factor: values.short("default.replication.factor"),
+            auto_create_topics_enable: values.boolean("auto.create.topics.enable"),
+            delete_topic_enable: values.boolean("delete.topic.enable"),
+            offsets_topic_num_partitions: values.int("offsets.topic.num.partitions"),
+            offsets_topic_replication_factor: values.short("offsets.topic.replication.factor"),
+            offsets_topic_segment_bytes: values.int("offsets.topic.segment.bytes"),
+            offsets_commit_timeout_ms: values.int("offsets.commit.timeout.ms"),
+            offsets_retention_check_interval_ms: values.long("offsets.retention.check.interval.ms"),
+            groups: groups(&values),
+            producer_id_expiration_ms: values.long("producer.id.expiration.ms"),
+            fetch_bytes_max: values.size("fetch.max.bytes"),
+            fetch_sessions_max: values.size("max.incremental.fetch.session.cache.slots"),
+            request_partitions_max: values.size("max.request.partition.size.limit"),
+            replica_lag_time_max_ms: values.long("replica.lag.time.max.ms"),
+            request_memory_bytes_max: usize::try_from(values.long("queued.max.request.bytes")).ok().filter(|bytes| *bytes > 0),
+            connection_limits: connection_limits(&values)?,
+            listen_backlog: values.int("socket.listen.backlog.size"),
+            mode,
+            rows: values.rows,
+            set: values.set,
+            unknown_keys: values.unknown_keys,
+            unused_keys: values.unused_keys,
+        })
+    }
+
+    /// The listener of this name.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| listener.name == name)
+    }
+}
+
+/// `node.id`, or `broker.id`, its older name.
+fn broker_id(values: &Values) -> Result<BrokerId, ConfigProblem> {
+    let (node_id, older) = (values.long("node.id"), values.long("broker.id"));
+    let id = match (values.is_given("node.id"), values.is_given("broker.id") && older >= 0) {
+        (true, true) if node_id != older => return Err(ConfigProblem::TwoIds { node_id, broker_id: older }),
+        (false, true) => older,
+        _ => node_id,
+    };
+    Ok(BrokerId::new_or_zero(i32::try_from(id).unwrap_or(i32::MAX)))
+}
+
+fn check_roles(values: &Values) -> Result<(), ConfigProblem> {
+    let roles = values.list("process.roles");
+    if roles.is_empty() || roles.contains(&"broker") {
+        return Ok(());
+    }
+    Err(ConfigProblem::NotABroker { value: roles.join(",") })
+}
+
+fn check_order(values: &Values, low_key: &'static str, high_key: &'static str) -> Result<(), ConfigProblem> {
+    let (low, high) = (values.long(low_key), values.long(high_key));
+    if low <= high { Ok(()) } else { Err(ConfigProblem::Bounds { low_key, low, high_key, high }) }
+}
+
+/// The id that Kafka's tools make has 22 characters of URL-safe base64; others are taken as well, as long as they are a plain word.
+fn check_cluster_id(value: String) -> Result<String, ConfigProblem> {
+    let is_word = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if is_word && (1..=64).contains(&value.len()) { Ok(value) } else { Err(ConfigProblem::ClusterId { value }) }
+}
+
+/// `log.dirs` beats `log.dir`, also where a default of the mode stands against a given `log.dir`.
+fn data_directory(values: &Values) -> Result<PathBuf, ConfigProblem> {
+    let is_older = !values.is_given("log.dirs") && (values.is_given("log.dir") || values.text("log.dirs").is_none());
+    let key = if is_older { "log.dir" } else { "log.dirs" };
+    match values.list(key).as_slice() {
+        [directory] => Ok(PathBuf::from(*directory)),
+        directories => Err(ConfigProblem::DirectoryCount { key, count: directories.len() }),
+    }
+}
+
+fn groups(values: &Values) -> GroupConfig {
+    GroupConfig {
+        session_timeout_min_ms: values.int("group.min.session.timeout.ms"),
+        session_timeout_max_ms: values.int("group.max.session.timeout.ms"),
+        initial_rebalance_delay_ms: values.int("group.initial.rebalance.delay.ms"),
+        group_size_max: values.size("group.max.size"),
+        offset_metadata_max_bytes: values.size("offset.metadata.max.bytes"),
+        offsets_retention_ms: values.long("offsets.retention.minutes").saturating_mul(60_000),
+        ..GroupConfig::default()
+    }
+}
+
+fn connection_limits(values: &Values) -> Result<ConnectionLimits, ConfigProblem> {
+    // Kafka's default buffers of 100 KiB are small; the system's grow by themselves.
+    let buffer = |key: &str| if values.is_given(key) { usize::try_from(values.long(key)).ok() } else { None };
+    Ok(ConnectionLimits {
+        connections_max: values.size("max.connections"),
+        connections_per_ip_max: values.size("max.connections.per.ip"),
+        ip_overrides: values.list("max.connections.per.ip.overrides").into_iter().map(ip_override).collect::<Result<_, _>>()?,
+        frame_bytes_max: values.size("socket.request.max.bytes"),
+        idle_max: u64::try_from(values.long("connections.max.idle.ms")).ok().map(Duration::from_millis),
+        send_buffer_bytes: buffer("socket.send.buffer.bytes"),
+        receive_buffer_bytes: buffer("socket.receive.buffer.bytes"),
+        ..ConnectionLimits::default()
+    })
+}
+
+fn ip_override(text: &str) -> Result<IpOverride, ConfigProblem> {
+    let parsed = text.rsplit_once(':').and_then(|(address, count)| {
+        let address = address.trim_matches(['[', ']']).parse().ok()?;
+        Some(IpOverride { address, connections_max: count.trim().parse().ok()? })
+    });
+    parsed.ok_or_else(|| ConfigProblem::MalformedOverride { value: text.to_owned() })
+}

@@ -1,0 +1,69 @@
+//! Who the broker is, and how topics come and go.
+
+use model::config::{Kind, Row};
+
+use super::{INT, INT_LOW, SHORT, dynamic, fixed};
+
+pub(super) const ROWS: &[Row] = &[
+    fixed("node.id", Kind::Int(0, INT), Some("1"), "The number of this broker in its cluster."),
+    fixed("broker.id", Kind::Int(-1, INT), Some("-1"), "The older name of node.id; if both are given, they must agree."),
+    fixed("broker.rack", Kind::Text, None, "The rack or zone of this broker, shown to clients."),
+    fixed(
+        "process.roles",
+        Kind::List(&["broker", "controller"]),
+        None,
+        "Kafka's division of duties; every klamm process is a broker that takes part in the metadata quorum, so broker must be among them.",
+    ),
+    fixed("controller.quorum.voters", Kind::List(&[]), Some(""), "Accepted and not used: klamm finds its metadata quorum by itself."),
+    fixed(
+        "controller.quorum.bootstrap.servers",
+        Kind::List(&[]),
+        Some(""),
+        "Accepted and not used: klamm finds its metadata quorum by itself.",
+    ),
+    fixed("log.dir", Kind::List(&[]), Some("/tmp/kafka-logs"), "The data directory, if log.dirs is not given."),
+    fixed("log.dirs", Kind::List(&[]), None, "The data directory; klamm keeps all data of a broker in one, so only one may be named."),
+    fixed(
+        "klamm.durability",
+        Kind::OneOf(&["os", "group"]),
+        Some("os"),
+        "When a record counts as written: os, when the operating system has it. The value group, when the disk has it, is not available yet.",
+    ),
+    fixed("num.partitions", Kind::Int(1, INT), Some("1"), "The partitions of a topic that is created without a number."),
+    fixed("default.replication.factor", Kind::Int(1, SHORT), Some("1"), "The replicas of a topic that is created without a number."),
+    fixed("auto.create.topics.enable", Kind::Boolean, Some("true"), "Whether asking for an unknown topic's metadata creates the topic."),
+    fixed("delete.topic.enable", Kind::Boolean, Some("true"), "Whether topics can be deleted."),
+    fixed(
+        "auto.leader.rebalance.enable",
+        Kind::Boolean,
+        Some("true"),
+        "Whether leadership returns to preferred replicas by itself; of no effect while there is one broker.",
+    ),
+    fixed(
+        "controlled.shutdown.enable",
+        Kind::Boolean,
+        Some("true"),
+        "Whether a stopping broker hands over its partitions first; of no effect while there is one broker.",
+    ),
+    fixed(
+        "replica.lag.time.max.ms",
+        Kind::Long(0, i64::MAX),
+        Some("30000"),
+        "How long a follower may lag before it leaves the in-sync replicas.",
+    ),
+    dynamic(
+        "producer.id.expiration.ms",
+        Kind::Int(1, INT),
+        Some("86400000"),
+        "How long a partition remembers a producer that writes nothing, to recognise its duplicates.",
+    ),
+    dynamic("log.cleaner.enable", Kind::Boolean, Some("true"), "Whether compacted topics are cleaned."),
+    dynamic("log.retention.check.interval.ms", Kind::Long(1, i64::MAX), Some("300000"), "How often old segments are looked for."),
+    fixed(
+        "socket.listen.backlog.size",
+        Kind::Int(1, INT),
+        Some("50"),
+        "The connections of a listener that may wait to be accepted, as far as the system allows.",
+    ),
+    fixed("request.timeout.ms", Kind::Int(INT_LOW, INT), Some("30000"), "How long a broker waits for the answer of another."),
+];

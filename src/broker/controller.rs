@@ -1,0 +1,160 @@
+//! Changes of the cluster's metadata: decide on the newest image, propose the records, wait until they are applied.
+//!
+//! One change at a time: the decision must see all earlier ones. The decisions themselves are pure (`metadata::controller`).
+//!
+//! In Kafka: `QuorumController`, `ControllerApis`.
+
+use std::sync::Arc;
+
+use metadata::Image;
+use metadata::configs::{ConfigView, StaticConfig};
+use metadata::controller::{self as decide, Decision, InternalTopic, TopicContext, TopicDefaults};
+use model::{BrokerId, ProducerId};
+use protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use protocol::messages::create_topics_response::CreatableTopicResult;
+use protocol::messages::delete_topics_response::DeletableTopicResult;
+use protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest};
+use quorum::MetadataQuorum;
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+use crate::entropy::Entropy;
+
+/// Why a change was not made.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub enum ControlError {
+    /// This broker's quorum has no leader, or another broker leads it.
+    #[error("this broker is not the active controller")]
+    NotController,
+    /// The broker is stopping, or its metadata log failed.
+    #[error("the metadata quorum has stopped")]
+    Stopped,
+    /// The decision refused for a reason that no request of a well-behaved client brings about.
+    #[error("the controller refused the change")]
+    Refused,
+}
+
+/// What the controller must know of the broker that it runs on.
+#[derive(Debug, Clone)]
+pub struct ControllerSettings {
+    /// The broker.
+    pub broker_id: BrokerId,
+    /// What its file, flags and environment set.
+    pub given: StaticConfig,
+    /// Partitions and replicas of topics that name none.
+    pub defaults: TopicDefaults,
+    /// The form of the offsets topic.
+    pub offsets_topic: InternalTopic,
+}
+
+/// The broker's way to the metadata log. Cheap to clone.
+#[derive(Clone)]
+pub struct Controller {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    quorum: Arc<dyn MetadataQuorum>,
+    entropy: Arc<dyn Entropy>,
+    settings: ControllerSettings,
+    /// Held from the look at the image to the end of the proposal.
+    one_at_a_time: Mutex<()>,
+}
+
+impl Inner {
+    fn topic_context<'a>(&'a self, image: &'a Image) -> TopicContext<'a> {
+        let settings = &self.settings;
+        TopicContext { view: ConfigView::new(image, settings.broker_id, &settings.given), defaults: settings.defaults }
+    }
+}
+
+impl Controller {
+    /// A controller that proposes to `quorum`.
+    #[must_use]
+    pub fn new(quorum: Arc<dyn MetadataQuorum>, entropy: Arc<dyn Entropy>, settings: ControllerSettings) -> Self {
+        Self { inner: Arc::new(Inner { quorum, entropy, settings, one_at_a_time: Mutex::new(()) }) }
+    }
+
+    /// Runs a decision on the newest image and records what it decided. Its answer is returned after the records are applied and served.
+    async fn change<A: Send + 'static>(
+        &self,
+        decision: impl FnOnce(&Inner, &Image) -> Result<Decision<A>, ControlError> + Send + 'static,
+    ) -> Result<A, ControlError> {
+        let inner = Arc::clone(&self.inner);
+        // IMPORTANT: a task of its own, since the caller's future is dropped when its client goes away: a half-done change would give the turn to
+        // the next one before its own records are applied.
+        let change = tokio::spawn(async move {
+            let _turn = inner.one_at_a_time.lock().await;
+            let Decision { records, response } = decision(&inner, &inner.quorum.image())?;
+            if !records.is_empty() {
+                inner.quorum.propose(records).await.map_err(|error| {
+                    tracing::warn!(%error, "a metadata change was not recorded");
+                    ControlError::Stopped
+                })?;
+            }
+            Ok(response)
+        });
+        change.await.unwrap_or(Err(ControlError::Stopped))
+    }
+
+    /// CreateTopics.
+    ///
+    /// # Errors
+    /// When the metadata log does not take the records.
+    pub async fn create_topics(&self, request: CreateTopicsRequest) -> Result<Vec<CreatableTopicResult>, ControlError> {
+        self.change(move |inner, image| {
+            let mut ids = std::iter::repeat_with(|| inner.entropy.uuid());
+            Ok(decide::create_topics(&inner.topic_context(image), &request, &mut ids))
+        })
+        .await
+    }
+
+    /// DeleteTopics.
+    ///
+    /// # Errors
+    /// When the metadata log does not take the records.
+    pub async fn delete_topics(&self, request: DeleteTopicsRequest) -> Result<Vec<DeletableTopicResult>, ControlError> {
+        self.change(move |_inner, image| Ok(decide::delete_topics(image, &request))).await
+    }
+
+    /// CreatePartitions.
+    ///
+    /// # Errors
+    /// When the metadata log does not take the records.
+    pub async fn create_partitions(&self, request: CreatePartitionsRequest) -> Result<Vec<CreatePartitionsTopicResult>, ControlError> {
+        self.change(move |_inner, image| Ok(decide::create_partitions(image, &request))).await
+    }
+
+    /// Creates `__consumer_offsets`, unless it is there.
+    ///
+    /// # Errors
+    /// When the topic's settings do not fit the cluster, or the metadata log does not take the records.
+    pub async fn create_offsets_topic(&self) -> Result<(), ControlError> {
+        self.change(move |inner, image| {
+            let decided = decide::create_internal_topic(&inner.topic_context(image), inner.settings.offsets_topic, inner.entropy.uuid());
+            let Decision { records, response: _ } = decided.map_err(|refusal| {
+                tracing::error!(%refusal, "the offsets topic cannot be created");
+                ControlError::Refused
+            })?;
+            Ok(Decision { records, response: () })
+        })
+        .await
+    }
+
+    /// The next block of producer ids: its first id and its length.
+    ///
+    /// # Errors
+    /// When the broker's registration is not the newest, or the metadata log does not take the records.
+    pub async fn allocate_producer_ids(&self) -> Result<(ProducerId, i64), ControlError> {
+        self.change(|inner, image| {
+            let broker = image.broker(inner.settings.broker_id).ok_or(ControlError::NotController)?;
+            let decided = decide::allocate_producer_ids(image, broker.id, broker.epoch);
+            let Decision { records, response } = decided.map_err(|error| {
+                tracing::error!(%error, "no producer ids were allocated");
+                ControlError::Refused
+            })?;
+            Ok(Decision { records, response: (response.first, i64::from(response.count)) })
+        })
+        .await
+    }
+}

@@ -1,0 +1,51 @@
+//! One broker as a value: its partitions, its waiting requests, its coordinators, its part in the metadata quorum.
+//!
+//! What it is *not*: it knows no sockets' life and no request's wire form (that is `wire` and `apis`), and it decides nothing that a pure crate
+//! can decide (`replication`, `metadata`, `group-coordinator`): it feeds them facts and carries out their effects.
+//!
+//! Invariants:
+//! - A broker holds no global state; many live in one process. Clock and randomness are handed in.
+//! - Metadata is published to request handlers only after the partitions that it names serve ([`metadata_view`]).
+//! - A partition's offsets move only under its own lock, and no I/O happens under it ([`partitions`]).
+//! - A coordinator's shard sees one operation at a time, and a reply leaves only after the records that it depends on are committed ([`coordinators`]).
+//!
+//! In Kafka: `BrokerServer`, `ReplicaManager`, `Partition`, `CoordinatorRuntime`, `ControllerApis`; here each is a small part with one duty.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod config;
+pub mod controller;
+pub mod coordinators;
+pub mod entropy;
+pub mod fetch_session;
+pub mod metadata_view;
+pub mod partitions;
+pub mod producer_ids;
+pub mod purgatory;
+mod start;
+
+use std::sync::Arc;
+
+pub use start::{BrokerParts, RunningBroker, StartError, start};
+
+/// The service handles of one broker. Request handlers get this and the request, nothing else.
+pub struct Broker {
+    /// The validated configuration.
+    pub config: Arc<config::BrokerConfig>,
+    /// The published cluster image.
+    pub metadata: metadata_view::MetadataView,
+    /// The partitions that this broker serves.
+    pub partitions: Arc<partitions::Partitions>,
+    /// The consumer groups whose offsets partitions this broker leads.
+    pub groups: coordinators::Groups,
+    /// Changes of the cluster's metadata.
+    pub controller: controller::Controller,
+    /// Ids for idempotent producers.
+    pub producer_ids: producer_ids::ProducerIds,
+    /// What consumers asked for last time.
+    pub fetch_sessions: fetch_session::FetchSessions,
+    /// Randomness, real or fixed by a test.
+    pub entropy: Arc<dyn entropy::Entropy>,
+    /// Time, real or moved by a test.
+    pub clock: wire::clock::SharedClock,
+}

@@ -1,0 +1,149 @@
+//! Appends as leader: to the committer and, for acks=all, on to the high watermark.
+
+use std::sync::Arc;
+
+use log_store::{AppendError, AppendRequest, Appended};
+use metadata::configs::TimestampType;
+use model::{LeaderEpoch, Offset, Timestamp};
+use record_batch::{AppendOrigin, CheckedBatch};
+use replication::MinIsr;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use super::partition::{Partition, PartitionError, Waiting};
+
+/// When an append is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequiredAcks {
+    /// At once; the client gets no answer.
+    None,
+    /// When this broker has it.
+    Leader,
+    /// When all in-sync replicas have it.
+    All,
+}
+
+/// Where a batch came to lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendOutcome {
+    /// The offset of its first record; of the first copy if it was a duplicate.
+    pub base_offset: Offset,
+    /// The log's end after it.
+    pub log_end_offset: Offset,
+    /// The time that the broker gave it, for topics with LogAppendTime.
+    pub log_append_time: Option<Timestamp>,
+    /// The log's start.
+    pub log_start_offset: Offset,
+}
+
+/// Why a batch was not appended.
+#[derive(Debug, Error)]
+pub enum AppendRefusal {
+    /// The partition does not take appends.
+    #[error(transparent)]
+    Partition(PartitionError),
+    /// Fewer replicas are in sync than `min.insync.replicas` asks; nothing was written.
+    #[error("fewer replicas are in sync than min.insync.replicas asks")]
+    NotEnoughReplicas,
+    /// The same, found after the append: the batch may yet be committed.
+    #[error("fewer replicas are in sync than min.insync.replicas asks, found after the append")]
+    NotEnoughReplicasAfterAppend,
+    /// The log refused.
+    #[error(transparent)]
+    Log(AppendError),
+}
+
+/// The answer of an append under way.
+pub type AppendTicket = oneshot::Receiver<Result<AppendOutcome, AppendRefusal>>;
+
+impl Partition {
+    /// Gives checked batches to the log, in the order of calls. The ticket resolves when `acks` is satisfied.
+    ///
+    /// IMPORTANT: the order of two calls on one partition is the order of their offsets, so a handler must call this before it awaits anything.
+    pub fn append(self: &Arc<Self>, batches: Vec<CheckedBatch>, acks: RequiredAcks, origin: AppendOrigin, now: Timestamp) -> AppendTicket {
+        let (reply, ticket) = oneshot::channel();
+        match self.admit(acks) {
+            Err(refusal) => {
+                let _gone = reply.send(Err(refusal));
+            }
+            Ok((leader_epoch, log_append_time)) => {
+                let partition = Arc::clone(self);
+                let request = AppendRequest {
+                    log: self.log.clone(),
+                    batches,
+                    leader_epoch,
+                    log_append_time: log_append_time.then_some(now),
+                    now,
+                    origin,
+                    expected_end: None,
+                    done: Box::new(move |result| partition.appended(result, acks, reply)),
+                };
+                self.store.append(request);
+            }
+        }
+        ticket
+    }
+
+    fn admit(&self, acks: RequiredAcks) -> Result<(LeaderEpoch, bool), AppendRefusal> {
+        let state = self.state.lock();
+        let Some(leader) = state.replication.as_ref().filter(|_| state.leads) else {
+            return Err(AppendRefusal::Partition(PartitionError::NotLeader));
+        };
+        if acks == RequiredAcks::All && leader.min_isr(state.config.min_insync_replicas) != MinIsr::Satisfied {
+            return Err(AppendRefusal::NotEnoughReplicas);
+        }
+        Ok((state.leader_epoch, state.config.timestamp_type == TimestampType::LogAppendTime))
+    }
+
+    /// Runs on the committer's thread.
+    fn appended(&self, result: Result<Appended, AppendError>, acks: RequiredAcks, reply: oneshot::Sender<Result<AppendOutcome, AppendRefusal>>) {
+        let appended = match result {
+            Ok(appended) => appended,
+            Err(error) => {
+                let _gone = reply.send(Err(AppendRefusal::Log(error)));
+                return;
+            }
+        };
+        let outcome = AppendOutcome {
+            base_offset: appended.base_offset,
+            log_end_offset: appended.log_end_offset,
+            log_append_time: appended.log_append_time,
+            log_start_offset: appended.log_start_offset,
+        };
+        let (moved, done) = {
+            let mut state = self.state.lock();
+            state.waiting.push_back(Waiting { required: outcome.log_end_offset, outcome, reply });
+            state.offsets.advance_log_end(appended.log_end_offset);
+            let moved = state.advance_high_watermark(appended.log_end_offset);
+            (moved, state.satisfied(acks))
+        };
+        for waiting in done {
+            let _gone = waiting.reply.send(Ok(waiting.outcome));
+        }
+        if moved {
+            self.watchers.wake_all();
+        }
+    }
+}
+
+impl super::partition::State {
+    /// Tells replication of the new local end. Returns whether the high watermark moved.
+    fn advance_high_watermark(&mut self, local_end: Offset) -> bool {
+        let Some(leader) = self.replication.as_mut() else { return false };
+        let high_watermark = leader.local_log_end_advanced(local_end);
+        self.offsets.advance_high_watermark(high_watermark, None)
+    }
+
+    /// Takes out the waiting appends that are satisfied now: those below the high watermark, and the newest one if it needs only the leader.
+    fn satisfied(&mut self, newest: RequiredAcks) -> Vec<Waiting> {
+        let mut done = Vec::new();
+        if newest != RequiredAcks::All {
+            done.extend(self.waiting.pop_back());
+        }
+        let high_watermark = self.offsets.high_watermark();
+        while self.waiting.front().is_some_and(|waiting| waiting.required <= high_watermark) {
+            done.extend(self.waiting.pop_front());
+        }
+        done
+    }
+}

@@ -1,0 +1,147 @@
+//! The partitions that this broker serves: the look-up table, and what a metadata delta does to it.
+
+mod append;
+mod offsets;
+mod partition;
+mod read;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use log_store::{LogConfig, StorageError, Store};
+use metadata::configs::{ConfigView, StaticConfig, TopicConfig};
+use metadata::{ConfigResourceType, Delta, Image};
+use model::{BrokerId, TopicId, TopicIdPartition};
+use parking_lot::RwLock;
+
+pub use log_store::AppendError;
+
+pub use append::{AppendOutcome, AppendRefusal, AppendTicket, RequiredAcks};
+pub use offsets::{FoundOffset, OffsetQuery};
+pub use partition::{EpochCheck, Partition, PartitionError};
+pub use read::{FetchBound, PartitionFetch, PartitionRead};
+
+/// All partitions of a broker.
+pub struct Partitions {
+    broker_id: BrokerId,
+    store: Store,
+    /// What the broker's file, flags and environment set: the defaults of topics.
+    given: StaticConfig,
+    producer_id_expiration_ms: i64,
+    by_id: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
+}
+
+impl Partitions {
+    /// No partitions yet; they come with [`Partitions::apply`].
+    #[must_use]
+    pub fn new(broker_id: BrokerId, store: Store, given: StaticConfig, producer_id_expiration_ms: i64) -> Self {
+        Self { broker_id, store, given, producer_id_expiration_ms, by_id: RwLock::new(HashMap::new()) }
+    }
+
+    /// The partition, if this broker serves it.
+    #[must_use]
+    pub fn get(&self, id: TopicIdPartition) -> Option<Arc<Partition>> {
+        self.by_id.read().get(&id).map(Arc::clone)
+    }
+
+    /// All partitions, in no order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Partition>> {
+        self.by_id.read().values().map(Arc::clone).collect()
+    }
+
+    /// Brings the partitions in line with `image`; `delta` says what changed.
+    ///
+    /// # Errors
+    /// When a partition's log cannot be opened; the others are served all the same.
+    pub fn apply(&self, image: &Image, delta: &Delta) -> Result<(), StorageError> {
+        let mut first_error = None;
+        for topic_id in delta.topics_deleted.keys() {
+            self.remove_topic(*topic_id, &mut first_error);
+        }
+        for id in delta.partitions_changed.iter().copied() {
+            if let Err(error) = self.apply_partition(image, id) {
+                tracing::error!(partition = %id, %error, "the partition's log cannot be opened");
+                first_error.get_or_insert(error);
+            }
+        }
+        self.apply_configs(image, delta);
+        first_error.map_or(Ok(()), Err)
+    }
+
+    fn apply_partition(&self, image: &Image, id: TopicIdPartition) -> Result<(), StorageError> {
+        let (Some(topic), Some(state)) = (image.topic_by_id(id.topic_id), image.partition(id)) else { return Ok(()) };
+        if !state.replicas.contains(&self.broker_id) {
+            return Ok(());
+        }
+        if let Some(partition) = self.get(id) {
+            partition.apply_state(state);
+            return Ok(());
+        }
+        let config = Arc::new(self.topic_config(image, topic.name.as_str()));
+        let log = self.store.open_partition(id, self.log_config(&config))?;
+        let partition = Arc::new(Partition::new(topic.name.clone(), log, self.store.clone(), config, self.broker_id));
+        partition.apply_state(state);
+        self.by_id.write().insert(id, partition);
+        Ok(())
+    }
+
+    fn topic_config(&self, image: &Image, topic: &str) -> TopicConfig {
+        ConfigView::new(image, self.broker_id, &self.given).topic(topic)
+    }
+
+    /// The part of a topic's configuration that its logs act on.
+    fn log_config(&self, config: &TopicConfig) -> LogConfig {
+        let producer_id_expiration_ms = self.producer_id_expiration_ms;
+        LogConfig { segment_bytes: config.segment_bytes, segment_ms: config.segment_ms, producer_id_expiration_ms }
+    }
+
+    /// A change of a broker's configuration may change every topic's; one of a topic changes its own partitions.
+    fn apply_configs(&self, image: &Image, delta: &Delta) {
+        let of_brokers = delta.configs_changed.iter().any(|resource| resource.resource_type == ConfigResourceType::Broker);
+        let topics: Vec<TopicId> = delta
+            .configs_changed
+            .iter()
+            .filter(|resource| resource.resource_type == ConfigResourceType::Topic)
+            .filter_map(|resource| image.topic_id(&resource.name))
+            .collect();
+        if !of_brokers && topics.is_empty() {
+            return;
+        }
+        for partition in self.all() {
+            if of_brokers || topics.contains(&partition.id().topic_id) {
+                let config = Arc::new(self.topic_config(image, partition.topic().as_str()));
+                partition.apply_config(Arc::clone(&config), self.log_config(&config));
+            }
+        }
+    }
+
+    fn remove_topic(&self, topic_id: TopicId, first_error: &mut Option<StorageError>) {
+        let removed: Vec<_> = {
+            let mut by_id = self.by_id.write();
+            let ids: Vec<_> = by_id.keys().filter(|id| id.topic_id == topic_id).copied().collect();
+            ids.into_iter().filter_map(|id| by_id.remove(&id)).collect()
+        };
+        for partition in removed {
+            partition.close();
+            if let Err(error) = self.store.delete_partition(partition.id()) {
+                tracing::error!(partition = %partition.id(), %error, "the deleted partition's files cannot be removed");
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+
+    /// Deletes logs on disk that no topic of `image` has: what a crash inside a create or a delete left behind.
+    ///
+    /// # Errors
+    /// When files cannot be removed.
+    pub fn delete_strays(&self, image: &Image) -> Result<(), StorageError> {
+        for id in self.store.partitions() {
+            if image.partition(id).is_none() {
+                tracing::info!(partition = %id, "removing the log of a partition that no topic has");
+                self.store.delete_partition(id)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! One partition on this broker: its log, its offsets, its leader's state.
+//!
+//! Locks: `state` is held for a few instructions and never across I/O or another lock, except that waiters are woken after it is released.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use log_store::{LogConfig, PartitionLog, Store};
+use metadata::configs::TopicConfig;
+use model::{BrokerId, LeaderEpoch, LogOffsets, Offset, TopicIdPartition, TopicName};
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::purgatory::WatchList;
+
+use super::append::AppendOutcome;
+
+/// Why a partition does not serve a request.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum PartitionError {
+    /// The partition was deleted, or this broker does not lead it.
+    #[error("this broker does not lead the partition")]
+    NotLeader,
+    /// The request's leader epoch is older than the partition's.
+    #[error("the request's leader epoch is older than the partition's")]
+    FencedLeaderEpoch,
+    /// The request's leader epoch is newer than the partition's.
+    #[error("the request's leader epoch is newer than the partition's")]
+    UnknownLeaderEpoch,
+    /// The offset lies outside the log.
+    #[error("the offset lies outside {log_start}..{log_end}")]
+    OffsetOutOfRange {
+        /// The log's first offset.
+        log_start: Offset,
+        /// The log's end.
+        log_end: Offset,
+    },
+    /// Bytes on disk are not what was written.
+    #[error("the stored bytes are damaged")]
+    Corrupt,
+    /// The disk refused.
+    #[error("the partition's storage failed")]
+    Storage,
+}
+
+/// How a request's leader epoch compares with the partition's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpochCheck {
+    /// The same, or the request names none.
+    Current,
+    /// The request's is older.
+    Fenced,
+    /// The request's is newer.
+    Unknown,
+}
+
+pub(super) struct State {
+    pub(super) leader_epoch: LeaderEpoch,
+    pub(super) leads: bool,
+    pub(super) offsets: LogOffsets,
+    pub(super) replication: Option<replication::LeaderState>,
+    /// acks=all requests that wait for the high watermark, in the order of their appends.
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) config: Arc<TopicConfig>,
+}
+
+pub(super) struct Waiting {
+    pub(super) required: Offset,
+    pub(super) outcome: AppendOutcome,
+    pub(super) reply: oneshot::Sender<Result<AppendOutcome, super::AppendRefusal>>,
+}
+
+/// One partition. Shared by handlers, the committer's callbacks and the metadata observer.
+pub struct Partition {
+    topic: TopicName,
+    broker_id: BrokerId,
+    pub(super) log: PartitionLog,
+    pub(super) store: Store,
+    pub(super) state: Mutex<State>,
+    /// Parked fetches.
+    pub watchers: WatchList,
+}
+
+impl Partition {
+    pub(super) fn new(topic: TopicName, log: PartitionLog, store: Store, config: Arc<TopicConfig>, broker_id: BrokerId) -> Self {
+        let offsets = LogOffsets::opened(log.log_start_offset(), log.log_end_offset());
+        let state = State {
+            leader_epoch: LeaderEpoch::ZERO,
+            leads: false,
+            offsets,
+            replication: None,
+            waiting: VecDeque::new(),
+            config,
+        };
+        Self { topic, broker_id, log, store, state: Mutex::new(state), watchers: WatchList::default() }
+    }
+
+    /// The partition's id.
+    #[must_use]
+    pub fn id(&self) -> TopicIdPartition {
+        self.log.id()
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// The bytes that its log takes on disk.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.log.size_bytes()
+    }
+
+    /// Its four offsets at this moment.
+    #[must_use]
+    pub fn offsets(&self) -> LogOffsets {
+        self.state.lock().offsets
+    }
+
+    /// The epoch under which it is led now.
+    #[must_use]
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.state.lock().leader_epoch
+    }
+
+    /// The topic's configuration as it is now.
+    #[must_use]
+    pub fn config(&self) -> Arc<TopicConfig> {
+        Arc::clone(&self.state.lock().config)
+    }
+
+    /// Compares a request's leader epoch with the partition's (KIP-320).
+    #[must_use]
+    pub fn check_epoch(&self, requested: Option<LeaderEpoch>) -> EpochCheck {
+        let current = self.leader_epoch();
+        match requested {
+            Some(epoch) if epoch < current => EpochCheck::Fenced,
+            Some(epoch) if epoch > current => EpochCheck::Unknown,
+            Some(_) | None => EpochCheck::Current,
+        }
+    }
+
+    /// Checks the epoch first and leadership second, as Kafka does.
+    ///
+    /// # Errors
+    /// The refusal that the client must see.
+    pub fn check_leader(&self, requested: Option<LeaderEpoch>) -> Result<(), PartitionError> {
+        match self.check_epoch(requested) {
+            EpochCheck::Fenced => Err(PartitionError::FencedLeaderEpoch),
+            EpochCheck::Unknown => Err(PartitionError::UnknownLeaderEpoch),
+            EpochCheck::Current if self.state.lock().leads => Ok(()),
+            EpochCheck::Current => Err(PartitionError::NotLeader),
+        }
+    }
+
+    /// Takes over the state that the metadata gives: leadership, epoch, replicas.
+    pub(super) fn apply_state(&self, given: &metadata::Partition) {
+        let leads = given.leader == Some(self.broker_id);
+        if leads {
+            self.log.assign_epoch(given.leader_epoch);
+        }
+        let mut state = self.state.lock();
+        if given.leader_epoch < state.leader_epoch {
+            return;
+        }
+        state.leader_epoch = given.leader_epoch;
+        state.leads = leads;
+        let log_end = self.log.log_end_offset();
+        state.offsets.advance_log_end(log_end);
+        state.replication = leads.then(|| {
+            let mut leader = replication::LeaderState::new(self.broker_id, &given.replicas, &given.isr, given.leader_epoch, state.offsets.high_watermark());
+            let high_watermark = leader.local_log_end_advanced(log_end);
+            state.offsets.advance_high_watermark(high_watermark, None);
+            leader
+        });
+        drop(state);
+        self.watchers.wake_all();
+    }
+
+    pub(super) fn apply_config(&self, config: Arc<TopicConfig>, log_config: LogConfig) {
+        self.log.update_config(log_config);
+        self.state.lock().config = config;
+    }
+
+    /// Ends service: parked fetches look again and find it gone, waiting produces are refused.
+    pub(super) fn close(&self) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.leads = false;
+            state.replication = None;
+            std::mem::take(&mut state.waiting)
+        };
+        for waiting in waiting {
+            // A closed channel means that the client has gone; nobody waits for the answer.
+            let _gone = waiting.reply.send(Err(super::AppendRefusal::Partition(PartitionError::NotLeader)));
+        }
+        self.watchers.wake_all();
+    }
+}

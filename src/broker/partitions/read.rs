@@ -1,0 +1,96 @@
+//! Reads for consumers and followers.
+
+use log_store::ReadError;
+use model::{LeaderEpoch, LogOffsets, Offset, Piece};
+
+use super::partition::{Partition, PartitionError};
+
+/// Up to where a reader may see, chosen once per request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchBound {
+    /// A follower: all that is written.
+    LogEnd,
+    /// A consumer that reads uncommitted: all that is replicated.
+    HighWatermark,
+    /// A consumer that reads committed: all that no open transaction may change.
+    LastStable,
+}
+
+impl FetchBound {
+    fn of(self, offsets: &LogOffsets) -> Offset {
+        match self {
+            FetchBound::LogEnd => offsets.log_end(),
+            FetchBound::HighWatermark => offsets.high_watermark(),
+            FetchBound::LastStable => offsets.last_stable(),
+        }
+    }
+}
+
+/// What to read from one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct PartitionFetch {
+    /// The first offset wanted.
+    pub offset: Offset,
+    /// How many bytes at the most.
+    pub bytes_max: usize,
+    /// Whether the first batch is returned whole though it is larger than `bytes_max`.
+    pub at_least_one_batch: bool,
+    /// Up to where.
+    pub bound: FetchBound,
+    /// The epoch under which the reader thinks the partition is led.
+    pub current_leader_epoch: Option<LeaderEpoch>,
+    /// The epoch of the last batch that the reader has (KIP-595's divergence check).
+    pub last_fetched_epoch: Option<LeaderEpoch>,
+}
+
+/// What was read.
+#[derive(Debug, Clone)]
+pub struct PartitionRead {
+    /// The offsets at the moment of the read.
+    pub offsets: LogOffsets,
+    /// The batches, as stored.
+    pub pieces: Vec<Piece>,
+    /// The sum of the pieces' lengths.
+    pub length_bytes: usize,
+    /// Where the reader's log departs from this one; then nothing was read.
+    pub diverging: Option<(LeaderEpoch, Offset)>,
+}
+
+impl Partition {
+    /// Reads whole batches from the one that contains `fetch.offset` on.
+    ///
+    /// # Errors
+    /// The refusal that the client must see.
+    pub fn read(&self, fetch: &PartitionFetch) -> Result<PartitionRead, PartitionError> {
+        self.check_leader(fetch.current_leader_epoch)?;
+        let offsets = self.offsets();
+        let empty = PartitionRead { offsets, pieces: Vec::new(), length_bytes: 0, diverging: None };
+        if let Some(epoch) = fetch.last_fetched_epoch
+            && let Some((end_epoch, end)) = self.log.end_offset_for_epoch(epoch)
+            && (end_epoch < epoch || end < fetch.offset)
+        {
+            return Ok(PartitionRead { diverging: Some((end_epoch, end)), ..empty });
+        }
+        let out_of_range =
+            || PartitionError::OffsetOutOfRange { log_start: offsets.log_start(), log_end: offsets.log_end() };
+        if fetch.offset < offsets.log_start() || fetch.offset > offsets.log_end() {
+            return Err(out_of_range());
+        }
+        let end = fetch.bound.of(&offsets);
+        if fetch.offset >= end || (fetch.bytes_max == 0 && !fetch.at_least_one_batch) {
+            return Ok(empty);
+        }
+        match self.log.read(fetch.offset, end, fetch.bytes_max, fetch.at_least_one_batch) {
+            Ok(range) => Ok(PartitionRead { offsets, pieces: range.pieces, length_bytes: range.length_bytes, diverging: None }),
+            Err(ReadError::OutOfRange { .. }) => Err(out_of_range()),
+            Err(ReadError::Corrupt { .. }) => {
+                tracing::error!(partition = %self.id(), offset = %fetch.offset, "damaged bytes are not served");
+                Err(PartitionError::Corrupt)
+            }
+            Err(error) => {
+                tracing::error!(partition = %self.id(), offset = %fetch.offset, %error, "a read failed");
+                Err(PartitionError::Storage)
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! How a broker comes up and goes down.
+//!
+//! Up: open the store, replay the metadata log, record this run's registration (which bumps the epoch of every partition that it leads, so that it
+//! never leads under an epoch of an earlier process life), open the partitions, load the coordinators, publish the image. Down: the reverse.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use log_store::{Failpoints, OpenError, StorageError, Store, StoreOptions};
+use metadata::controller::{BrokerRegistration, InternalTopic, TopicDefaults, bootstrap_cluster, register_broker};
+use metadata::{Delta, Endpoint, FeatureRange, Image};
+use quorum::{MetadataQuorum, ProposeError, QuorumOptions};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wire::clock::SharedClock;
+
+use crate::Broker;
+use crate::config::BrokerConfig;
+use crate::controller::{Controller, ControllerSettings};
+use crate::coordinators::{Groups, GroupsParts};
+use crate::entropy::Entropy;
+use crate::fetch_session::FetchSessions;
+use crate::metadata_view::MetadataView;
+use crate::partitions::Partitions;
+use crate::producer_ids::ProducerIds;
+
+/// The features that this broker serves, and the levels that a new cluster begins with.
+const FEATURES: &[(&str, FeatureRange, i16)] = &[("metadata.version", FeatureRange { min: 7, max: 30 }, 30)];
+
+/// What a broker is given beside its configuration.
+pub struct BrokerParts {
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The port that each listener is bound to, by its name.
+    pub bound_ports: HashMap<String, u16>,
+    /// Where the store is told to fail, for tests.
+    pub failpoints: Failpoints,
+}
+
+/// Why a broker does not start. Each text is one sentence for a person.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store failed.
+    #[error("the data directory cannot be used: {0}")]
+    Storage(#[from] StorageError),
+    /// The metadata log failed.
+    #[error("the metadata log cannot be used: {0}")]
+    Metadata(String),
+    /// The directory is another cluster's.
+    #[error("the data directory belongs to cluster {found}, but the configuration says {configured}; use another directory, or leave out the cluster id")]
+    OtherCluster {
+        /// The id in the directory.
+        found: String,
+        /// The id in the configuration.
+        configured: String,
+    },
+    /// The directory is another broker's.
+    #[error("the data directory belongs to broker {found}, but the configuration says node.id={configured}; use another directory, or that node.id")]
+    OtherBroker {
+        /// The id in the directory.
+        found: model::BrokerId,
+        /// The id in the configuration.
+        configured: model::BrokerId,
+    },
+}
+
+impl From<ProposeError> for StartError {
+    fn from(error: ProposeError) -> Self {
+        StartError::Metadata(error.to_string())
+    }
+}
+
+/// A broker that serves.
+pub struct RunningBroker {
+    /// Its services.
+    pub broker: Arc<Broker>,
+    store: Store,
+    quorum: Arc<dyn MetadataQuorum>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+/// Starts a broker. It serves when this returns; sockets are the caller's.
+///
+/// # Errors
+/// One sentence that says what is wrong and what to do.
+pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBroker, StartError> {
+    let BrokerParts { clock, entropy, bound_ports, failpoints } = parts;
+    let mut options = StoreOptions::new(&config.data_directory);
+    options.thread_label = config.broker_id.to_string();
+    options.failpoints = failpoints;
+    let store = Store::open(options)?;
+    let quorum_options = QuorumOptions::new(config.broker_id);
+    let quorum =
+        quorum::start(store.synced_log("metadata"), quorum_options).await.map_err(|error| StartError::Metadata(error.to_string()))?;
+    register(&config, &bound_ports, &*quorum, &*entropy).await?;
+
+    let partitions =
+        Arc::new(Partitions::new(config.broker_id, store.clone(), config.set.clone(), config.producer_id_expiration_ms));
+    let metadata = MetadataView::new(quorum.image());
+    let controller = Controller::new(Arc::clone(&quorum), Arc::clone(&entropy), controller_settings(&config));
+    let tasks = TaskTracker::new();
+    let groups = Groups::new(GroupsParts {
+        broker_id: config.broker_id,
+        config: config.groups.clone(),
+        metadata: metadata.clone(),
+        partitions: Arc::clone(&partitions),
+        controller: controller.clone(),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+        tasks: tasks.clone(),
+        runtime: tokio::runtime::Handle::current(),
+    });
+    follow_metadata(&*quorum, &partitions, &groups, &metadata)?;
+
+    let broker = Arc::new(Broker {
+        metadata,
+        partitions,
+        groups,
+        producer_ids: ProducerIds::new(controller.clone()),
+        controller,
+        fetch_sessions: FetchSessions::new(config.fetch_sessions_max),
+        entropy,
+        clock,
+        config: Arc::new(config),
+    });
+    let stopping = CancellationToken::new();
+    tasks.spawn(expire_offsets(Arc::clone(&broker), stopping.clone()));
+    Ok(RunningBroker { broker, store, quorum, tasks, stopping })
+}
+
+/// Records the cluster's birth, if it is new, and this run of the broker: one proposal, so one sync.
+async fn register(
+    config: &BrokerConfig,
+    bound_ports: &HashMap<String, u16>,
+    quorum: &dyn MetadataQuorum,
+    entropy: &dyn Entropy,
+) -> Result<(), StartError> {
+    let image = quorum.image();
+    check_identity(config, &image)?;
+    let fresh_id = || uuid_text(entropy.uuid());
+    let cluster_id = config.cluster_id.clone().unwrap_or_else(fresh_id);
+    let levels: Vec<_> = FEATURES.iter().map(|(name, _, level)| (*name, *level)).collect();
+    let mut records = bootstrap_cluster(&image, &cluster_id, &levels);
+    let listeners = config.listeners.iter().map(|listener| {
+        let bound = bound_ports.get(&listener.name).copied().unwrap_or(listener.bind.port);
+        let advertised = listener.advertised_when_bound(bound);
+        Endpoint {
+            listener: listener.name.clone(),
+            host: advertised.host,
+            port: advertised.port,
+            security_protocol: listener.security_protocol.to_wire(),
+        }
+    });
+    let registration = BrokerRegistration {
+        broker_id: config.broker_id,
+        incarnation_id: entropy.uuid(),
+        listeners: listeners.collect(),
+        rack: config.rack.clone(),
+        features: FEATURES.iter().map(|(name, range, _)| ((*name).to_owned(), *range)).collect::<BTreeMap<_, _>>(),
+    };
+    // The store's lock proves that no other process of this broker lives.
+    let decision = register_broker(&image, registration, false).map_err(|error| StartError::Metadata(error.to_string()))?;
+    records.extend(decision.records);
+    quorum.propose(records).await?;
+    Ok(())
+}
+
+fn check_identity(config: &BrokerConfig, image: &Image) -> Result<(), StartError> {
+    if let (Some(found), Some(configured)) = (image.cluster_id(), config.cluster_id.as_deref())
+        && found != configured
+    {
+        return Err(StartError::OtherCluster { found: found.to_owned(), configured: configured.to_owned() });
+    }
+    match image.brokers().next() {
+        Some(broker) if image.broker(config.broker_id).is_none() => {
+            Err(StartError::OtherBroker { found: broker.id, configured: config.broker_id })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn controller_settings(config: &BrokerConfig) -> ControllerSettings {
+    ControllerSettings {
+        broker_id: config.broker_id,
+        given: config.set.clone(),
+        defaults: TopicDefaults { num_partitions: config.num_partitions, replication_factor: config.default_replication_factor },
+        offsets_topic: InternalTopic::ConsumerOffsets {
+            partitions: config.offsets_topic_num_partitions,
+            replication_factor: config.offsets_topic_replication_factor,
+            segment_bytes: config.offsets_topic_segment_bytes,
+        },
+    }
+}
+
+/// Serves what the image has now, and each later delta before it is published.
+fn follow_metadata(
+    quorum: &dyn MetadataQuorum,
+    partitions: &Arc<Partitions>,
+    groups: &Groups,
+    metadata: &MetadataView,
+) -> Result<(), StorageError> {
+    let serve = {
+        let (partitions, groups, metadata) = (Arc::clone(partitions), groups.clone(), metadata.clone());
+        move |index: u64, image: &Arc<Image>, delta: &Delta| {
+            let result = partitions.apply(image, delta);
+            groups.apply(image, delta);
+            metadata.publish(index, Arc::clone(image));
+            result
+        }
+    };
+    let observe = serve.clone();
+    let image = quorum.subscribe(Arc::new(move |index, image: &Arc<Image>, delta: &Arc<Delta>| {
+        // Logged where it happened; the partition answers with storage errors from here on.
+        let _logged = observe(index, image, delta);
+    }));
+    partitions.delete_strays(&image)?;
+    serve(image.index(), &image, &Delta::from_nothing(&image))
+}
+
+/// Kafka's form of a cluster id: 22 characters of URL-safe base64.
+fn uuid_text(id: uuid::Uuid) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut bits = id.as_u128();
+    let mut text = [b'A'; 22];
+    // 128 bits are 21 characters of 6 bits and one of 2, padded to the right.
+    if let Some(last) = text.last_mut() {
+        *last = ALPHABET.get(usize::try_from((bits & 3) << 4).unwrap_or(0)).copied().unwrap_or(b'A');
+    }
+    bits >>= 2;
+    for place in text.iter_mut().rev().skip(1) {
+        *place = ALPHABET.get(usize::try_from(bits & 63).unwrap_or(0)).copied().unwrap_or(b'A');
+        bits >>= 6;
+    }
+    text.iter().map(|byte| char::from(*byte)).collect()
+}
+
+async fn expire_offsets(broker: Arc<Broker>, stopping: CancellationToken) {
+    let interval = Duration::from_millis(u64::try_from(broker.config.offsets_retention_check_interval_ms).unwrap_or(600_000));
+    loop {
+        let next = broker.clock.monotonic() + interval;
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = broker.clock.sleep_until(next) => broker.groups.expire_offsets(),
+        }
+    }
+}
+
+impl RunningBroker {
+    /// Stops serving and leaves the data so that the next start scans nothing.
+    pub async fn stop(self) {
+        self.stopping.cancel();
+        self.broker.groups.stop();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.quorum.shutdown().await;
+        let store = self.store.clone();
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        if let Err(error) = closed {
+            tracing::error!(%error, "closing the store panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_id_has_the_form_of_kafkas() {
+        assert_eq!(uuid_text(uuid::Uuid::nil()), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(uuid_text(uuid::Uuid::from_u128(u128::MAX)), "_____________________w");
+    }
+}
