@@ -1,69 +1,60 @@
-//! The in-sync replicas of a partition, as committed by the controller and as proposed by the leader.
+//! The in-sync set, with a change of it under way or not.
 
 use std::collections::BTreeSet;
 
 use model::BrokerId;
 
-/// The in-sync set and what is proposed to become of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Isr {
-    /// As the controller has it; nothing is proposed.
+/// A change of the in-sync set that the leader asks the controller for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IsrProposal {
+    /// The set that it wants.
+    pub isr: BTreeSet<BrokerId>,
+    /// The partition epoch that this rests on: the controller refuses it if the partition has changed since.
+    pub partition_epoch: i32,
+}
+
+/// The in-sync set as the leader must reckon with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IsrState {
+    /// As the controller has it.
     Committed(BTreeSet<BrokerId>),
-    /// The leader has asked to add a replica.
+    /// The controller was asked to take a replica in.
     PendingExpand {
-        /// As the controller has it.
+        /// As the controller had it.
         committed: BTreeSet<BrokerId>,
-        /// The replica to be added.
-        adding: BrokerId,
+        /// As it may have it by now.
+        proposed: BTreeSet<BrokerId>,
     },
-    /// The leader has asked to drop replicas.
+    /// The controller was asked to take replicas out.
     PendingShrink {
-        /// As the controller has it.
+        /// As the controller had it.
         committed: BTreeSet<BrokerId>,
-        /// The replicas to be dropped.
-        dropping: BTreeSet<BrokerId>,
+        /// As it may have it by now.
+        proposed: BTreeSet<BrokerId>,
     },
 }
 
-impl Isr {
-    /// The set that the controller has: what counts for `min.insync.replicas`.
+impl IsrState {
+    /// What the controller is known to have.
     #[must_use]
-    pub fn committed(&self) -> &BTreeSet<BrokerId> {
+    pub const fn committed(&self) -> &BTreeSet<BrokerId> {
         match self {
-            Isr::Committed(committed) | Isr::PendingExpand { committed, .. } | Isr::PendingShrink { committed, .. } => committed,
+            Self::Committed(committed) | Self::PendingExpand { committed, .. } | Self::PendingShrink { committed, .. } => committed,
         }
     }
 
-    /// Whether a replica counts for the high watermark: it is in the committed set or about to be.
+    /// The larger of what the controller has and may have. Only this may move the high watermark.
     #[must_use]
-    pub fn maximal_contains(&self, id: BrokerId) -> bool {
-        self.committed().contains(&id) || matches!(self, Isr::PendingExpand { adding, .. } if *adding == id)
+    pub const fn maximal(&self) -> &BTreeSet<BrokerId> {
+        match self {
+            Self::Committed(committed) | Self::PendingShrink { committed, .. } => committed,
+            Self::PendingExpand { proposed, .. } => proposed,
+        }
     }
 
-    /// All replicas that count for the high watermark.
-    pub fn maximal(&self) -> impl Iterator<Item = BrokerId> + '_ {
-        let adding = match self {
-            Isr::PendingExpand { adding, .. } => Some(*adding),
-            Isr::Committed(_) | Isr::PendingShrink { .. } => None,
-        };
-        self.committed().iter().copied().chain(adding)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(ids: &[i32]) -> BTreeSet<BrokerId> {
-        ids.iter().map(|id| BrokerId::new_or_zero(*id)).collect()
-    }
-
-    #[test]
-    fn a_replica_that_is_about_to_join_counts_and_one_about_to_leave_still_does() {
-        let expand = Isr::PendingExpand { committed: set(&[1]), adding: BrokerId::new_or_zero(2) };
-        assert!(expand.maximal_contains(BrokerId::new_or_zero(2)));
-        assert_eq!(expand.committed(), &set(&[1]));
-        let shrink = Isr::PendingShrink { committed: set(&[1, 2]), dropping: set(&[2]) };
-        assert_eq!(shrink.maximal().count(), 2);
+    /// Whether a change is under way.
+    #[must_use]
+    pub const fn is_pending(&self) -> bool {
+        !matches!(self, Self::Committed(_))
     }
 }

@@ -1,144 +1,276 @@
-//! The leader's view of its replicas.
+//! The leader's state of one partition: events in, effects out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{BrokerId, LeaderEpoch, Offset};
 
-use crate::isr::Isr;
+use crate::epoch::{EpochCheck, check_epoch};
+use crate::isr::{IsrProposal, IsrState};
 
 /// Whether enough replicas are in sync for acks=all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MinIsr {
-    /// Enough are.
+    /// Enough.
     Satisfied,
-    /// Fewer than asked.
-    Short {
+    /// Too few: NOT_ENOUGH_REPLICAS before an append, NOT_ENOUGH_REPLICAS_AFTER_APPEND before an acknowledgement.
+    TooFew {
         /// How many are in sync.
         in_sync: usize,
-        /// How many are asked for.
+        /// How many must be.
         required: usize,
     },
 }
 
-/// What a leader knows of one partition during one epoch.
-#[derive(Debug, Clone)]
+/// What the broker tells the leader's state. Times are of a monotonic clock, in milliseconds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The leader's own log has grown.
+    LocalLogEnd(Offset),
+    /// A follower has fetched: it has everything below its fetch offset.
+    Fetched {
+        /// The follower.
+        broker: BrokerId,
+        /// The offset that it asked for.
+        offset: Offset,
+        /// Whether the controller would take it in: alive, not stopping, and of the registration that fetches (KIP-841, KIP-903).
+        eligible: bool,
+        /// The time of the fetch.
+        now_ms: u64,
+    },
+    /// Time to look for followers that have fallen behind.
+    CheckLag {
+        /// The time.
+        now_ms: u64,
+        /// `replica.lag.time.max.ms`.
+        lag_max_ms: u64,
+    },
+    /// The controller's word on the partition: the answer to a proposal, or a change that it made by itself.
+    Committed {
+        /// The in-sync set.
+        isr: BTreeSet<BrokerId>,
+        /// The partition epoch.
+        partition_epoch: i32,
+    },
+    /// The controller refused the proposal that rests on this partition epoch.
+    Refused {
+        /// The epoch of the proposal.
+        partition_epoch: i32,
+    },
+}
+
+/// What follows from an event.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Effects {
+    /// The high watermark, if it moved.
+    pub high_watermark: Option<Offset>,
+    /// A change of the in-sync set to ask the controller for.
+    pub propose: Option<IsrProposal>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Follower {
+    log_end: Offset,
+    /// When it last had all that the leader had.
+    caught_up_ms: u64,
+    last_fetch_ms: u64,
+    /// The leader's log end at the last fetch: reaching it now means that the follower was caught up then.
+    leader_end_at_last_fetch: Offset,
+}
+
+/// A partition on the broker that leads it, for one leader epoch.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaderState {
     broker_id: BrokerId,
-    replica_count: usize,
     leader_epoch: LeaderEpoch,
-    isr: Isr,
-    log_ends: BTreeMap<BrokerId, Offset>,
+    partition_epoch: i32,
+    replica_count: usize,
+    isr: IsrState,
+    followers: BTreeMap<BrokerId, Follower>,
+    log_end: Offset,
+    /// Where the log ended when this term began: whoever has less may lack records that were committed in an earlier term.
+    epoch_start: Offset,
     high_watermark: Offset,
+    min_insync_replicas: usize,
 }
 
 impl LeaderState {
-    /// The state at the start of an epoch: of the followers nothing is known yet, so they count from the log's `high_watermark` as last known.
+    /// The state at the begin of a term. `log_end` is the leader's log end then, `high_watermark` what it knew of it until now. With one
+    /// replica, or when all of the in-sync set is this broker, the high watermark is at the log end at once.
     #[must_use]
-    pub fn new(broker_id: BrokerId, replicas: &[BrokerId], isr: &[BrokerId], leader_epoch: LeaderEpoch, high_watermark: Offset) -> Self {
-        let isr = Isr::Committed(isr.iter().copied().collect());
-        Self { broker_id, replica_count: replicas.len(), leader_epoch, isr, log_ends: BTreeMap::new(), high_watermark }
+    pub fn new(
+        broker_id: BrokerId,
+        state: &PartitionTerm<'_>,
+        log_end: Offset,
+        high_watermark: Offset,
+        min_insync_replicas: usize,
+    ) -> Self {
+        let follower = Follower { log_end: Offset::ZERO, caught_up_ms: 0, last_fetch_ms: 0, leader_end_at_last_fetch: Offset::MAX };
+        let mut leader = Self {
+            broker_id,
+            leader_epoch: state.leader_epoch,
+            partition_epoch: state.partition_epoch,
+            replica_count: state.replicas.len().max(1),
+            // The leader is in sync with itself, whatever the set says.
+            isr: IsrState::Committed(state.isr.iter().copied().chain([broker_id]).collect()),
+            followers: state.replicas.iter().filter(|replica| **replica != broker_id).map(|replica| (*replica, follower)).collect(),
+            log_end,
+            epoch_start: log_end,
+            high_watermark: high_watermark.min(log_end),
+            min_insync_replicas,
+        };
+        for member in leader.followers.values_mut() {
+            // A term begins with the benefit of the doubt: lag is measured from now on.
+            member.caught_up_ms = state.now_ms;
+        }
+        let _moved = leader.advance_high_watermark();
+        leader
     }
 
-    /// The epoch.
+    /// Takes in what happened and says what follows.
+    pub fn handle(&mut self, event: Event) -> Effects {
+        match event {
+            Event::LocalLogEnd(end) => self.log_end = self.log_end.max(end),
+            Event::Fetched { broker, offset, eligible, now_ms } => return self.fetched(broker, offset, eligible, now_ms),
+            Event::CheckLag { now_ms, lag_max_ms } => return self.check_lag(now_ms, lag_max_ms),
+            Event::Committed { isr, partition_epoch } => {
+                if partition_epoch >= self.partition_epoch {
+                    self.partition_epoch = partition_epoch;
+                    self.isr = IsrState::Committed(isr.into_iter().chain([self.broker_id]).collect());
+                }
+            }
+            Event::Refused { partition_epoch } => {
+                if partition_epoch == self.partition_epoch && self.isr.is_pending() {
+                    self.isr = IsrState::Committed(self.isr.committed().clone());
+                }
+            }
+        }
+        Effects { high_watermark: self.advance_high_watermark(), propose: None }
+    }
+
+    /// Takes in that the leader's own log has grown, and gives the high watermark.
+    pub fn local_log_end_advanced(&mut self, end: Offset) -> Offset {
+        self.handle(Event::LocalLogEnd(end));
+        self.high_watermark
+    }
+
+    /// The offset below which all in-sync replicas have everything.
     #[must_use]
-    pub fn leader_epoch(&self) -> LeaderEpoch {
+    pub const fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// The term.
+    #[must_use]
+    pub const fn leader_epoch(&self) -> LeaderEpoch {
         self.leader_epoch
     }
 
-    /// The in-sync replicas.
+    /// The in-sync set.
     #[must_use]
-    pub fn isr(&self) -> &Isr {
+    pub const fn isr(&self) -> &IsrState {
         &self.isr
     }
 
-    /// The high watermark as decided last.
+    /// Compares the epoch of a request with this term.
     #[must_use]
-    pub fn high_watermark(&self) -> Offset {
-        self.high_watermark
+    pub fn check_epoch(&self, asked: Option<LeaderEpoch>) -> EpochCheck {
+        check_epoch(self.leader_epoch, asked)
     }
 
-    /// Whether acks=all may be taken under this `min.insync.replicas`.
+    /// Whether enough replicas are in sync for acks=all. To be asked before an append, and once more before it is acknowledged. More than
+    /// there are replicas can never be required.
     #[must_use]
-    pub fn min_isr(&self, min_insync_replicas: usize) -> MinIsr {
-        let required = min_insync_replicas.min(self.replica_count);
+    pub fn min_isr(&self) -> MinIsr {
+        let required = self.min_insync_replicas.min(self.replica_count);
+        // Before the append the committed set counts: a proposed member may be refused.
         let in_sync = self.isr.committed().len();
-        if in_sync >= required { MinIsr::Satisfied } else { MinIsr::Short { in_sync, required } }
+        if in_sync >= required { MinIsr::Satisfied } else { MinIsr::TooFew { in_sync, required } }
     }
 
-    /// This broker's own log has grown. Returns the high watermark that follows.
-    pub fn local_log_end_advanced(&mut self, log_end: Offset) -> Offset {
-        self.log_end_advanced(self.broker_id, log_end)
+    /// Takes a changed `min.insync.replicas`.
+    pub fn set_min_insync_replicas(&mut self, count: usize) -> Effects {
+        self.min_insync_replicas = count;
+        Effects { high_watermark: self.advance_high_watermark(), propose: None }
     }
 
-    /// A follower has said how far its log goes. Returns the high watermark that follows.
-    pub fn follower_log_end_advanced(&mut self, follower: BrokerId, log_end: Offset) -> Offset {
-        self.log_end_advanced(follower, log_end)
+    fn fetched(&mut self, broker: BrokerId, offset: Offset, eligible: bool, now_ms: u64) -> Effects {
+        let log_end = self.log_end;
+        // A broker that holds no replica tells nothing.
+        let Some(follower) = self.followers.get_mut(&broker) else { return Effects::default() };
+        if offset >= log_end {
+            follower.caught_up_ms = follower.caught_up_ms.max(now_ms);
+        } else if offset >= follower.leader_end_at_last_fetch {
+            follower.caught_up_ms = follower.caught_up_ms.max(follower.last_fetch_ms);
+        }
+        follower.log_end = offset;
+        follower.last_fetch_ms = now_ms;
+        follower.leader_end_at_last_fetch = log_end;
+        let joins = eligible && !self.isr.maximal().contains(&broker) && offset >= self.high_watermark && offset >= self.epoch_start;
+        let propose = if joins { self.propose(|isr| isr.insert(broker)) } else { None };
+        Effects { high_watermark: self.advance_high_watermark(), propose }
     }
 
-    fn log_end_advanced(&mut self, replica: BrokerId, log_end: Offset) -> Offset {
-        let known = self.log_ends.entry(replica).or_insert(Offset::ZERO);
-        *known = (*known).max(log_end);
-        let smallest = self.isr.maximal().map(|id| self.log_ends.get(&id).copied().unwrap_or(Offset::ZERO)).min();
-        self.high_watermark = self.high_watermark.max(smallest.unwrap_or(Offset::ZERO));
-        self.high_watermark
+    fn check_lag(&mut self, now_ms: u64, lag_max_ms: u64) -> Effects {
+        let log_end = self.log_end;
+        let is_behind = |follower: &Follower| follower.log_end != log_end && now_ms.saturating_sub(follower.caught_up_ms) > lag_max_ms;
+        let behind: BTreeSet<BrokerId> =
+            self.followers.iter().filter(|(_, follower)| is_behind(follower)).map(|(broker, _)| *broker).collect();
+        if self.isr.committed().is_disjoint(&behind) {
+            return Effects::default();
+        }
+        let propose = self.propose(|isr| {
+            isr.retain(|member| !behind.contains(member));
+            true
+        });
+        Effects { high_watermark: None, propose }
     }
 
-    /// The controller has committed a new in-sync set.
-    pub fn isr_committed(&mut self, isr: &[BrokerId]) -> Offset {
-        self.isr = Isr::Committed(isr.iter().copied().collect());
-        let local = self.log_ends.get(&self.broker_id).copied().unwrap_or(Offset::ZERO);
-        self.log_end_advanced(self.broker_id, local)
+    fn propose(&mut self, change: impl FnOnce(&mut BTreeSet<BrokerId>) -> bool) -> Option<IsrProposal> {
+        if self.isr.is_pending() {
+            return None;
+        }
+        let committed = self.isr.committed().clone();
+        let mut proposed = committed.clone();
+        if !change(&mut proposed) || proposed == committed {
+            return None;
+        }
+        let proposal = IsrProposal { isr: proposed.clone(), partition_epoch: self.partition_epoch };
+        self.isr = if proposed.len() > committed.len() {
+            IsrState::PendingExpand { committed, proposed }
+        } else {
+            IsrState::PendingShrink { committed, proposed }
+        };
+        Some(proposal)
+    }
+
+    /// The high watermark is the least log end in the maximal in-sync set; `None` if that does not move it.
+    fn advance_high_watermark(&mut self) -> Option<Offset> {
+        if self.min_isr() != MinIsr::Satisfied {
+            return None;
+        }
+        let ends = self.isr.maximal().iter().filter_map(|member| {
+            if *member == self.broker_id { Some(self.log_end) } else { self.followers.get(member).map(|follower| follower.log_end) }
+        });
+        let least = ends.min().unwrap_or(self.log_end);
+        let reached = least.min(self.log_end);
+        (reached > self.high_watermark).then(|| {
+            self.high_watermark = reached;
+            reached
+        })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(id: i32) -> BrokerId {
-        BrokerId::new_or_zero(id)
-    }
-
-    fn offset(value: i64) -> Offset {
-        Offset::new_or_zero(value)
-    }
-
-    fn leader(replicas: &[BrokerId], isr: &[BrokerId]) -> LeaderState {
-        LeaderState::new(id(1), replicas, isr, LeaderEpoch::ZERO, Offset::ZERO)
-    }
-
-    #[test]
-    fn with_one_replica_the_high_watermark_is_the_log_end() {
-        let mut leader = leader(&[id(1)], &[id(1)]);
-        assert_eq!(leader.local_log_end_advanced(offset(7)), offset(7));
-    }
-
-    #[test]
-    fn the_high_watermark_waits_for_the_slowest_in_sync_replica() {
-        let mut leader = leader(&[id(1), id(2)], &[id(1), id(2)]);
-        assert_eq!(leader.local_log_end_advanced(offset(7)), offset(0));
-        assert_eq!(leader.follower_log_end_advanced(id(2), offset(5)), offset(5));
-    }
-
-    #[test]
-    fn a_replica_out_of_sync_holds_nothing_back() {
-        let mut leader = leader(&[id(1), id(2)], &[id(1), id(2)]);
-        leader.local_log_end_advanced(offset(7));
-        assert_eq!(leader.isr_committed(&[id(1)]), offset(7));
-    }
-
-    #[test]
-    fn a_late_lower_log_end_moves_nothing_back() {
-        let mut leader = leader(&[id(1)], &[id(1)]);
-        leader.local_log_end_advanced(offset(7));
-        assert_eq!(leader.local_log_end_advanced(offset(3)), offset(7));
-    }
-
-    #[test]
-    fn min_isr_is_capped_by_the_replica_count() {
-        let leader = leader(&[id(1)], &[id(1)]);
-        assert_eq!(leader.min_isr(3), MinIsr::Satisfied);
-        let short = LeaderState::new(id(1), &[id(1), id(2)], &[id(1)], LeaderEpoch::ZERO, Offset::ZERO);
-        assert_eq!(short.min_isr(2), MinIsr::Short { in_sync: 1, required: 2 });
-    }
+/// The controller's word on a partition at the begin of a term.
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionTerm<'a> {
+    /// The brokers that hold it.
+    pub replicas: &'a [BrokerId],
+    /// Those in sync.
+    pub isr: &'a [BrokerId],
+    /// The term.
+    pub leader_epoch: LeaderEpoch,
+    /// The partition epoch.
+    pub partition_epoch: i32,
+    /// The time, of a monotonic clock.
+    pub now_ms: u64,
 }

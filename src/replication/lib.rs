@@ -1,20 +1,32 @@
-//! What the leader of a partition decides about its replicas: who is in sync, and how far all of them have the log.
+//! What the leader of a partition knows of its replicas, and what follows from it: the high watermark, whether enough replicas are in sync,
+//! when the in-sync set must change.
 //!
-//! What it is *not*: it reads no log, sends nothing, knows no time. It is fed facts (a log end moved, the metadata changed the in-sync replicas) and
-//! answers with offsets.
+//! What it is *not*: it reads and writes no log, sends nothing, and has no clock; the broker tells it what happened and does what it answers.
+//! It does not decide who leads (`metadata::controller` does) and knows nothing of followers' own state.
 //!
 //! Invariants:
-//! - The high watermark is the smallest log end of the *maximal* in-sync set: the larger of what is committed and what is proposed (KIP-497), so that
-//!   a change under way can never make it pass a member's log.
-//! - The high watermark never goes back within a leader's epoch.
-//! - With fewer committed in-sync replicas than `min.insync.replicas` (capped by the replica count, as Kafka 4 does with ELR), acks=all is refused.
+//! - The high watermark never goes back, never passes the leader's own log end, and passes no member of the *maximal* in-sync set (the
+//!   committed one together with a proposed one): whichever of both the controller holds for true, all its members have what lies below.
+//! - The high watermark stands still while fewer replicas are in sync than min(min.insync.replicas, replicas): KIP-966.
+//! - At most one change of the in-sync set is under way; it names the partition epoch that it rests on, so that a stale one is refused.
+//! - An answer to an older proposal changes nothing.
 //!
-//! In Kafka: `Partition` (`maybeIncrementLeaderHW`, `CommittedPartitionState`, `PendingExpandIsr`, `PendingShrinkIsr`).
+//! In Kafka: `Partition.scala` (`PartitionState`, `maybeIncrementLeaderHW`, `maybeExpandIsr`, `maybeShrinkIsr`), `Replica`, KIP-497, KIP-966.
+//!
+//! ```text
+//!             propose a larger set            accepted: Committed(new)
+//!   Committed ------------------> Pending ------------------------------> Committed
+//!             propose a smaller set           refused:  Committed(old)
+//! ```
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod epoch;
 mod isr;
 mod leader;
+#[cfg(test)]
+mod tests;
 
-pub use isr::Isr;
-pub use leader::{LeaderState, MinIsr};
+pub use epoch::{EpochCheck, check_epoch};
+pub use isr::{IsrProposal, IsrState};
+pub use leader::{Effects, Event, LeaderState, MinIsr, PartitionTerm};
