@@ -85,15 +85,12 @@ impl CheckedBatch {
     #[must_use]
     pub fn into_sequenced(self, base_offset: Offset, leader_epoch: LeaderEpoch, log_append_time: Option<Timestamp>) -> SequencedBatch {
         let mut header = self.header;
-        let mut is_corrected = self.is_corrected;
+        if let Some(time) = log_append_time {
+            header = header.with_timestamps(TimestampType::LogAppendTime, time.millis());
+        }
+        let is_corrected = self.is_corrected || header != self.header;
         header.base_offset = base_offset.get();
         header.partition_leader_epoch = leader_epoch.get();
-        if let Some(time) = log_append_time {
-            let attributes = header.attributes.with_timestamp_type(TimestampType::LogAppendTime);
-            is_corrected |= header.attributes != attributes || header.max_timestamp != time.millis();
-            header.attributes = attributes;
-            header.max_timestamp = time.millis();
-        }
         let tail = self.bytes.slice(HEADER_BYTES..);
         if is_corrected {
             header.crc = header.checksum(&tail);

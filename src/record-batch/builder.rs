@@ -79,7 +79,7 @@ impl BatchBuilder {
         };
         Self {
             codec: header.attributes.codec().unwrap_or(Codec::None),
-            attributes: header.attributes.with_codec(Codec::None),
+            attributes: header.attributes.without_unknown().with_codec(Codec::None),
             log_append_time,
             delete_horizon: header.attributes.has_delete_horizon().then_some(header.base_timestamp),
             base_offset: header.base_offset,

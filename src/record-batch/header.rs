@@ -179,6 +179,11 @@ impl Attributes {
         self.with(Self::DELETE_HORIZON, set)
     }
 
+    /// The same attributes without the bits that mean nothing, which Kafka drops when it rewrites a header.
+    pub(crate) const fn without_unknown(self) -> Attributes {
+        Attributes(self.0 & 0x7f)
+    }
+
     const fn with(self, bit: i16, set: bool) -> Attributes {
         if set { Attributes(self.0 | bit) } else { Attributes(self.0 & !bit) }
     }
@@ -292,6 +297,16 @@ impl BatchHeader {
     pub fn size_bytes(&self) -> usize {
         // A parsed length is at least 49; one from elsewhere that is negative counts as a bare prefix.
         usize::try_from(self.batch_length).unwrap_or(0).saturating_add(LENGTH_PREFIX_BYTES)
+    }
+
+    /// The header with another meaning and value of its timestamps; with all its bits if these are what it has already. Kafka's
+    /// `DefaultRecordBatch.setMaxTimestamp`.
+    pub(crate) fn with_timestamps(self, timestamp_type: TimestampType, max_timestamp: i64) -> BatchHeader {
+        if self.attributes.timestamp_type() == timestamp_type && self.max_timestamp == max_timestamp {
+            return self;
+        }
+        let attributes = self.attributes.without_unknown().with_timestamp_type(timestamp_type);
+        BatchHeader { attributes, max_timestamp, ..self }
     }
 
     /// The offset of the last record.

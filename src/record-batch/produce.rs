@@ -7,12 +7,15 @@ use model::Timestamp;
 use thiserror::Error;
 
 use crate::batches::next_frame;
-use crate::header::{MAGIC, NO_TIMESTAMP};
+use crate::header::{CHECKSUMMED_FROM, MAGIC, NO_TIMESTAMP};
 use crate::records::heads_of;
 use crate::{BatchBuilder, BatchError, BatchHeader, BatchView, CheckedBatch, Codec, DecompressLimits, RecordHead, TimestampType};
 
 /// The most record errors that an answer lists. Kafka lists all, and a small compressed batch can hold millions.
 const MAX_RECORD_ERRORS: usize = 1000;
+
+/// Where the codec is told, also in a frame that is too short for a header.
+const ATTRIBUTES_LOW_BYTE: usize = CHECKSUMMED_FROM + 1;
 
 /// Who appends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,11 +194,7 @@ pub fn check_produced(records: Bytes, rules: &ProduceRules) -> Result<CheckedBat
             rebuild(&view, rules, target, level, walked)
         }
         _ => {
-            let corrected = BatchHeader {
-                attributes: header.attributes.with_timestamp_type(rules.timestamp_type),
-                max_timestamp: walked.max_timestamp,
-                ..header
-            };
+            let corrected = header.with_timestamps(rules.timestamp_type, walked.max_timestamp);
             Ok(CheckedBatch::new(corrected, batch, corrected != header, walked.delta_of_max))
         }
     }
@@ -207,11 +206,9 @@ fn single_batch(records: &[u8], rules: &ProduceRules) -> Result<usize, ProduceRe
     if magic != MAGIC {
         return Err(InvalidReason::OldMagic(magic).into());
     }
-    if !rules.zstd_allowed {
-        let header = BatchHeader::parse(frame).map_err(ProduceRefusal::CorruptMessage)?;
-        if header.attributes.codec().map_err(unreadable)? == Codec::Zstd {
-            return Err(ProduceRefusal::UnsupportedCompressionType { codec_id: Codec::Zstd.id() });
-        }
+    let codec_id = frame.get(ATTRIBUTES_LOW_BYTE).map_or(0, |attributes| i16::from(attributes & 0x07));
+    if codec_id == Codec::Zstd.id() && !rules.zstd_allowed {
+        return Err(ProduceRefusal::UnsupportedCompressionType { codec_id });
     }
     let rest = records.get(frame.len()..).unwrap_or_default();
     match next_frame(rest).map_err(ProduceRefusal::CorruptMessage)? {
