@@ -131,7 +131,8 @@ impl ManualClock {
             let mut state = self.lock();
             state.monotonic += by;
             state.now_ms = state.now_ms.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
-            let later = state.sleepers.split_off(&(state.monotonic, u64::MAX));
+            let last_due = (state.monotonic, u64::MAX);
+            let later = state.sleepers.split_off(&last_due);
             std::mem::replace(&mut state.sleepers, later).into_values().collect()
         };
         due.into_iter().for_each(Waker::wake);

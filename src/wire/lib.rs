@@ -24,11 +24,20 @@
 
 mod budget;
 pub mod clock;
+mod connection;
 mod dispatch;
+mod intake;
 mod limits;
+mod listener;
+mod outlet;
+mod peer_client;
+mod send;
+mod watchdog;
 
 pub use budget::{BudgetPermit, MemoryBudget};
 pub use dispatch::{
     BoxFuture, ClientSoftware, CloseReason, ConnectionContext, ConnectionId, Dispatch, ListenerName, Outcome, ResponseFrame,
 };
 pub use limits::{ConnectionLimits, IpOverride};
+pub use listener::{ListenOptions, Server, bind};
+pub use peer_client::PeerClient;

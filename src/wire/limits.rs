@@ -52,7 +52,7 @@ impl Default for ConnectionLimits {
             frame_bytes_max: 100 << 20,
             idle_max: Some(Duration::from_secs(600)),
             partial_frame_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(120),
             progress_bytes_min: 64 << 10,
             in_flight_max: 16,
             unwritten_bytes_max: 1 << 20,

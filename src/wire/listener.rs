@@ -1,0 +1,175 @@
+//! Listening sockets and the accept loop with its limits.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::SharedClock;
+use crate::connection::{Connection, Shared};
+use crate::{CloseReason, ConnectionContext, ConnectionId, ConnectionLimits, Dispatch, ListenerName, MemoryBudget};
+
+/// How long the accept loop rests when the process is out of descriptors or memory.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// How to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// `socket.listen.backlog.size`.
+    pub backlog: i32,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self { backlog: 1024 }
+    }
+}
+
+/// Binds a listening socket. `[::]` takes IPv4 connections too, as Java's does. Needs a tokio runtime.
+///
+/// # Errors
+/// What the system says (the address is in use, is not ours, ...).
+pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // A restart must not wait for the connections of the process before it.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(options.backlog)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// How many connections there are, in all and by address.
+#[derive(Debug, Default)]
+struct Counts {
+    total: usize,
+    by_ip: HashMap<IpAddr, usize>,
+}
+
+/// One counted connection; dropping it gives the place back.
+struct Place {
+    counts: Arc<Mutex<Counts>>,
+    ip: IpAddr,
+}
+
+impl Place {
+    fn take(counts: &Arc<Mutex<Counts>>, ip: IpAddr, limits: &ConnectionLimits) -> Option<Self> {
+        let mut guard = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_ip = guard.by_ip.get(&ip).copied().unwrap_or(0);
+        if guard.total >= limits.connections_max || of_ip >= limits.connections_max_of(ip) {
+            return None;
+        }
+        guard.total += 1;
+        guard.by_ip.insert(ip, of_ip + 1);
+        drop(guard);
+        Some(Self { counts: Arc::clone(counts), ip })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut guard = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.total -= 1;
+        match guard.by_ip.get_mut(&self.ip) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                guard.by_ip.remove(&self.ip);
+            }
+        }
+    }
+}
+
+/// Serves listening sockets: one of these per broker, so that the limits count over all its listeners.
+pub struct Server<D: ?Sized> {
+    shared: Arc<Shared<D>>,
+    counts: Arc<Mutex<Counts>>,
+    next_id: AtomicU64,
+    shutdown: CancellationToken,
+}
+
+impl<D: Dispatch + ?Sized> Server<D> {
+    /// A server. When the token is cancelled all its listeners stop and all its connections end.
+    #[must_use]
+    pub fn new(dispatch: Arc<D>, limits: ConnectionLimits, clock: SharedClock, budget: MemoryBudget, shutdown: CancellationToken) -> Self {
+        let shared = Arc::new(Shared { dispatch, limits, clock, budget });
+        Self { shared, counts: Arc::default(), next_id: AtomicU64::new(0), shutdown }
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+
+    /// Accepts connections until the shutdown, then waits until those that it accepted have ended.
+    pub async fn serve(&self, listener: TcpListener, name: ListenerName) {
+        let tasks = TaskTracker::new();
+        while let Some(accepted) = self.shutdown.run_until_cancelled(listener.accept()).await {
+            match accepted {
+                Ok((stream, peer)) => {
+                    if let Err(error) = self.admit(&tasks, stream, peer, &name) {
+                        tracing::debug!(listener = %name, %peer, %error, "a connection failed at once");
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(listener = %name, %error, "accepting rests");
+                    let rest = self.shared.clock.sleep_until(self.shared.clock.monotonic() + ACCEPT_REST);
+                    let _ = self.shutdown.run_until_cancelled(rest).await;
+                }
+            }
+        }
+        drop(listener);
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    fn admit(&self, tasks: &TaskTracker, stream: TcpStream, peer: SocketAddr, name: &ListenerName) -> io::Result<()> {
+        let limits = &self.shared.limits;
+        let ip = peer.ip().to_canonical();
+        let Some(place) = Place::take(&self.counts, ip, limits) else {
+            tracing::debug!(listener = %name, %peer, "refused: too many connections");
+            return Ok(());
+        };
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        socket.set_keepalive(true)?;
+        if let Some(bytes) = limits.send_buffer_bytes {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = limits.receive_buffer_bytes {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        let id = ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let context = ConnectionContext::new(id, peer, stream.local_addr()?, name.clone());
+        let connection = Connection::new(stream, Arc::clone(&context), Arc::clone(&self.shared), self.shutdown.child_token());
+        let shared = Arc::clone(&self.shared);
+        tasks.spawn(async move {
+            let reason = connection.await;
+            match &reason {
+                CloseReason::Panicked(text) => {
+                    tracing::error!(connection = %id, %peer, panic = %text, "a handler panicked; its connection ends")
+                }
+                reason => tracing::debug!(connection = %id, %peer, %reason, "connection closed"),
+            }
+            shared.dispatch.connection_closed(&context);
+            drop(place);
+        });
+        Ok(())
+    }
+}
+
+/// Errors of accept(2) that concern the one connection only; the next may be taken at once.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+}

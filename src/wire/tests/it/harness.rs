@@ -1,0 +1,98 @@
+//! A server whose handler is a closure.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use model::Timestamp;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use wire::clock::ManualClock;
+use wire::{ConnectionContext, ConnectionLimits, Dispatch, ListenOptions, ListenerName, MemoryBudget, Outcome, PeerClient, Server, bind};
+
+type Handler = Box<dyn Fn(&Log, Bytes) -> Outcome + Send + Sync>;
+
+/// What happened, in order.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub(crate) fn add(&self, event: impl Into<String>) {
+        self.0.lock().unwrap().push(event.into());
+    }
+
+    pub(crate) fn events(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+struct Handle {
+    handler: Handler,
+    log: Log,
+    closed: UnboundedSender<()>,
+}
+
+impl Dispatch for Handle {
+    fn dispatch(&self, _connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {
+        (self.handler)(&self.log, frame)
+    }
+
+    fn connection_closed(&self, _connection: &Arc<ConnectionContext>) {
+        let _ = self.closed.send(());
+    }
+}
+
+pub(crate) struct Harness {
+    pub(crate) clock: ManualClock,
+    pub(crate) log: Log,
+    pub(crate) budget: MemoryBudget,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) serving: JoinHandle<()>,
+    address: SocketAddr,
+    closed: UnboundedReceiver<()>,
+}
+
+impl Harness {
+    pub(crate) fn start(limits: ConnectionLimits, handler: impl Fn(&Log, Bytes) -> Outcome + Send + Sync + 'static) -> Self {
+        Self::with_budget(limits, 1 << 30, handler)
+    }
+
+    pub(crate) fn with_budget(
+        limits: ConnectionLimits,
+        budget_bytes: usize,
+        handler: impl Fn(&Log, Bytes) -> Outcome + Send + Sync + 'static,
+    ) -> Self {
+        let clock = ManualClock::new(Timestamp(0));
+        let (log, budget, shutdown) = (Log::default(), MemoryBudget::new(budget_bytes), CancellationToken::new());
+        let (sender, closed) = unbounded_channel();
+        let dispatch = Arc::new(Handle { handler: Box::new(handler), log: log.clone(), closed: sender });
+        let listener = bind("127.0.0.1:0".parse().unwrap(), ListenOptions::default()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::new(dispatch, limits, clock.shared(), budget.clone(), shutdown.clone());
+        let serving = tokio::spawn(async move { server.serve(listener, ListenerName::from("PLAINTEXT")).await });
+        Self { clock, log, budget, shutdown, serving, address, closed }
+    }
+
+    pub(crate) async fn client(&self) -> PeerClient {
+        PeerClient::connect(self.address).await.unwrap()
+    }
+
+    /// Waits until one more connection has ended.
+    pub(crate) async fn closed(&mut self) {
+        self.closed.recv().await.unwrap();
+    }
+}
+
+pub(crate) fn reply(bytes: impl Into<Bytes>) -> Outcome {
+    Outcome::Reply(bytes.into().into())
+}
+
+pub(crate) fn text(bytes: &Bytes) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Whether the server has closed the connection without another byte.
+pub(crate) async fn is_cut(client: &mut PeerClient) -> bool {
+    client.receive().await.is_err()
+}

@@ -1,0 +1,141 @@
+//! Hostile and careless peers.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use wire::{ConnectionLimits, IpOverride, Outcome};
+
+use crate::harness::{Harness, is_cut, reply, text};
+
+#[tokio::test]
+async fn a_peer_that_does_not_complete_its_frame_is_cut() {
+    let limits = ConnectionLimits { partial_frame_timeout: Duration::from_secs(10), ..ConnectionLimits::default() };
+    let mut harness = Harness::start(limits, |_, frame| reply(frame));
+    let mut client = harness.client().await;
+    client.send_raw(&[0, 0]).await.unwrap();
+    harness.clock.until_armed(Duration::from_secs(10)).await;
+    harness.clock.advance(Duration::from_secs(9));
+    client.send_raw(&[0, 5, b'a']).await.unwrap();
+    // One byte more is no progress: the first deadline holds.
+    harness.clock.until_armed(Duration::from_secs(10)).await;
+    harness.clock.advance(Duration::from_secs(1));
+    assert!(is_cut(&mut client).await);
+    harness.closed().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_is_cut() {
+    let limits = ConnectionLimits {
+        write_timeout: Duration::from_secs(10),
+        progress_bytes_min: 1 << 30,
+        send_buffer_bytes: Some(8 << 10),
+        ..ConnectionLimits::default()
+    };
+    let mut harness = Harness::start(limits, |_, _| reply(vec![7; 32 << 20]));
+    let mut client = harness.client().await;
+    client.send(b"much").await.unwrap();
+    harness.clock.until_armed(Duration::from_secs(10)).await;
+    harness.clock.advance(Duration::from_secs(10));
+    harness.closed().await;
+    assert!(is_cut(&mut client).await);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+    let limits = ConnectionLimits { idle_max: Some(Duration::from_secs(60)), ..ConnectionLimits::default() };
+    let mut harness = Harness::start(limits, |_, frame| reply(frame));
+    let mut idle = harness.client().await;
+    harness.clock.until_armed(Duration::from_secs(60)).await;
+    let mut busy = harness.client().await;
+    busy.exchange(b"hello").await.unwrap();
+    harness.clock.advance(Duration::from_secs(40));
+    busy.exchange(b"again").await.unwrap();
+    harness.clock.advance(Duration::from_secs(20));
+    assert!(is_cut(&mut idle).await);
+    harness.closed().await;
+    assert_eq!(text(&busy.exchange(b"still").await.unwrap()), "still");
+}
+
+#[tokio::test]
+async fn an_impossible_length_closes_the_connection() {
+    let limits = ConnectionLimits { frame_bytes_max: 1000, ..ConnectionLimits::default() };
+    let harness = Harness::start(limits, |_, frame| reply(frame));
+    for length in [-1_i32, i32::MIN, 1001, i32::MAX] {
+        let mut client = harness.client().await;
+        client.send_raw(&length.to_be_bytes()).await.unwrap();
+        assert!(is_cut(&mut client).await, "{length}");
+    }
+    assert_eq!(harness.client().await.exchange(&[1; 1000]).await.unwrap().len(), 1000);
+}
+
+#[tokio::test]
+async fn frames_of_all_sizes_arrive_byte_for_byte() {
+    let harness = Harness::start(ConnectionLimits::default(), |_, frame| reply(frame));
+    let mut client = harness.client().await;
+    for length in [0, 1, 3, 4, 5, 4095, 65_531, 65_532, 65_533, 65_536, 200_000, 5 << 20, 1000, 4 << 20] {
+        let frame: Bytes = (0..length).map(|index| (index % 251) as u8).collect::<Vec<u8>>().into();
+        client.send(&frame).await.unwrap();
+        client.send(b"next").await.unwrap();
+        assert!(client.receive().await.unwrap() == frame, "{length}");
+        assert_eq!(text(&client.receive().await.unwrap()), "next");
+    }
+}
+
+#[tokio::test]
+async fn the_budget_holds_a_frame_back_until_another_is_answered() {
+    let (open, gate) = oneshot::channel::<()>();
+    let gate = std::sync::Mutex::new(Some(gate));
+    let harness = Harness::with_budget(ConnectionLimits::default(), 1000, move |log, frame| {
+        log.add(format!("dispatch {}", frame.len()));
+        let Some(gate) = gate.lock().unwrap().take() else { return reply(frame) };
+        let log = log.clone();
+        Outcome::serial(async move {
+            gate.await.unwrap();
+            log.add("release");
+            reply(frame)
+        })
+    });
+    let mut first = harness.client().await;
+    let mut second = harness.client().await;
+    first.send(&[1; 900]).await.unwrap();
+    while harness.log.events().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(harness.budget.available_bytes(), 100);
+    second.send(&[2; 500]).await.unwrap();
+    // A waiter takes what is free toward its share, which shows that the second frame has come and waits.
+    while harness.budget.available_bytes() != 0 {
+        tokio::task::yield_now().await;
+    }
+    open.send(()).unwrap();
+    assert_eq!(first.receive().await.unwrap().len(), 900);
+    assert_eq!(second.receive().await.unwrap().len(), 500);
+    assert_eq!(harness.log.events(), ["dispatch 900", "release", "dispatch 500"]);
+    // A frame above the whole budget runs alone.
+    assert_eq!(first.exchange(&[3; 5000]).await.unwrap().len(), 5000);
+    assert_eq!(harness.budget.available_bytes(), 1000);
+}
+
+#[tokio::test]
+async fn connections_over_the_limits_are_refused_and_places_come_back() {
+    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let ip_overrides = vec![IpOverride { address: localhost, connections_max: 2 }];
+    let limits = ConnectionLimits { connections_per_ip_max: 1, ip_overrides, ..ConnectionLimits::default() };
+    let mut harness = Harness::start(limits, |_, frame| reply(frame));
+    let mut first = harness.client().await;
+    let mut second = harness.client().await;
+    first.exchange(b"a").await.unwrap();
+    second.exchange(b"b").await.unwrap();
+    let mut third = harness.client().await;
+    assert!(third.exchange(b"c").await.is_err());
+    drop(first);
+    harness.closed().await;
+    loop {
+        // The place comes back right after the connection was reported closed.
+        if harness.client().await.exchange(b"d").await.is_ok() {
+            break;
+        }
+    }
+}
