@@ -81,6 +81,8 @@ pub struct GroupConfig {
     pub offset_metadata_max_bytes: usize,
     /// `offsets.retention.minutes`, in milliseconds.
     pub offsets_retention_ms: i64,
+    /// The largest batch of records that one request may cause (`max.message.bytes` of the offsets topic); more is refused before anything is written.
+    pub batch_bytes_max: usize,
 }
 
 impl Default for GroupConfig {
@@ -94,6 +96,7 @@ impl Default for GroupConfig {
             group_size_max: 2_147_483_647,
             offset_metadata_max_bytes: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
+            batch_bytes_max: 1_048_588,
         }
     }
 }

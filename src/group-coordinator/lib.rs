@@ -33,12 +33,20 @@
 #![deny(missing_docs)]
 
 mod classic;
+mod codec;
 mod config;
 mod effects;
+mod group;
+mod member;
+mod offsets;
+mod operation;
 mod partition;
+mod records;
+mod replies;
 mod shard;
+mod subscription;
 
 pub use config::{GroupConfig, ROWS};
 pub use effects::{CoordinatorRecord, Effects, GroupReply, ReplyId, RequestMeta, TimerEffect, TimerKey};
 pub use partition::partition_for;
-pub use shard::{GroupShard, Replayed};
+pub use shard::{GroupShard, Replayed, SkippedRecords};

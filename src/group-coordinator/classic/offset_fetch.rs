@@ -1,0 +1,91 @@
+//! OffsetFetch: how far a group has come.
+
+use std::collections::BTreeMap;
+
+use model::Timestamp;
+use protocol::StrBytes;
+use protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+};
+use protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName};
+
+use crate::effects::{Effects, GroupReply, RequestMeta};
+use crate::offsets::GroupOffsets;
+use crate::operation::Operation;
+use crate::records::CommittedOffset;
+use crate::replies::text;
+use crate::shard::GroupShard;
+
+/// OffsetFetch from here on asks for several groups (KIP-709).
+const FETCH_WITH_GROUPS: i16 = 8;
+
+impl GroupShard {
+    /// Handles OffsetFetch, for the groups of the request that this shard holds. An unknown group has no offsets, which is no error. There are no
+    /// transactional commits, so all offsets are stable.
+    pub fn offset_fetch(&mut self, now: Timestamp, meta: RequestMeta, request: OffsetFetchRequest) -> Effects {
+        let mut operation = Operation::new(&self.config, now);
+        let mut response = OffsetFetchResponse::default();
+        if meta.api_version >= FETCH_WITH_GROUPS {
+            response.groups = request.groups.iter().map(|group| self.fetch_group(group)).collect();
+        } else {
+            let asked = request.topics.as_ref().map(|topics| topics.iter().map(|topic| (&topic.name, topic.partition_indexes.as_slice())));
+            let found = self.fetch(&request.group_id, asked);
+            response.topics = found.into_iter().map(|(name, partitions)| old_topic(name, partitions)).collect();
+        }
+        operation.reply(meta.reply, GroupReply::OffsetFetch(response));
+        operation.effects
+    }
+
+    fn fetch_group(&self, group: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+        let asked = group.topics.as_ref().map(|topics| topics.iter().map(|topic| (&topic.name, topic.partition_indexes.as_slice())));
+        let found = self.fetch(&group.group_id, asked);
+        let topic = |(name, partitions)| OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions);
+        OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone()).with_topics(found.into_iter().map(topic).collect())
+    }
+
+    fn fetch<'a>(
+        &self,
+        group_id: &GroupId,
+        asked: Option<impl Iterator<Item = (&'a TopicName, &'a [i32])>>,
+    ) -> Vec<(TopicName, Vec<OffsetFetchResponsePartitions>)> {
+        let offsets = self.offsets.of_group(group_id);
+        match asked {
+            Some(topics) => topics.map(|(name, partitions)| (name.clone(), asked_partitions(offsets, name, partitions))).collect(),
+            None => offsets.into_iter().flatten().map(|(name, partitions)| (TopicName(text(name)), all_partitions(partitions))).collect(),
+        }
+    }
+}
+
+fn asked_partitions(offsets: Option<&GroupOffsets>, topic: &str, partitions: &[i32]) -> Vec<OffsetFetchResponsePartitions> {
+    let committed = offsets.and_then(|topics| topics.get(topic));
+    partitions.iter().map(|partition| describe(*partition, committed.and_then(|partitions| partitions.get(partition)))).collect()
+}
+
+fn all_partitions(partitions: &BTreeMap<i32, CommittedOffset>) -> Vec<OffsetFetchResponsePartitions> {
+    partitions.iter().map(|(partition, committed)| describe(*partition, Some(committed))).collect()
+}
+
+fn describe(partition: i32, committed: Option<&CommittedOffset>) -> OffsetFetchResponsePartitions {
+    let answer = OffsetFetchResponsePartitions::default().with_partition_index(partition);
+    match committed {
+        Some(committed) => answer
+            .with_committed_offset(committed.offset)
+            .with_committed_leader_epoch(committed.leader_epoch)
+            .with_metadata(Some(text(&committed.metadata))),
+        None => answer.with_committed_offset(-1).with_committed_leader_epoch(-1).with_metadata(Some(StrBytes::new())),
+    }
+}
+
+/// The form of a topic before several groups could be asked for.
+fn old_topic(name: TopicName, partitions: Vec<OffsetFetchResponsePartitions>) -> OffsetFetchResponseTopic {
+    let old = |new: OffsetFetchResponsePartitions| {
+        OffsetFetchResponsePartition::default()
+            .with_partition_index(new.partition_index)
+            .with_committed_offset(new.committed_offset)
+            .with_committed_leader_epoch(new.committed_leader_epoch)
+            .with_metadata(new.metadata)
+    };
+    OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions.into_iter().map(old).collect())
+}

@@ -1,0 +1,161 @@
+//! Reading and writing the primitive types of Kafka's record formats, without trust in what is read.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// A view of bytes not yet read. Every method answers `None` when the bytes do not hold what it is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    pub(crate) fn int16(&mut self) -> Option<i16> {
+        self.array().map(i16::from_be_bytes)
+    }
+
+    pub(crate) fn int32(&mut self) -> Option<i32> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    pub(crate) fn int64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_be_bytes)
+    }
+
+    pub(crate) fn uuid(&mut self) -> Option<uuid::Uuid> {
+        self.array().map(uuid::Uuid::from_bytes)
+    }
+
+    fn unsigned_varint(&mut self) -> Option<u32> {
+        let mut value = 0_u32;
+        for shift in [0, 7, 14, 21, 28] {
+            let [byte] = self.array()?;
+            value |= u32::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// A length of the flexible (varint, one more than it says) or the classic kind; `Some(None)` is null.
+    fn length(&mut self, flexible: bool, classic: impl FnOnce(&mut Self) -> Option<i64>) -> Option<Option<usize>> {
+        let length = if flexible { i64::from(self.unsigned_varint()?) - 1 } else { classic(self)? };
+        if length == -1 { Some(None) } else { usize::try_from(length).ok().map(Some) }
+    }
+
+    pub(crate) fn nullable_string(&mut self, flexible: bool) -> Option<Option<&'a str>> {
+        match self.length(flexible, |reader| reader.int16().map(i64::from))? {
+            None => Some(None),
+            Some(length) => std::str::from_utf8(self.take(length)?).ok().map(Some),
+        }
+    }
+
+    pub(crate) fn string(&mut self, flexible: bool) -> Option<&'a str> {
+        self.nullable_string(flexible)?
+    }
+
+    pub(crate) fn bytes(&mut self, flexible: bool) -> Option<&'a [u8]> {
+        let length = self.length(flexible, |reader| reader.int32().map(i64::from))??;
+        self.take(length)
+    }
+
+    /// The number of an array's elements; refused when so many cannot follow, each having at least `element_bytes_min` bytes.
+    pub(crate) fn array_length(&mut self, flexible: bool, element_bytes_min: usize) -> Option<usize> {
+        let length = self.length(flexible, |reader| reader.int32().map(i64::from))??;
+        (length.checked_mul(element_bytes_min)? <= self.rest.len()).then_some(length)
+    }
+
+    /// The tagged fields of a flexible structure: calls `visit` with each tag and its bytes.
+    pub(crate) fn tagged_fields(&mut self, mut visit: impl FnMut(u32, Reader<'a>) -> Option<()>) -> Option<()> {
+        for _ in 0..self.unsigned_varint()? {
+            let tag = self.unsigned_varint()?;
+            let length = usize::try_from(self.unsigned_varint()?).ok()?;
+            visit(tag, Reader::new(self.take(length)?))?;
+        }
+        Some(())
+    }
+}
+
+/// The longest text that the classic string type can hold.
+pub(crate) const STRING_BYTES_MAX: usize = 0x7fff;
+
+/// Bytes being written.
+#[derive(Default)]
+pub(crate) struct Writer {
+    bytes: BytesMut,
+}
+
+impl Writer {
+    pub(crate) fn int16(&mut self, value: i16) -> &mut Self {
+        self.bytes.put_i16(value);
+        self
+    }
+
+    pub(crate) fn int32(&mut self, value: i32) -> &mut Self {
+        self.bytes.put_i32(value);
+        self
+    }
+
+    pub(crate) fn int64(&mut self, value: i64) -> &mut Self {
+        self.bytes.put_i64(value);
+        self
+    }
+
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        self.bytes.put_slice(bytes);
+        self
+    }
+
+    pub(crate) fn unsigned_varint(&mut self, value: usize) -> &mut Self {
+        let mut rest = value;
+        while rest > 0x7f {
+            self.bytes.put_u8(u8::try_from(rest & 0x7f).unwrap_or(0) | 0x80);
+            rest >>= 7;
+        }
+        self.bytes.put_u8(u8::try_from(rest).unwrap_or(0));
+        self
+    }
+
+    /// A classic string. Operations refuse longer texts on entry; what came through nevertheless is cut, so that the record stays readable.
+    pub(crate) fn string(&mut self, text: &str) -> &mut Self {
+        let text = text.get(..text.floor_char_boundary(STRING_BYTES_MAX)).unwrap_or(text);
+        self.int16(i16::try_from(text.len()).unwrap_or(i16::MAX)).raw(text.as_bytes())
+    }
+
+    pub(crate) fn nullable_string(&mut self, text: Option<&str>) -> &mut Self {
+        match text {
+            Some(text) => self.string(text),
+            None => self.int16(-1),
+        }
+    }
+
+    pub(crate) fn compact_string(&mut self, text: &str) -> &mut Self {
+        self.unsigned_varint(text.len() + 1).raw(text.as_bytes())
+    }
+
+    pub(crate) fn byte_array(&mut self, bytes: &[u8]) -> &mut Self {
+        self.array_length(bytes.len()).raw(bytes)
+    }
+
+    pub(crate) fn array_length(&mut self, length: usize) -> &mut Self {
+        self.int32(i32::try_from(length).unwrap_or(i32::MAX))
+    }
+
+    pub(crate) fn finish(self) -> Bytes {
+        self.bytes.freeze()
+    }
+}
