@@ -105,9 +105,6 @@ pub(crate) enum Kind {
     Uint16,
     /// Four bytes.
     Int32,
-    /// Four bytes without sign.
-    #[cfg_attr(not(test), allow(dead_code, reason = "no schema of this release has one"))]
-    Uint32,
     /// Eight bytes.
     Int64,
     /// Eight bytes, IEEE 754.
@@ -132,7 +129,7 @@ impl Kind {
         match self {
             Kind::Bool | Kind::Int8 => Some(1),
             Kind::Int16 | Kind::Uint16 => Some(2),
-            Kind::Int32 | Kind::Uint32 => Some(4),
+            Kind::Int32 => Some(4),
             Kind::Int64 | Kind::Float64 => Some(8),
             Kind::Uuid => Some(16),
             Kind::String | Kind::Bytes | Kind::Records | Kind::Array(_) | Kind::Nested(_) => None,
@@ -144,15 +141,9 @@ impl Kind {
         match self {
             Kind::Nested(nested) => nested.memory_bytes,
             Kind::String | Kind::Bytes | Kind::Records | Kind::Array(_) => 32,
-            Kind::Bool
-            | Kind::Int8
-            | Kind::Int16
-            | Kind::Uint16
-            | Kind::Int32
-            | Kind::Uint32
-            | Kind::Int64
-            | Kind::Float64
-            | Kind::Uuid => self.fixed_bytes().unwrap_or(16),
+            Kind::Bool | Kind::Int8 | Kind::Int16 | Kind::Uint16 | Kind::Int32 | Kind::Int64 | Kind::Float64 | Kind::Uuid => {
+                self.fixed_bytes().unwrap_or(16)
+            }
         }
     }
 

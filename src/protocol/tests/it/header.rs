@@ -89,6 +89,9 @@ fn a_response_header_is_the_decoders() {
 #[test]
 fn error_codes_have_kafkas_names() {
     assert_eq!((to_i16(None), to_i16(Some(ErrorCode::NotLeaderOrFollower))), (0, 6));
-    assert_eq!((error_name(0), error_name(6), error_name(-1)), ("NONE".into(), "NOT_LEADER_OR_FOLLOWER".into(), "UNKNOWN_SERVER_ERROR".into()));
+    assert_eq!(
+        (error_name(0), error_name(6), error_name(-1)),
+        ("NONE".into(), "NOT_LEADER_OR_FOLLOWER".into(), "UNKNOWN_SERVER_ERROR".into())
+    );
     assert_eq!(error_name(9999), "9999");
 }

@@ -116,15 +116,8 @@ fn bytes_after_the_message_are_refused() {
 
 #[test]
 fn no_overwritten_position_harms_the_decoder() {
-    let largest: [&[u8]; 7] = [
-        &[0x7f, 0xff, 0xff, 0xff],
-        &[0xff, 0xff, 0xff, 0xff, 0x0f],
-        &[0xff, 0xff, 0xff, 0xff, 0x7f],
-        &[0xff, 0xff, 0xff, 0xff],
-        &[0x80, 0, 0, 0],
-        &[0x00, 0x10, 0x00, 0x00],
-        &[0],
-    ];
+    // The largest int, the largest varint, and a count that is large but not absurd.
+    let largest: [&[u8]; 3] = [&[0x7f, 0xff, 0xff, 0xff], &[0xff, 0xff, 0xff, 0xff, 0x0f], &[0x00, 0x10, 0x00, 0x00]];
     for side in &SIDES {
         for (key, version) in decodable() {
             let Some(body) = (side.rich)(key, version) else { continue };
