@@ -1,0 +1,215 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use crate::Problem;
+
+const EXAMPLES: &str = "\
+Examples:
+  klamm                                         a broker on 127.0.0.1:9092, data in ./klamm-data
+  klamm --ephemeral --listen 127.0.0.1:0        a broker for a test: any free port, data gone at exit
+  klamm server -c server.properties             Apache Kafka's own file, with Kafka's defaults
+  KAFKA_NUM_PARTITIONS=3 klamm                  any key by its variable, as Kafka's image reads them
+  klamm health --address 127.0.0.1:9092         exit code 0 if a broker answers there
+
+Send and read with kcat:
+  echo hello | kcat -b 127.0.0.1:9092 -P -t greetings
+  kcat -b 127.0.0.1:9092 -C -t greetings -o beginning -e";
+
+const SERVER_EXAMPLES: &str = "\
+Examples:
+  klamm server -c server.properties
+  klamm server -c server.properties --override log.dirs=/data --override num.partitions=3
+  KAFKA_LISTENERS=PLAINTEXT://:9092 KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://broker:9092 klamm server";
+
+/// A broker that speaks the Apache Kafka protocol, on a RocksDB-backed store.
+#[derive(Debug, Parser)]
+#[command(name = "klamm", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Sub>,
+    #[command(flatten)]
+    developer: DeveloperArgs,
+}
+
+#[derive(Debug, Args)]
+struct DeveloperArgs {
+    /// Where to listen [default: 127.0.0.1:9092]; port 0 is any free one
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// The data directory [default: ./klamm-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Keep the data in a temporary directory that is gone at exit
+    #[arg(long, conflicts_with = "data")]
+    ephemeral: bool,
+    /// Set a configuration key
+    #[arg(long = "override", value_name = "KEY=VALUE", value_parser = parse_override)]
+    overrides: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Sub {
+    /// Start a broker with Kafka's own defaults and configuration file
+    #[command(after_help = SERVER_EXAMPLES)]
+    Server(ServerArgs),
+    /// Ask a broker whether it answers; exit code 0 or 1
+    Health(HealthArgs),
+}
+
+#[derive(Debug, Args)]
+struct ServerArgs {
+    /// Kafka's properties file
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set a configuration key
+    #[arg(long = "override", value_name = "KEY=VALUE", value_parser = parse_override)]
+    overrides: Vec<(String, String)>,
+}
+
+/// Whom to ask.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct HealthArgs {
+    /// The broker's address
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    pub address: String,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 5000)]
+    pub timeout_ms: u64,
+}
+
+/// What a broker is started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerArgs {
+    /// `klamm server`, as opposed to `klamm`.
+    pub is_server: bool,
+    /// Kafka's properties file.
+    pub config_file: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<String>,
+    /// `--data`.
+    pub data: Option<PathBuf>,
+    /// `--ephemeral`.
+    pub is_ephemeral: bool,
+    /// `--override`, in order.
+    pub overrides: Vec<(String, String)>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Run a broker.
+    Broker(BrokerArgs),
+    /// Ask one.
+    Health(HealthArgs),
+}
+
+/// A command line that was understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parsed {
+    /// Do something.
+    Command(Command),
+    /// Print this (help, version).
+    Text(String),
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// One sentence that names what is not understood.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Problem> {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            return Ok(Parsed::Text(error.to_string()));
+        }
+        Err(error) => return Err(Problem::Arguments(first_sentence(&error.to_string()))),
+    };
+    Ok(Parsed::Command(match cli.command {
+        Some(Sub::Health(health)) => Command::Health(health),
+        Some(Sub::Server(ServerArgs { config, overrides })) => {
+            Command::Broker(BrokerArgs { is_server: true, config_file: config, listen: None, data: None, is_ephemeral: false, overrides })
+        }
+        None => {
+            let DeveloperArgs { listen, data, ephemeral, overrides } = cli.developer;
+            Command::Broker(BrokerArgs { is_server: false, config_file: None, listen, data, is_ephemeral: ephemeral, overrides })
+        }
+    }))
+}
+
+fn parse_override(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE"),
+    }
+}
+
+/// The parser's message is a paragraph with advice; its first line says what is wrong.
+fn first_sentence(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Parsed, Problem> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    fn broker(line: &str) -> BrokerArgs {
+        match parsed(line) {
+            Ok(Parsed::Command(Command::Broker(broker))) => broker,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_name_alone_starts_a_developers_broker() {
+        let args = broker("klamm");
+        assert!(!args.is_server && !args.is_ephemeral && args.listen.is_none() && args.data.is_none());
+    }
+
+    #[test]
+    fn flags_of_both_faces_are_read() {
+        let developer = broker("klamm --listen [::1]:0 --ephemeral --override num.partitions=3");
+        assert_eq!(developer.listen.as_deref(), Some("[::1]:0"));
+        assert!(developer.is_ephemeral);
+        assert_eq!(developer.overrides, [("num.partitions".to_owned(), "3".to_owned())]);
+        let server = broker("klamm server -c server.properties --override a=b=c --override d=");
+        assert!(server.is_server);
+        assert_eq!(server.config_file, Some(PathBuf::from("server.properties")));
+        assert_eq!(server.overrides, [("a".to_owned(), "b=c".to_owned()), ("d".to_owned(), String::new())]);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_one_sentence() {
+        let refusal = |line| parsed(line).expect_err("refused").to_string();
+        assert_eq!(refusal("klamm --lisen 1"), "unexpected argument '--lisen' found; see klamm --help");
+        assert_eq!(refusal("klamm serve"), "unrecognized subcommand 'serve'; see klamm --help");
+        assert_eq!(
+            refusal("klamm --ephemeral --data x"),
+            "the argument '--ephemeral' cannot be used with '--data <DIR>'; see klamm --help"
+        );
+        assert_eq!(refusal("klamm --override x"), "invalid value 'x' for '--override <KEY=VALUE>': expected KEY=VALUE; see klamm --help");
+        assert!(!refusal("klamm --listen").contains('\n'));
+    }
+
+    #[test]
+    fn help_shows_examples() {
+        let Ok(Parsed::Text(text)) = parsed("klamm --help") else { panic!("no text") };
+        assert!(text.contains("klamm server -c server.properties") && text.contains("kcat -b 127.0.0.1:9092"));
+        assert!(matches!(parsed("klamm server --help"), Ok(Parsed::Text(text)) if text.contains("KAFKA_LISTENERS")));
+    }
+
+    #[test]
+    fn health_has_an_address_by_default() {
+        let Ok(Parsed::Command(Command::Health(health))) = parsed("klamm health") else { panic!("no command") };
+        assert_eq!(health.address, "127.0.0.1:9092");
+    }
+}

@@ -1,0 +1,113 @@
+//! A broker with its sockets: a value that is started and stopped; many live in one process.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use apis::Apis;
+use broker::config::{BrokerConfig, HostPort};
+use broker::entropy::{Entropy, SystemEntropy};
+use broker::{Broker, BrokerParts, RunningBroker};
+use log_store::Failpoints;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use wire::clock::{SharedClock, SystemClock};
+use wire::{ListenerName, MemoryBudget, Server};
+
+use crate::Problem;
+use crate::listener::{BoundListener, bind_all};
+
+/// What requests in flight may hold if the configuration does not say and nothing better is known.
+const REQUEST_BYTES_MAX: usize = 256 << 20;
+
+/// What a node is given beside its configuration.
+#[derive(Debug)]
+pub struct NodeParts {
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Where the store is told to fail, for tests.
+    pub failpoints: Failpoints,
+    /// What requests in flight may hold if `queued.max.request.bytes` is not given.
+    pub request_bytes_max: usize,
+}
+
+impl Default for NodeParts {
+    fn default() -> Self {
+        Self {
+            clock: SystemClock::shared(),
+            entropy: Arc::new(SystemEntropy),
+            failpoints: Failpoints::default(),
+            request_bytes_max: REQUEST_BYTES_MAX,
+        }
+    }
+}
+
+/// An open listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The listener's name.
+    pub listener: String,
+    /// Where it is bound.
+    pub bound: SocketAddr,
+    /// What clients are told.
+    pub advertised: HostPort,
+}
+
+/// A broker that answers requests.
+pub struct Node {
+    addresses: Vec<Address>,
+    running: RunningBroker,
+    accepting: Vec<JoinHandle<()>>,
+    shutdown: CancellationToken,
+}
+
+impl Node {
+    /// Binds the listeners, starts the broker, begins to accept. When this returns, requests are answered.
+    ///
+    /// # Errors
+    /// One sentence; the data directory is untouched if a listener cannot be bound.
+    pub async fn start(config: BrokerConfig, parts: NodeParts) -> Result<Self, Problem> {
+        let NodeParts { clock, entropy, failpoints, request_bytes_max } = parts;
+        let limits = config.connection_limits.clone();
+        let budget = MemoryBudget::new(config.request_memory_bytes_max.unwrap_or(request_bytes_max));
+        let bound = bind_all(&config.listeners, config.listen_backlog).await?;
+        let bound_ports: HashMap<String, u16> = bound.iter().map(|one| (one.name.clone(), one.address.port())).collect();
+        let running = broker::start(config, BrokerParts { clock: Arc::clone(&clock), entropy, bound_ports, failpoints }).await?;
+        let shutdown = CancellationToken::new();
+        let dispatch = Arc::new(Apis::new(Arc::clone(&running.broker)));
+        let server = Arc::new(Server::new(dispatch, limits, clock, budget, shutdown.clone()));
+        let (mut addresses, mut accepting) = (Vec::new(), Vec::new());
+        for BoundListener { name, socket, address, advertised } in bound {
+            let server = Arc::clone(&server);
+            let listener_name = ListenerName::from(name.as_str());
+            accepting.push(tokio::spawn(async move { server.serve(socket, listener_name).await }));
+            addresses.push(Address { listener: name, bound: address, advertised });
+        }
+        Ok(Self { addresses, running, accepting, shutdown })
+    }
+
+    /// The open listeners.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The broker behind them.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.running.broker
+    }
+
+    /// Ends the connections, then the broker; the data is left so that the next start scans nothing.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        for accepting in self.accepting {
+            if let Err(error) = accepting.await {
+                tracing::error!(%error, "a listener ended with a panic");
+            }
+        }
+        self.running.stop().await;
+    }
+}

@@ -1,0 +1,83 @@
+//! What prevents a start. Each text is the one sentence that a person sees.
+
+use std::io;
+use std::path::PathBuf;
+
+use broker::StartError;
+use broker::config::ConfigProblem;
+use log_store::InvalidFailpoint;
+use thiserror::Error;
+
+/// What prevents a start.
+#[derive(Debug, Error)]
+pub enum Problem {
+    /// The command line is not understood.
+    #[error("{0}; see klamm --help")]
+    Arguments(String),
+    /// The configuration is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigProblem),
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is no properties file.
+    #[error("cannot read the configuration file {}: {source}", .path.display())]
+    Properties {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: crate::properties::MalformedEscape,
+    },
+    /// A host name leads nowhere.
+    #[error("cannot listen on {address}: the host is not known here ({source})")]
+    UnknownHost {
+        /// The address as configured.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The port is taken.
+    #[error("cannot listen on {address}: the port is in use by another process")]
+    PortInUse {
+        /// The address as configured.
+        address: String,
+    },
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address as configured.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The broker does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The process lacks something of the system.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The filter of logs is not understood.
+    #[error("the environment variable KLAMM_LOG is not understood: {0}")]
+    LogFilter(String),
+    /// The failpoints of a test are not understood.
+    #[error("the environment variable KLAMM_FAILPOINTS is not understood: {0}")]
+    Failpoints(#[from] InvalidFailpoint),
+    /// The broker that was asked does not answer.
+    #[error("{address} is not ready: {reason}")]
+    NotReady {
+        /// The address that was asked.
+        address: String,
+        /// What happened.
+        reason: String,
+    },
+}

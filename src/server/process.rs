@@ -1,0 +1,169 @@
+//! What belongs to the process: runtime, logs, signals, limits. Here one broker is run from start to stop.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use broker::config::{BrokerConfig, Mode};
+use log_store::Failpoints;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::BrokerArgs;
+use crate::node::{Node, NodeParts};
+use crate::settings::{self, PropertiesFile, Variables};
+use crate::{Problem, memory, properties, ready};
+
+/// How long the runtime waits for work that does not end by itself.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs a broker until a signal stops it.
+///
+/// # Errors
+/// One sentence that says why it does not start.
+pub(crate) fn run_broker(args: &BrokerArgs, variables: &Variables) -> Result<ExitCode, Problem> {
+    let mode = settings::mode(args);
+    begin_logs(mode, variables.get("KLAMM_LOG"))?;
+    let file = args.config_file.as_deref().map(read_file).transpose()?;
+    let ephemeral = if args.is_ephemeral { Some(temporary_directory()?) } else { None };
+    let raw = settings::merge(args, variables, file, ephemeral.as_ref().map(TempDir::path), &host_name())?;
+    let config = BrokerConfig::from_map(&raw, mode)?;
+    note_strange_keys(&config);
+    raise_descriptor_limit();
+    let parts = NodeParts {
+        failpoints: Failpoints::parse(variables.get("KLAMM_FAILPOINTS").map_or("", String::as_str))?,
+        request_bytes_max: memory::request_bytes_max(),
+        ..NodeParts::default()
+    };
+    let runtime = runtime(config.broker_id.get())?;
+    let outcome = runtime.block_on(serve(config, parts, ephemeral.as_ref()));
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    outcome
+}
+
+async fn serve(config: BrokerConfig, parts: NodeParts, ephemeral: Option<&TempDir>) -> Result<ExitCode, Problem> {
+    let mut signals = Signals::install()?;
+    let (mode, data) = (config.mode, config.data_directory.clone());
+    let node = tokio::select! {
+        node = Node::start(config, parts) => node?,
+        // Nothing was acknowledged yet; what is on disk is as after a kill.
+        number = signals.next() => return Ok(interrupted(number)),
+    };
+    announce(&ready::text(node.addresses(), mode, &data, ephemeral.is_some()));
+    if mode == Mode::Server {
+        // The words that test harnesses for Kafka's container wait for.
+        tracing::info!("Transitioning from RECOVERY to RUNNING");
+    }
+    let number = signals.next().await;
+    tracing::info!(signal = number, "stopping");
+    tokio::select! {
+        () = node.stop() => Ok(ExitCode::SUCCESS),
+        number = signals.next() => Ok(interrupted(number)),
+    }
+}
+
+/// The exit code that a shell gives to a process that a signal ended.
+fn interrupted(number: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX))
+}
+
+/// A closed standard output is no reason to end.
+fn announce(text: &str) {
+    let mut output = std::io::stdout().lock();
+    if output.write_all(text.as_bytes()).and_then(|()| output.flush()).is_err() {
+        tracing::debug!("nobody reads standard output");
+    }
+}
+
+/// The signals that stop a broker: the first one cleanly, the next one at once.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, Problem> {
+        let install = |kind| signal(kind).map_err(|source| Problem::System { action: "listen for signals", source });
+        Ok(Self { terminate: install(SignalKind::terminate())?, interrupt: install(SignalKind::interrupt())? })
+    }
+
+    /// The number of the next one.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+}
+
+/// The runtime of a broker. The network's work is short, so there are as many workers as processors and not more.
+fn runtime(broker_id: i32) -> Result<Runtime, Problem> {
+    let workers = std::thread::available_parallelism().map_or(2, NonZeroUsize::get).clamp(1, 16);
+    Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name(format!("net-{broker_id}"))
+        .enable_all()
+        .build()
+        .map_err(|source| Problem::System { action: "start threads", source })
+}
+
+/// A runtime for one question.
+pub(crate) fn small_runtime() -> Result<Runtime, Problem> {
+    Builder::new_current_thread().enable_all().build().map_err(|source| Problem::System { action: "start a runtime", source })
+}
+
+fn read_file(path: &Path) -> Result<PropertiesFile, Problem> {
+    let bytes = std::fs::read(path).map_err(|source| Problem::File { path: path.to_owned(), source })?;
+    let entries = properties::parse(&properties::decode(&bytes)).map_err(|source| Problem::Properties { path: path.to_owned(), source })?;
+    Ok(PropertiesFile { path: path.display().to_string(), entries })
+}
+
+fn temporary_directory() -> Result<TempDir, Problem> {
+    tempfile::Builder::new().prefix("klamm-").tempdir().map_err(|source| Problem::System { action: "make a temporary directory", source })
+}
+
+/// The machine's name, for a listener on every address that nobody named otherwise.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_str().ok().filter(|name| !name.is_empty()).unwrap_or("localhost").to_owned()
+}
+
+/// One warning for each key of a file that nobody knows.
+fn note_strange_keys(config: &BrokerConfig) {
+    for key in &config.unknown_keys {
+        tracing::warn!("unknown configuration {key}; it is ignored");
+    }
+    for key in &config.unused_keys {
+        tracing::info!("configuration {key} has no effect in klamm");
+    }
+}
+
+/// Connections and segment files need descriptors: take as many as the system allows.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Logs go to standard error. A developer reads warnings, a server's log tells more; KLAMM_LOG says otherwise (as `debug` or `wire=trace,info`).
+fn begin_logs(mode: Mode, filter: Option<&String>) -> Result<(), Problem> {
+    let default = match mode {
+        Mode::Developer => "warn,openraft=error",
+        Mode::Server => "info,openraft=warn",
+    };
+    let filter = filter.map_or(default, String::as_str);
+    let filter = EnvFilter::builder().parse(filter).map_err(|error| Problem::LogFilter(error.to_string()))?;
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(std::io::stderr().is_terminal());
+    // A process that has a subscriber already keeps it.
+    if builder.try_init().is_err() {
+        tracing::debug!("logs were set up earlier");
+    }
+    Ok(())
+}

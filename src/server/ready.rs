@@ -1,0 +1,71 @@
+//! What a person reads when the broker answers: where it is and how to use it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use broker::config::Mode;
+
+use crate::node::Address;
+
+/// The ready text. Its first line begins with `klamm is ready on HOST:PORT`, for scripts that started it with port 0.
+pub(crate) fn text(addresses: &[Address], mode: Mode, data: &Path, is_ephemeral: bool) -> String {
+    let mut told = addresses.iter().map(|address| address.advertised.to_string());
+    let first = told.next().unwrap_or_default();
+    let mut text = format!("klamm is ready on {first}");
+    for (address, other) in addresses.iter().skip(1).zip(told) {
+        let _infallible = write!(text, ", {other} ({})", address.listener);
+    }
+    let gone = if is_ephemeral { ", gone at exit" } else { "" };
+    let _infallible = writeln!(text, " (data in {}{gone})", data.display());
+    if mode == Mode::Developer {
+        let _infallible = write!(text, "{}", usage(&first));
+    }
+    text
+}
+
+fn usage(address: &str) -> String {
+    format!(
+        "
+  Send and read with kcat:
+    echo hello | kcat -b {address} -P -t greetings
+    kcat -b {address} -C -t greetings -o beginning -e
+    kcat -b {address} -G readers greetings
+    kcat -b {address} -L
+
+  With the Java tools:
+    kafka-topics.sh --bootstrap-server {address} --create --topic greetings --partitions 6
+    kafka-console-producer.sh --bootstrap-server {address} --topic greetings
+    kafka-console-consumer.sh --bootstrap-server {address} --topic greetings --from-beginning
+
+  Ctrl-C stops it.
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker::config::HostPort;
+
+    fn address(listener: &str, host: &str, port: u16) -> Address {
+        let bound = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        Address { listener: listener.to_owned(), bound, advertised: HostPort { host: host.to_owned(), port } }
+    }
+
+    #[test]
+    fn a_developer_reads_how_to_use_it_on_one_screen() {
+        let text = text(&[address("PLAINTEXT", "127.0.0.1", 4711)], Mode::Developer, Path::new("klamm-data"), false);
+        assert!(text.starts_with("klamm is ready on 127.0.0.1:4711 (data in klamm-data)\n"));
+        assert!(text.contains("kcat -b 127.0.0.1:4711 -P"));
+        assert!(text.lines().count() <= 24 && text.lines().all(|line| line.len() <= 100));
+    }
+
+    #[test]
+    fn a_server_names_its_listeners_on_one_line() {
+        let addresses = [address("PLAINTEXT", "a", 1), address("BROKER", "::1", 2)];
+        assert_eq!(
+            text(&addresses, Mode::Server, Path::new("/d"), true),
+            "klamm is ready on a:1, [::1]:2 (BROKER) (data in /d, gone at exit)\n"
+        );
+    }
+}
