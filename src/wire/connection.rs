@@ -99,6 +99,9 @@ impl<D: Dispatch + ?Sized> Connection<D> {
             if let Some(reason) = self.closing.take() {
                 return Poll::Ready(reason);
             }
+            if self.in_flight.is_empty() && self.stopping_since.is_some() {
+                return Poll::Ready(CloseReason::ShuttingDown);
+            }
             if self.in_flight.is_empty() && self.intake.peer_closed() && !self.intake.waits_for_budget() {
                 return Poll::Ready(CloseReason::PeerClosed);
             }
@@ -217,9 +220,6 @@ impl<D: Dispatch + ?Sized> Connection<D> {
         }
         self.stopping_since.get_or_insert(now);
         self.in_flight.retain(|request| !request.serial);
-        if self.in_flight.is_empty() && self.closing.is_none() {
-            self.closing = Some(CloseReason::ShuttingDown);
-        }
     }
 
     /// The reason to cut the connection off, if a deadline has passed; otherwise the task is woken at the next one.

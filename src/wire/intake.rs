@@ -154,10 +154,10 @@ impl Intake {
     }
 
     fn poll_permit(&mut self, cx: &mut Context<'_>, budget: &MemoryBudget, length: usize) -> Poll<BudgetPermit> {
-        if self.granting.is_none() {
-            if let Some(permit) = budget.try_take(length) {
-                return Poll::Ready(permit);
-            }
+        if self.granting.is_none()
+            && let Some(permit) = budget.try_take(length)
+        {
+            return Poll::Ready(permit);
         }
         let granting = self.granting.get_or_insert_with(|| budget.take(length));
         let permit = ready!(granting.as_mut().poll(cx));
