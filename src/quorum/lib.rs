@@ -1,6 +1,40 @@
-//! The metadata quorum behind one small trait.
+//! The metadata quorum behind one small trait: records go in, agreed images and deltas come out.
+//!
+//! What it is *not*: it decides nothing (`metadata::controller` does) and knows no Kafka request. There is no replication between brokers
+//! yet: the quorum has one voter, and its way to peers refuses every call instead of pretending.
+//!
+//! Invariants:
+//! - A proposal is answered only after its records are on the disk, applied, and seen by every observer; observers see deltas in the order
+//!   of the log, each once, and nothing of the log's replay but its end.
+//! - [`MetadataQuorum::image`] never shows what observers have not acted on yet: no topic is visible before its partitions serve.
+//! - After a restart the image is the one that was answered last: snapshot, then the log behind it.
+//! - An entry is on the disk before it is answered. Of a vote, which a sole voter grants to nobody but itself, no copy is written: an entry
+//!   of its term implies it. A first start waits for the disk twice before it can propose, a restart not at all.
+//! - An idle quorum does not wake: its clock ticks every 90 seconds.
+//!
+//! Exemption: openraft's own timers use tokio's clock through its `AsyncRuntime` (`TokioRuntime`), not klamm's injected one. With one voter
+//! no decision hangs on them: this broker elects itself at once at its start, and nothing else times out. They matter again with a second
+//! voter.
+//!
+//! In Kafka: `org.apache.kafka.raft` (KIP-595), `QuorumController` and `MetadataLoader` for the order of publishing.
+//!
+//! ```text
+//!   propose --> openraft --> log_storage (synced) --> state_machine --> observers, in order --> image() --> propose answers
+//!                                                          |
+//!                                                          +--> snapshot every 10,000 entries; the log before it is purged
+//! ```
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+
+mod disk;
+mod format;
+mod log_storage;
+mod network;
+mod node;
+mod state_machine;
+#[cfg(test)]
+mod tests;
+mod types;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,6 +42,8 @@ use std::sync::Arc;
 
 use metadata::{Delta, Image, MetadataRecord};
 use model::BrokerId;
+
+pub use node::{QuorumOptions, StartError};
 
 /// A future that can be kept and sent.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;

@@ -1,0 +1,206 @@
+//! The state machine: the image, those who watch it, and its snapshots.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use metadata::{Delta, Image, MetadataRecord};
+use openraft::storage::RaftStateMachine;
+use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
+use parking_lot::{Mutex, RwLock};
+
+use crate::Observer;
+use crate::disk::{Disk, DiskError};
+use crate::format::{self, SnapshotOnDisk};
+use crate::types::{Applied, Entry, LogId, Proposal, SnapshotMeta, StorageError, StorageIoError, StoredMembership, Types};
+
+const SNAPSHOT: &str = "snapshot";
+
+/// What the state machine and the quorum's users share.
+pub(crate) struct Shared {
+    /// Held while a delta goes round, so that an observer is added between two deltas and never within one.
+    applying: Mutex<Watched>,
+    /// What users see: always an image that all observers have acted on.
+    published: RwLock<Arc<Image>>,
+}
+
+struct Watched {
+    image: Arc<Image>,
+    observers: Vec<Observer>,
+    /// Whether the log has been replayed: until then nobody is told, so that nobody acts on what a later entry takes back.
+    live: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(observers: Vec<Observer>) -> Self {
+        let image = Arc::new(Image::default());
+        Self { applying: Mutex::new(Watched { image: Arc::clone(&image), observers, live: false }), published: RwLock::new(image) }
+    }
+
+    pub(crate) fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.published.read())
+    }
+
+    pub(crate) fn subscribe(&self, observer: Observer) -> Arc<Image> {
+        let mut watched = self.applying.lock();
+        watched.observers.push(observer);
+        Arc::clone(&watched.image)
+    }
+
+    /// Ends the replay: tells all observers of the whole image at once.
+    pub(crate) fn go_live(&self) {
+        let mut watched = self.applying.lock();
+        watched.live = true;
+        let delta = Arc::new(Delta::from_nothing(&watched.image));
+        self.tell(&watched, &delta);
+    }
+
+    fn apply(&self, index: u64, records: &[MetadataRecord]) {
+        let mut watched = self.applying.lock();
+        let (image, delta) = watched.image.apply(index, records);
+        if delta.ignored_records > 0 {
+            tracing::warn!(index, ignored = delta.ignored_records, "metadata records fitted nothing and were left out");
+        }
+        watched.image = Arc::new(image);
+        if !watched.live {
+            return;
+        }
+        if records.is_empty() {
+            *self.published.write() = Arc::clone(&watched.image);
+        } else {
+            self.tell(&watched, &Arc::new(delta));
+        }
+    }
+
+    fn tell(&self, watched: &Watched, delta: &Arc<Delta>) {
+        for observer in &watched.observers {
+            observer(watched.image.index(), &watched.image, delta);
+        }
+        *self.published.write() = Arc::clone(&watched.image);
+    }
+
+    fn restore(&self, image: Image) {
+        let mut watched = self.applying.lock();
+        watched.image = Arc::new(image);
+        if watched.live {
+            let delta = Arc::new(Delta::from_nothing(&watched.image));
+            self.tell(&watched, &delta);
+        }
+    }
+
+    fn newest(&self) -> Arc<Image> {
+        Arc::clone(&self.applying.lock().image)
+    }
+}
+
+/// openraft's state machine over the shared image.
+pub(crate) struct StateMachine {
+    shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
+    last_applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+impl StateMachine {
+    /// Opens it at its last snapshot, if there is one.
+    pub(crate) fn open(disk: Arc<dyn Disk>, shared: Arc<Shared>) -> Result<Self, DiskError> {
+        let mut machine = Self { shared, disk, last_applied: None, membership: StoredMembership::default() };
+        if let Some(bytes) = machine.disk.load_value(SNAPSHOT)? {
+            let snapshot = format::decode_snapshot(&bytes)?;
+            machine.shared.restore(Image::from_snapshot(&snapshot.image)?);
+            machine.last_applied = snapshot.last;
+            machine.membership = snapshot.membership;
+        }
+        Ok(machine)
+    }
+}
+
+/// Builds a snapshot of the image at one moment.
+pub(crate) struct SnapshotBuilder {
+    disk: Arc<dyn Disk>,
+    image: Arc<Image>,
+    last: Option<LogId>,
+    membership: StoredMembership,
+}
+
+fn meta_of(last: Option<LogId>, membership: StoredMembership) -> SnapshotMeta {
+    let snapshot_id = last.map_or_else(|| "0".to_owned(), |last| format!("{}-{}", last.leader_id.term, last.index));
+    SnapshotMeta { last_log_id: last, last_membership: membership, snapshot_id }
+}
+
+fn failed(error: impl Into<DiskError>) -> StorageError {
+    StorageIoError::write_snapshot(None, AnyError::error(error.into())).into()
+}
+
+impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<Types>, StorageError> {
+        let snapshot = SnapshotOnDisk { last: self.last, membership: self.membership.clone(), image: self.image.to_snapshot() };
+        let bytes = format::encode_snapshot(&snapshot).map_err(failed)?;
+        self.disk.save_value(SNAPSHOT, &bytes).map_err(failed)?;
+        Ok(Snapshot { meta: meta_of(self.last, self.membership.clone()), snapshot: Box::new(Cursor::new(bytes)) })
+    }
+}
+
+impl RaftStateMachine<Types> for StateMachine {
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+        Ok((self.last_applied, self.membership.clone()))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Applied>, StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut answers = Vec::new();
+        for entry in entries {
+            let index = entry.log_id.index;
+            match entry.payload {
+                EntryPayload::Blank => self.shared.apply(index, &[]),
+                EntryPayload::Normal(Proposal(records)) => self.shared.apply(index, &records),
+                EntryPayload::Membership(membership) => {
+                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    self.shared.apply(index, &[]);
+                }
+            }
+            self.last_applied = Some(entry.log_id);
+            answers.push(Applied);
+        }
+        Ok(answers)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder {
+            disk: Arc::clone(&self.disk),
+            image: self.shared.newest(),
+            last: self.last_applied,
+            membership: self.membership.clone(),
+        }
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Cursor<Vec<u8>>>, StorageError> {
+        Ok(Box::new(Cursor::new(Vec::new())))
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Box<Cursor<Vec<u8>>>) -> Result<(), StorageError> {
+        let bytes = snapshot.into_inner();
+        let received = format::decode_snapshot(&bytes).map_err(failed)?;
+        let image = Image::from_snapshot(&received.image).map_err(failed)?;
+        // On disk first: what was installed must not be lost once the log before it is purged.
+        self.disk.save_value(SNAPSHOT, &bytes).map_err(failed)?;
+        self.last_applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.shared.restore(image);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Types>>, StorageError> {
+        let bytes = self.disk.load_value(SNAPSHOT).map_err(failed)?;
+        bytes
+            .map(|bytes| {
+                let snapshot = format::decode_snapshot(&bytes).map_err(failed)?;
+                Ok(Snapshot { meta: meta_of(snapshot.last, snapshot.membership), snapshot: Box::new(Cursor::new(bytes)) })
+            })
+            .transpose()
+    }
+}

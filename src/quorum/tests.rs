@@ -1,0 +1,279 @@
+//! The quorum on a disk that counts: what is proposed is there after a restart, in order, with few waits for the disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use metadata::{ConfigResource, Delta, Image, MetadataRecord};
+use model::{BrokerId, TopicId};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use crate::disk::{Disk, DiskError};
+use crate::node::start_on;
+use crate::{MetadataQuorum, Observer, ProposeError, QuorumOptions, StartError};
+
+/// A disk in memory. A clone is what a crash at that moment leaves.
+#[derive(Default)]
+struct CountingDisk {
+    state: Mutex<Contents>,
+    syncs: AtomicUsize,
+    /// From this many syncs on, writes fail.
+    fails_after: Option<usize>,
+}
+
+#[derive(Default, Clone)]
+struct Contents {
+    entries: BTreeMap<u64, Vec<u8>>,
+    values: BTreeMap<String, Vec<u8>>,
+}
+
+impl CountingDisk {
+    fn syncs(&self) -> usize {
+        self.syncs.load(Ordering::SeqCst)
+    }
+
+    fn crash_image(&self) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(self.state.lock().clone()), ..Self::default() })
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Contents)) -> Result<(), DiskError> {
+        let done = self.syncs.fetch_add(1, Ordering::SeqCst);
+        if self.fails_after.is_some_and(|limit| done >= limit) {
+            return Err("no space left on device".into());
+        }
+        change(&mut self.state.lock());
+        Ok(())
+    }
+}
+
+impl Disk for CountingDisk {
+    fn append(&self, entries: Vec<(u64, Vec<u8>)>) -> Result<(), DiskError> {
+        self.write(|contents| contents.entries.extend(entries))
+    }
+
+    fn truncate_from(&self, index: u64) -> Result<(), DiskError> {
+        self.write(|contents| drop(contents.entries.split_off(&index)))
+    }
+
+    fn purge_to(&self, index: u64) -> Result<(), DiskError> {
+        self.write(|contents| contents.entries = contents.entries.split_off(&(index + 1)))
+    }
+
+    fn read(&self, from: u64, until: u64) -> Result<Vec<(u64, Vec<u8>)>, DiskError> {
+        Ok(self.state.lock().entries.range(from..until).map(|(index, bytes)| (*index, bytes.clone())).collect())
+    }
+
+    fn last_index(&self) -> Result<Option<u64>, DiskError> {
+        Ok(self.state.lock().entries.keys().next_back().copied())
+    }
+
+    fn save_value(&self, name: &str, value: &[u8]) -> Result<(), DiskError> {
+        self.write(|contents| drop(contents.values.insert(name.to_owned(), value.to_vec())))
+    }
+
+    fn load_value(&self, name: &str) -> Result<Option<Vec<u8>>, DiskError> {
+        Ok(self.state.lock().values.get(name).cloned())
+    }
+}
+
+fn broker(id: i32) -> BrokerId {
+    BrokerId::new(id).expect("a broker id")
+}
+
+fn options() -> QuorumOptions {
+    QuorumOptions::new(broker(1))
+}
+
+async fn start(disk: &Arc<CountingDisk>) -> Arc<dyn MetadataQuorum> {
+    start_on(Arc::<CountingDisk>::clone(disk), options(), Vec::new()).await.expect("starts")
+}
+
+fn topic(number: u128) -> Vec<MetadataRecord> {
+    vec![MetadataRecord::Topic { name: format!("topic-{number}"), topic_id: TopicId(Uuid::from_u128(number + 1)) }]
+}
+
+fn config(value: usize) -> Vec<MetadataRecord> {
+    let (resource, key) = (ConfigResource::cluster_default(), "log.retention.ms".to_owned());
+    vec![MetadataRecord::Config { resource, key, value: Some(value.to_string()) }]
+}
+
+type Seen = Arc<Mutex<Vec<(u64, Arc<Image>, Arc<Delta>)>>>;
+
+fn recorder() -> (Seen, Observer) {
+    let seen = Seen::default();
+    let into = Arc::clone(&seen);
+    (seen, Arc::new(move |index, image, delta| into.lock().push((index, Arc::clone(image), Arc::clone(delta)))))
+}
+
+#[tokio::test]
+async fn a_first_start_syncs_at_most_three_times_until_a_proposal_is_answered_and_a_restart_once() {
+    let disk = Arc::<CountingDisk>::default();
+    let quorum = start(&disk).await;
+    quorum.propose(topic(1)).await.expect("proposed");
+    assert!(disk.syncs() <= 3, "{} syncs", disk.syncs());
+    quorum.shutdown().await;
+
+    let before = disk.syncs();
+    let quorum = start(&disk).await;
+    assert_eq!(disk.syncs(), before, "a restart writes nothing");
+    quorum.propose(topic(2)).await.expect("proposed");
+    assert_eq!(disk.syncs(), before + 1);
+    quorum.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_image_after_a_restart_is_the_one_before_it() {
+    let disk = Arc::<CountingDisk>::default();
+    let quorum = start(&disk).await;
+    for number in 0..50 {
+        quorum.propose(topic(number)).await.expect("proposed");
+    }
+    let before = quorum.image();
+    quorum.shutdown().await;
+    let quorum = start(&disk).await;
+    assert_eq!(*quorum.image(), *before);
+    assert_eq!(quorum.leader(), Some(broker(1)));
+    quorum.shutdown().await;
+}
+
+#[tokio::test]
+async fn whatever_was_answered_survives_a_crash_at_any_moment() {
+    let disk = Arc::<CountingDisk>::default();
+    let quorum = start(&disk).await;
+    for number in 0..30 {
+        let index = quorum.propose(topic(number)).await.expect("proposed");
+        let crashed = disk.crash_image();
+        let reopened = start(&crashed).await;
+        assert_eq!(reopened.image().index(), index);
+        assert_eq!(reopened.image().topic_count(), usize::try_from(number + 1).expect("small"));
+        reopened.propose(topic(1000)).await.expect("goes on");
+        reopened.shutdown().await;
+    }
+    quorum.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_crash_between_the_first_entry_and_the_first_election_is_mended() {
+    let disk = Arc::new(CountingDisk { fails_after: Some(1), ..CountingDisk::default() });
+    let refused = start_on(Arc::<CountingDisk>::clone(&disk), options(), Vec::new()).await;
+    assert!(refused.is_err());
+    let quorum = start(&disk.crash_image()).await;
+    quorum.propose(topic(1)).await.expect("proposed");
+    quorum.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_thousand_proposals_keep_their_order_and_observers_see_each_before_its_answer() {
+    let disk = Arc::<CountingDisk>::default();
+    let (seen, observer) = recorder();
+    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), options(), vec![observer]).await.expect("starts");
+    let proposals: Vec<_> = (0..1000).map(|value| tokio::spawn(quorum.propose(config(value)))).collect();
+    for proposal in proposals {
+        let index = proposal.await.expect("no panic").expect("proposed");
+        assert!(seen.lock().iter().any(|(at, _, _)| *at == index), "{index} was answered before it was seen");
+        assert!(quorum.image().index() >= index);
+    }
+    let seen = seen.lock();
+    assert!(seen.is_sorted_by(|left, right| left.0 < right.0));
+    assert_eq!(seen.len(), 1001, "the start, then each proposal once");
+    drop(seen);
+    quorum.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_observer_sees_the_replayed_image_once_and_not_the_replay() {
+    let disk = Arc::<CountingDisk>::default();
+    let quorum = start(&disk).await;
+    for number in 0..5 {
+        quorum.propose(topic(number)).await.expect("proposed");
+    }
+    quorum.propose(vec![MetadataRecord::RemoveTopic { topic_id: TopicId(Uuid::from_u128(1)) }]).await.expect("proposed");
+    quorum.shutdown().await;
+    let (seen, observer) = recorder();
+    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), options(), vec![observer]).await.expect("starts");
+    {
+        let seen = seen.lock();
+        let [(_, image, delta)] = seen.as_slice() else { panic!("one delta expected, not {}", seen.len()) };
+        assert_eq!((delta.topics_created.len(), delta.topics_deleted.len()), (4, 0));
+        assert_eq!(image.topic_count(), 4);
+    }
+    let (later, observer) = recorder();
+    let image = quorum.subscribe(observer);
+    assert_eq!(image.topic_count(), 4);
+    quorum.propose(topic(9)).await.expect("proposed");
+    assert_eq!((seen.lock().len(), later.lock().len()), (2, 1));
+    quorum.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_log_is_purged_behind_a_snapshot_and_a_restart_replays_both() {
+    let disk = Arc::<CountingDisk>::default();
+    let few = QuorumOptions { snapshot_after_entries: 20, ..options() };
+    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), few.clone(), Vec::new()).await.expect("starts");
+    for number in 0..105 {
+        quorum.propose(topic(number)).await.expect("proposed");
+    }
+    let before = quorum.image();
+    quorum.shutdown().await;
+    let kept = disk.state.lock().entries.len();
+    assert!(kept < 60, "{kept} entries kept");
+    assert!(disk.load_value("snapshot").expect("reads").is_some());
+    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), few, Vec::new()).await.expect("starts");
+    assert_eq!(*quorum.image(), *before);
+    quorum.propose(topic(500)).await.expect("goes on");
+    quorum.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_log_of_another_broker_is_refused() {
+    let disk = Arc::<CountingDisk>::default();
+    start(&disk).await.shutdown().await;
+    let other = start_on(Arc::<CountingDisk>::clone(&disk), QuorumOptions::new(broker(2)), Vec::new()).await;
+    assert!(matches!(other.err(), Some(StartError::NotAVoter { .. })));
+}
+
+#[tokio::test]
+async fn a_changed_snapshot_is_refused() {
+    let disk = Arc::<CountingDisk>::default();
+    let few = QuorumOptions { snapshot_after_entries: 5, ..options() };
+    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), few, Vec::new()).await.expect("starts");
+    for number in 0..30 {
+        quorum.propose(topic(number)).await.expect("proposed");
+    }
+    quorum.shutdown().await;
+    {
+        let mut state = disk.state.lock();
+        let snapshot = state.values.get_mut("snapshot").expect("there is one");
+        *snapshot.last_mut().expect("not empty") ^= 1;
+    }
+    let refused = start_on(Arc::<CountingDisk>::clone(&disk), options(), Vec::new()).await;
+    assert!(matches!(refused.err(), Some(StartError::Storage(_))));
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_ends_the_quorum_and_answers_nothing_as_done() {
+    let disk = Arc::new(CountingDisk { fails_after: Some(5), ..CountingDisk::default() });
+    let quorum = start(&disk).await;
+    let mut answered = 0;
+    let mut failed = 0;
+    for number in 0..10 {
+        match quorum.propose(topic(number)).await {
+            Ok(_) => answered += 1,
+            Err(ProposeError::Stopped { .. }) => failed += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(answered <= 3 && answered + failed == 10, "{answered} answered");
+    assert_eq!(quorum.image().topic_count(), answered);
+    quorum.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_proposal_after_shutdown_is_refused() {
+    let disk = Arc::<CountingDisk>::default();
+    let quorum = start(&disk).await;
+    quorum.shutdown().await;
+    quorum.shutdown().await;
+    assert!(matches!(quorum.propose(topic(1)).await, Err(ProposeError::Stopped { .. })));
+}
