@@ -132,7 +132,8 @@ impl Writer {
 
     /// A classic string. Operations refuse longer texts on entry; what came through nevertheless is cut, so that the record stays readable.
     pub(crate) fn string(&mut self, text: &str) -> &mut Self {
-        let text = text.get(..text.floor_char_boundary(STRING_BYTES_MAX)).unwrap_or(text);
+        let end = (0..=text.len().min(STRING_BYTES_MAX)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let text = text.get(..end).unwrap_or_default();
         self.int16(i16::try_from(text.len()).unwrap_or(i16::MAX)).raw(text.as_bytes())
     }
 
