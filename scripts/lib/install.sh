@@ -1,0 +1,63 @@
+# Sourced by the scripts: installs what is not there, with Debian's packages. What is there is left alone.
+# shellcheck shell=bash
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; return; fi
+  if command -v sudo >/dev/null 2>&1; then sudo "$@"; return; fi
+  echo "not root and no sudo: run this as root, then try again: $*" >&2
+  return 1
+}
+
+# install_packages PACKAGE...
+install_packages() {
+  if ! command -v apt-get >/dev/null 2>&1; then
+    echo "please install (their names on Debian): $*" >&2
+    return 1
+  fi
+  echo "installing $*" >&2
+  # Package lists may be missing or old; only then are they fetched.
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1 && return
+  as_root apt-get update -qq >/dev/null
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# need COMMAND PACKAGE: collects the package if the command is not there.
+missing=()
+need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
+
+# RocksDB's bindings are made with libclang.
+has_libclang() {
+  [ -n "${LIBCLANG_PATH:-}" ] && return
+  compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null
+}
+
+install_missing() {
+  if [ "${#missing[@]}" = 0 ]; then return; fi
+  install_packages "${missing[@]}"
+  missing=()
+}
+
+install_for_build() {
+  if ! command -v cargo >/dev/null 2>&1; then
+    echo "klamm is written in Rust, and cargo is not there: install Rust with rustup, then try again" >&2
+    return 1
+  fi
+  need cc gcc
+  need c++ g++
+  need make make
+  has_libclang || missing+=(libclang-dev)
+  install_missing
+}
+
+install_for_demo() {
+  need kcat kcat
+  install_missing
+}
+
+# Kafka, the JVM and the other clients: compat-tests/install.sh.
+install_for_tests() {
+  need kcat kcat
+  need strace strace
+  need python3 python3
+  install_missing
+}

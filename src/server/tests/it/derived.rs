@@ -1,0 +1,71 @@
+//! Documents that are derived from tables of the code. `UPDATE=1` (scripts/fix) rewrites them.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use broker::config::{Mode, broker_rows};
+use metadata::configs::TOPIC_ROWS;
+use model::config::{Kind, Row};
+use tidy::readme::check_section;
+
+#[test]
+fn the_readmes_support_table_is_what_the_broker_answers() {
+    let mut table = String::from("\n| Key | API | Versions |\n|---:|---|---|\n");
+    for row in apis::table::support() {
+        writeln!(table, "| {} | {} | {} - {} |", row.key, row.name, row.version_min, row.version_max).expect("fits");
+    }
+    table.push('\n');
+    check_section(Path::new("README.md"), "support", &table);
+}
+
+#[test]
+fn the_documents_of_the_configuration_are_what_the_rows_say() {
+    let file = Path::new("src/broker/config/README.md");
+    check_section(file, "broker keys", &table(&broker_rows()));
+    check_section(file, "topic keys", &table(TOPIC_ROWS));
+    let mut developer = String::from("\n| Key | `klamm` | `klamm server` |\n|---|---|---|\n");
+    for (key, value) in Mode::Developer.defaults() {
+        let rows = broker_rows();
+        let kafkas = rows.iter().find(|row| row.name == *key).and_then(|row| row.default).unwrap_or("");
+        writeln!(developer, "| `{key}` | {value} | {kafkas} |").expect("fits");
+    }
+    developer.push('\n');
+    check_section(file, "developer defaults", &developer);
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut table = String::from("\n| Key | Type | Default | Meaning |\n|---|---|---|---|\n");
+    for row in rows {
+        let default =
+            row.default.map_or("-".to_owned(), |default| if default.is_empty() { "empty".to_owned() } else { format!("`{default}`") });
+        writeln!(table, "| `{}` | {} | {default} | {} |", row.name, kind(&row.kind), row.doc).expect("fits");
+    }
+    table.push('\n');
+    table
+}
+
+fn kind(kind: &Kind) -> String {
+    let bound = |number: i64| match number {
+        i64::MIN | i64::MAX => String::new(),
+        _ if number == i64::from(i32::MIN) || number == i64::from(i32::MAX) || number == i64::from(i16::MAX) => String::new(),
+        other => other.to_string(),
+    };
+    let range = |low: i64, high: i64| match (bound(low), bound(high)) {
+        (low, high) if low.is_empty() && high.is_empty() => String::new(),
+        (low, high) if high.is_empty() => format!(" from {low}"),
+        (low, high) => format!(" from {low} to {high}"),
+    };
+    match kind {
+        Kind::Boolean => "boolean".to_owned(),
+        Kind::Short(low, high) => format!("short{}", range(*low, *high)),
+        Kind::Int(low, high) => format!("int{}", range(*low, *high)),
+        Kind::Long(low, high) => format!("long{}", range(*low, *high)),
+        Kind::Double(low, high) if *high == f64::MAX => format!("double from {low}"),
+        Kind::Double(low, high) => format!("double from {low} to {high}"),
+        Kind::Text => "text".to_owned(),
+        Kind::OneOf(words) => words.join(", "),
+        Kind::List([]) => "list".to_owned(),
+        Kind::List(words) => format!("list of {}", words.join(", ")),
+        Kind::Password => "password".to_owned(),
+    }
+}
