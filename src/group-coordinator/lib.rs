@@ -29,6 +29,13 @@
 //!     |                               +---------------------------------------------------------------+
 //!     +--> Dead: deleted, or its offsets are expired
 //! ```
+//!
+//! # Deviations
+//! - A request that is parked twice (a client's retry), or whose member is removed while it waits for its assignment, is answered at once; Kafka
+//!   leaves the older one without an answer.
+//! - A refused first join leaves no empty group behind.
+//! - Among protocols with equally many votes the one that was voted for first wins; Kafka leaves it to the order of a hash table.
+//! - A batch that is too large gets INVALID_COMMIT_OFFSET_SIZE (commits) or MESSAGE_TOO_LARGE instead of UNKNOWN_SERVER_ERROR.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

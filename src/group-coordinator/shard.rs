@@ -63,25 +63,25 @@ impl GroupShard {
     /// Applies a committed record: of this shard's own operation, or of the log at load.
     pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Replayed {
         let replayed = match records::decode_key(key) {
-            None => Some(Replayed::Malformed),
-            Some(Key::Other) => Some(Replayed::UnknownType),
+            None => Replayed::Malformed,
+            Some(Key::Other) => Replayed::UnknownType,
             Some(Key::Group { group_id }) => self.replay_group(group_id, value),
             Some(Key::Offset { group_id, topic, partition }) => self.replay_offset(group_id, topic, partition, value),
         };
         match replayed {
-            None | Some(Replayed::Applied) => return Replayed::Applied,
-            Some(Replayed::UnknownType) => self.skipped.unknown_type += 1,
-            Some(Replayed::Malformed) => self.skipped.malformed += 1,
+            Replayed::Applied => {}
+            Replayed::UnknownType => self.skipped.unknown_type += 1,
+            Replayed::Malformed => self.skipped.malformed += 1,
         }
-        replayed.unwrap_or(Replayed::Applied)
+        replayed
     }
 
-    fn replay_group(&mut self, group_id: &str, value: Option<&[u8]>) -> Option<Replayed> {
+    fn replay_group(&mut self, group_id: &str, value: Option<&[u8]>) -> Replayed {
         let Some(value) = value else {
             self.groups.remove(group_id);
-            return None;
+            return Replayed::Applied;
         };
-        let Some(value) = records::decode_group(value) else { return Some(Replayed::Malformed) };
+        let Some(value) = records::decode_group(value) else { return Replayed::Malformed };
         let own_write = self.write.take_if(|(id, _)| id.as_ref() == group_id).map(|(_, write)| write);
         match (own_write, self.groups.get_mut(group_id)) {
             (Some(Write::Assigned), Some(group)) => {
@@ -100,15 +100,15 @@ impl GroupShard {
                 self.groups.insert(Arc::clone(&id), Group::from_record(id, &value));
             }
         }
-        None
+        Replayed::Applied
     }
 
-    fn replay_offset(&mut self, group_id: &str, topic: &str, partition: i32, value: Option<&[u8]>) -> Option<Replayed> {
+    fn replay_offset(&mut self, group_id: &str, topic: &str, partition: i32, value: Option<&[u8]>) -> Replayed {
         let Some(value) = value else {
             self.offsets.remove(group_id, topic, partition);
-            return None;
+            return Replayed::Applied;
         };
-        let Some(committed) = records::decode_offset(value) else { return Some(Replayed::Malformed) };
+        let Some(committed) = records::decode_offset(value) else { return Replayed::Malformed };
         let id = match self.groups.get(group_id) {
             Some(group) => Arc::clone(&group.id),
             None => {
@@ -119,7 +119,7 @@ impl GroupShard {
             }
         };
         self.offsets.put(&id, topic, partition, committed);
-        None
+        Replayed::Applied
     }
 
     /// Ends an operation on a group: refuses what is too large for one batch, remembers what is to be completed by the replay.

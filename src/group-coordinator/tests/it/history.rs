@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use group_coordinator::{Effects, GroupConfig, GroupReply, GroupShard};
 use model::TopicName as Topic;
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
-use proptest::test_runner::Config;
+use proptest::test_runner::{Config, RngSeed};
 use protocol::messages::describe_groups_response::DescribedGroup;
 use protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use protocol::messages::leave_group_request::MemberIdentity;
@@ -324,7 +324,7 @@ fn durable(shard: &mut GroupShard) -> Durable {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 400, ..Config::default() })]
+    #![proptest_config(Config { cases: 150, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn what_survives_a_restart_is_what_was_replayed(

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use group_coordinator::{GroupConfig, GroupReply, GroupShard, Replayed};
 use proptest::collection::vec;
 use proptest::prelude::{any, proptest};
+use proptest::test_runner::{Config, RngSeed};
 use protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use protocol::messages::{GroupId, JoinGroupRequest, OffsetCommitRequest};
 use protocol::{ErrorCode, StrBytes};
@@ -65,6 +66,8 @@ fn records_of_other_group_types_are_skipped_and_counted() {
 }
 
 proptest! {
+    #![proptest_config(Config { cases: 300, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..Config::default() })]
+
     #[test]
     fn garbage_records_do_no_harm(records in vec((0_i16..4, vec(any::<u8>(), 0..40), vec(any::<u8>(), 0..80)), 1..20)) {
         let mut world = World::new(GroupConfig::default());
