@@ -1,0 +1,229 @@
+//! Kafka's primitive types, as far as the non-flexible versions need them, and one record batch.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// API keys used here.
+pub mod key {
+    /// Produce.
+    pub const PRODUCE: i16 = 0;
+    /// Fetch.
+    pub const FETCH: i16 = 1;
+    /// Metadata.
+    pub const METADATA: i16 = 3;
+    /// ApiVersions.
+    pub const API_VERSIONS: i16 = 18;
+    /// CreateTopics.
+    pub const CREATE_TOPICS: i16 = 19;
+}
+
+/// The length of a batch's header.
+pub const BATCH_HEADER_BYTES: usize = 61;
+/// Where in a batch the checksummed part begins.
+pub const CHECKSUMMED_FROM: usize = 21;
+
+/// Reads values one after the other; `None` where the bytes end.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from the beginning.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, position: 0 }
+    }
+
+    /// How far the reader is.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// The next `length` bytes.
+    pub fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let end = self.position.checked_add(length)?;
+        let taken = self.bytes.get(self.position..end)?;
+        self.position = end;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    /// An INT8.
+    pub fn i8(&mut self) -> Option<i8> {
+        self.array().map(i8::from_be_bytes)
+    }
+
+    /// An INT16.
+    pub fn i16(&mut self) -> Option<i16> {
+        self.array().map(i16::from_be_bytes)
+    }
+
+    /// An INT32.
+    pub fn i32(&mut self) -> Option<i32> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    /// An INT64.
+    pub fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_be_bytes)
+    }
+
+    /// A STRING or NULLABLE_STRING; null reads as empty.
+    pub fn string(&mut self) -> Option<&'a str> {
+        let length = self.i16()?;
+        std::str::from_utf8(self.take(usize::try_from(length).unwrap_or(0))?).ok()
+    }
+
+    /// BYTES or NULLABLE_BYTES; null reads as empty.
+    pub fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.i32()?;
+        self.take(usize::try_from(length).unwrap_or(0))
+    }
+
+    /// The count of an ARRAY; null reads as empty.
+    pub fn count(&mut self) -> Option<usize> {
+        Some(usize::try_from(self.i32()?).unwrap_or(0))
+    }
+}
+
+/// Writes values one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Writer(
+    /// What is written so far.
+    pub Vec<u8>,
+);
+
+impl Writer {
+    /// The header of a request, version 1.
+    #[must_use]
+    pub fn request(api_key: i16, version: i16, correlation_id: i32) -> Self {
+        let mut writer = Self::default();
+        writer.i16(api_key).i16(version).i32(correlation_id).string("load");
+        writer
+    }
+
+    /// An INT8.
+    pub fn i8(&mut self, value: i8) -> &mut Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    /// An INT16.
+    pub fn i16(&mut self, value: i16) -> &mut Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    /// An INT32.
+    pub fn i32(&mut self, value: i32) -> &mut Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    /// An INT64.
+    pub fn i64(&mut self, value: i64) -> &mut Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    /// A STRING.
+    pub fn string(&mut self, text: &str) -> &mut Self {
+        self.i16(i16::try_from(text.len()).unwrap_or(i16::MAX));
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// BYTES.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.count(bytes.len());
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    /// The count of an ARRAY, or the length of BYTES.
+    pub fn count(&mut self, count: usize) -> &mut Self {
+        self.i32(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+}
+
+/// How many records of this size a batch of about `batch_bytes` holds.
+#[must_use]
+pub fn records_per_batch(batch_bytes: usize, record_bytes: usize) -> usize {
+    // A record of this form has at most ten bytes beside its value.
+    (batch_bytes.saturating_sub(BATCH_HEADER_BYTES) / (record_bytes + 10)).max(1)
+}
+
+/// An uncompressed batch of `records` records with values of `record_bytes` bytes that no codec could shorten.
+#[must_use]
+pub fn batch(records: usize, record_bytes: usize) -> Vec<u8> {
+    let mut noise = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut body = Vec::with_capacity(records * (record_bytes + 12));
+    let mut record = Vec::with_capacity(record_bytes + 12);
+    for offset_delta in 0..records {
+        record.clear();
+        record.extend_from_slice(&[0, 0]);
+        varint(&mut record, i64::try_from(offset_delta).unwrap_or(0));
+        varint(&mut record, -1);
+        varint(&mut record, i64::try_from(record_bytes).unwrap_or(0));
+        while record.len() < record_bytes {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            record.extend_from_slice(&noise.to_be_bytes());
+        }
+        let value_end = record_prefix_bytes(offset_delta, record_bytes) + record_bytes;
+        record.resize(value_end, b'x');
+        record.push(0);
+        varint(&mut body, i64::try_from(record.len()).unwrap_or(0));
+        body.extend_from_slice(&record);
+    }
+    let count = i32::try_from(records).unwrap_or(i32::MAX);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(since.as_millis()).unwrap_or(0);
+    let mut checked = Writer::default();
+    checked.i16(0).i32(count - 1).i64(now).i64(now).i64(-1).i16(-1).i32(-1).i32(count);
+    checked.0.extend_from_slice(&body);
+    let mut whole = Writer::default();
+    whole.i64(0).count(checked.0.len() + 9).i32(-1).i8(2).0.extend_from_slice(&crc32c::crc32c(&checked.0).to_be_bytes());
+    whole.0.extend_from_slice(&checked.0);
+    whole.0
+}
+
+fn record_prefix_bytes(offset_delta: usize, record_bytes: usize) -> usize {
+    let mut prefix = vec![0, 0];
+    varint(&mut prefix, i64::try_from(offset_delta).unwrap_or(0));
+    varint(&mut prefix, -1);
+    varint(&mut prefix, i64::try_from(record_bytes).unwrap_or(0));
+    prefix.len()
+}
+
+fn varint(into: &mut Vec<u8>, value: i64) {
+    let mut zigzag = (value << 1 ^ value >> 63).cast_unsigned();
+    while zigzag >= 0x80 {
+        into.push(zigzag.to_le_bytes()[0] | 0x80);
+        zigzag >>= 7;
+    }
+    into.push(zigzag.to_le_bytes()[0]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_says_its_own_length_and_checksum() {
+        for (records, record_bytes) in [(1, 1), (150, 100), (16, 1024), (300, 7)] {
+            let batch = batch(records, record_bytes);
+            let mut reader = Reader::new(&batch);
+            assert_eq!(reader.i64(), Some(0));
+            assert_eq!(usize::try_from(reader.i32().unwrap()).unwrap() + 12, batch.len());
+            reader.take(5).unwrap();
+            assert_eq!(reader.i32().unwrap().cast_unsigned(), crc32c::crc32c(&batch[CHECKSUMMED_FROM..]));
+        }
+    }
+}
