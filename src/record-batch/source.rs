@@ -15,9 +15,20 @@ pub(crate) trait Source {
     fn is_at_end(&mut self) -> Result<bool, Fault>;
 
     /// A zigzag number of at most 5 bytes (Kafka's `ByteUtils.readVarint`).
+    #[inline]
     fn varint(&mut self) -> Result<i32, Fault> {
-        let mut value = 0_u32;
-        for shift in [0, 7, 14, 21, 28] {
+        // Deltas, small sizes and nulls take one byte.
+        let first = self.byte()?;
+        if first < 0x80 {
+            return Ok(i32::from(first >> 1) ^ -i32::from(first & 1));
+        }
+        self.long_varint(first)
+    }
+
+    /// The rest of a number that has more than one byte.
+    fn long_varint(&mut self, first: u8) -> Result<i32, Fault> {
+        let mut value = u32::from(first & 0x7f);
+        for shift in [7, 14, 21, 28] {
             let byte = self.byte()?;
             value |= u32::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
@@ -28,9 +39,19 @@ pub(crate) trait Source {
     }
 
     /// A zigzag number of at most 10 bytes (Kafka's `ByteUtils.readVarlong`).
+    #[inline]
     fn varlong(&mut self) -> Result<i64, Fault> {
-        let mut value = 0_u64;
-        for shift in [0, 7, 14, 21, 28, 35, 42, 49, 56, 63] {
+        let first = self.byte()?;
+        if first < 0x80 {
+            return Ok(i64::from(first >> 1) ^ -i64::from(first & 1));
+        }
+        self.long_varlong(first)
+    }
+
+    /// The rest of a number that has more than one byte.
+    fn long_varlong(&mut self, first: u8) -> Result<i64, Fault> {
+        let mut value = u64::from(first & 0x7f);
+        for shift in [7, 14, 21, 28, 35, 42, 49, 56, 63] {
             let byte = self.byte()?;
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
@@ -105,6 +126,7 @@ pub(crate) struct RawHead {
 
 /// Reads one record and drops its key, value and headers, but checks that they fill it exactly (Kafka's `DefaultRecord.readPartiallyFrom`
 /// does not).
+#[inline]
 pub(crate) fn read_head<S: Source>(source: &mut S) -> Result<RawHead, Fault> {
     let declared = source.varint()?;
     let size = usize::try_from(declared).map_err(|_| Fault::Record(NegativeSize(declared)))?;
@@ -134,6 +156,7 @@ pub(crate) fn read_head<S: Source>(source: &mut S) -> Result<RawHead, Fault> {
     Ok(RawHead { timestamp_delta, offset_delta, has_key })
 }
 
+#[inline]
 fn skip_nullable<S: Source>(source: &mut S) -> Result<bool, Fault> {
     match usize::try_from(source.varint()?) {
         Ok(size) => source.skip(size).map(|()| true),
