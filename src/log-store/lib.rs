@@ -1,1 +1,69 @@
+//! The partition store: the bytes of record batches in append-only segment files, and everything else (keys, index, state) in one RocksDB.
+//!
+//! What it is *not*: it knows no topics' names, no replication, no consumer's rights; it knows no tokio (it has two threads of its own and calls
+//! back); it never looks at records, except to find one by its time. It is the only user of RocksDB.
+//!
+//! Invariants:
+//! - The bytes are the truth. RocksDB is index and checkpoint: it may lag the bytes, it never leads them.
+//! - An append is acknowledged when the operating system has its bytes, so it survives the process's death (`durability=os`, Kafka's default).
+//! - A batch is stored as it was produced, its header patched; nothing ever overwrites a byte of a segment.
+//! - No byte is served that was neither written nor checked in this life of the process ([`ReadError::Corrupt`] instead).
+//! - A failed write or sync is never acknowledged and never tried again as if nothing had happened: the partition stops
+//!   ([`StorageError::Poisoned`]), except on a full disk, after the torn part was taken back.
+//! - Offsets are dense per append and never given twice. Readers hold no lock across I/O; nothing ticks while nothing is owed.
+//!
+//! A data directory:
+//!
+//! ```text
+//! klamm.layout                         "klamm 1"; its lock says that the directory is in use
+//! index/                               RocksDB: families default, index, synced (src/log-store/keys/ has the rows)
+//! partitions/<topic id>-<partition>/   made at the first append
+//!     00000000000000000000.0.log       <base offset>.<generation>.log: record batches as on the wire
+//! ```
+//!
+//! The path of an append: [`Store::append`] -> `committer` (gathers what has arrived) -> `append` (producers, offsets, one write) -> the
+//! request's `done` -> `committer` (index rows) -> `sync` (recovery points). Of a read: [`PartitionLog::read`] -> `tail` or `read` -> `verify`.
+//! Of an open: [`Store::open_partition`] -> `recovery`.
+//!
+//! In Kafka: `LogManager`, `UnifiedLog`, `LocalLog`, `LogSegment`, `OffsetIndex`, `TimeIndex`, `ProducerStateManager`,
+//! `LeaderEpochFileCache`; KIP-98, KIP-101, KIP-360.
+#![doc = include_str!("docs/0001-segments-beside-rocksdb.md")]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+mod append;
+mod block;
+mod committer;
+mod engine;
+mod errors;
+mod failpoints;
+mod keys;
+mod layout;
+mod leader_epochs;
+mod options;
+mod partition_log;
+mod producer_state;
+mod read;
+mod recovery;
+mod segment;
+mod store;
+mod sync;
+mod synced_log;
+mod tail;
+mod timestamps;
+mod truncate;
+mod verify;
+mod view;
+mod walk;
+
+pub use append::{AppendDone, AppendRequest, Appended};
+pub use errors::{AppendError, OpenError, ReadError, StorageError};
+pub use failpoints::{FAILPOINTS, FailAction, Failpoints, InvalidFailpoint};
+pub use options::{LogConfig, StoreOptions};
+pub use partition_log::PartitionLog;
+pub use producer_state::ProducerSnapshot;
+pub use read::ReadRange;
+pub use store::Store;
+pub use synced_log::SyncedLog;
+pub use timestamps::TimedOffset;

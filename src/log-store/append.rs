@@ -1,0 +1,464 @@
+//! Appending: requests of one partition become batches with offsets, and these one write.
+//!
+//! For each group that the committer gathered: check the producers, give offsets, patch the headers, write all batches with one `pwritev` behind
+//! the last byte, then show them to readers. Nothing is acknowledged before its bytes are with the operating system; what was not written is
+//! rolled back, or the partition takes no more writes.
+//!
+//! In Kafka: `UnifiedLog.append`, `LocalLog.append`, `LogSegment.shouldRoll`.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use model::{LeaderEpoch, Offset, Timestamp};
+use record_batch::{AppendOrigin, CheckedBatch, SequencedBatch};
+
+use crate::block::OpenBlock;
+use crate::partition_log::{Inner, LogState, PartitionLog};
+use crate::producer_state::{ProducerUndo, Verdict, WrittenBatch};
+use crate::recovery::pass;
+use crate::segment::Segment;
+use crate::sync::SyncJob;
+use crate::tail::{SENDFILE_MIN_BYTES, TailBatch};
+use crate::view::Span;
+use crate::{AppendError, StorageError, keys};
+
+/// Linux takes this many pieces per write (`IOV_MAX`).
+const PIECES_MAX: usize = 1_024;
+
+/// Batches for one partition, appended together or not at all.
+pub struct AppendRequest {
+    /// The partition.
+    pub log: PartitionLog,
+    /// The batches in order.
+    pub batches: Vec<CheckedBatch>,
+    /// The epoch under which the caller leads.
+    pub leader_epoch: LeaderEpoch,
+    /// The time that all records get, on topics with LogAppendTime.
+    pub log_append_time: Option<Timestamp>,
+    /// The time now, for rolling and for the expiry of producers.
+    pub now: Timestamp,
+    /// Who appends; only a client's producer fields are judged.
+    pub origin: AppendOrigin,
+    /// If given, the append is refused unless the log ends there.
+    pub expected_end: Option<Offset>,
+    /// Called once, on the committer's thread after the bytes are with the operating system (or the append was refused). It must be short and
+    /// must not wait for another append.
+    pub done: AppendDone,
+}
+
+/// What an append calls at its end.
+pub type AppendDone = Box<dyn FnOnce(Result<Appended, AppendError>) + Send>;
+
+/// Where appended batches lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The offset of the first record.
+    pub base_offset: Offset,
+    /// The log's end after the append (for a duplicate: after the batch that was there already).
+    pub log_end_offset: Offset,
+    /// The time that the records got on a topic with LogAppendTime; of a duplicate its largest timestamp, as Kafka answers.
+    pub log_append_time: Option<Timestamp>,
+    /// The first offset that can be read.
+    pub log_start_offset: Offset,
+    /// Whether the batch was in the log already.
+    pub duplicate: bool,
+}
+
+/// Calls back even if the append never came to its turn.
+pub(crate) struct Done(Option<AppendDone>);
+
+impl Done {
+    pub(crate) fn new(done: AppendDone) -> Self {
+        Self(Some(done))
+    }
+
+    pub(crate) fn call(mut self, result: Result<Appended, AppendError>) {
+        if let Some(done) = self.0.take() {
+            // A caller's panic must not end the committer: all partitions would stand still.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| done(result)));
+        }
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        if let Some(done) = self.0.take() {
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| done(Err(AppendError::Closed))));
+        }
+    }
+}
+
+/// A request on its way through the committer.
+pub(crate) struct Queued {
+    pub(crate) log: PartitionLog,
+    batches: Vec<CheckedBatch>,
+    leader_epoch: LeaderEpoch,
+    log_append_time: Option<Timestamp>,
+    now: Timestamp,
+    origin: AppendOrigin,
+    expected_end: Option<Offset>,
+    done: Done,
+}
+
+impl From<AppendRequest> for Queued {
+    fn from(request: AppendRequest) -> Self {
+        let AppendRequest { log, batches, leader_epoch, log_append_time, now, origin, expected_end, done } = request;
+        Self { log, batches, leader_epoch, log_append_time, now, origin, expected_end, done: Done::new(done) }
+    }
+}
+
+impl Queued {
+    fn size_bytes(&self) -> usize {
+        self.batches.iter().map(CheckedBatch::size_bytes).sum()
+    }
+}
+
+/// What a group left to be done after its write.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// Called once no lock is held.
+    pub(crate) completions: Vec<(Done, Result<Appended, AppendError>)>,
+    /// Segments that were sealed.
+    pub(crate) sync_jobs: Vec<SyncJob>,
+    /// Whether a full block waits for its row.
+    pub(crate) has_closed_blocks: bool,
+    /// Whether anything was appended.
+    pub(crate) appended: bool,
+}
+
+/// Batches that go into one segment with one write.
+#[derive(Default)]
+struct Run {
+    batches: Vec<SequencedBatch>,
+    size_bytes: u64,
+    accepted: Vec<(Done, Appended)>,
+    undo: ProducerUndo,
+    now_ms: i64,
+}
+
+impl PartitionLog {
+    /// Appends a group of requests for this partition. Called by the committer only.
+    pub(crate) fn append_group(&self, requests: Vec<Queued>) -> Outcome {
+        let log = &*self.0;
+        let mut outcome = Outcome::default();
+        let mut state = log.state();
+        let mut run = Run::default();
+        let mut end = log.log_end();
+        for request in requests {
+            if let Err(error) = log.may_append(&state, &request, end) {
+                outcome.completions.push((request.done, Err(error)));
+                continue;
+            }
+            let size = request.size_bytes();
+            if log.must_roll(&mut state, &request, size, &run, end) {
+                self.write_run(&mut state, &mut run, &mut outcome);
+                // The write may have failed; then the offsets begin again where the log ends.
+                end = log.log_end();
+                if state.poisoned {
+                    let error = AppendError::Storage(StorageError::Poisoned { partition: log.id });
+                    outcome.completions.push((request.done, Err(error)));
+                    continue;
+                }
+                if let Err(error) = self.roll(&mut state, request.now, &mut outcome) {
+                    outcome.completions.push((request.done, Err(error.into())));
+                    continue;
+                }
+            }
+            log.sequence(&mut state, &mut run, request, &mut end, &mut outcome);
+        }
+        self.write_run(&mut state, &mut run, &mut outcome);
+        outcome.has_closed_blocks = !state.closed.is_empty();
+        outcome
+    }
+
+    /// Writes what has been gathered and tells the accepted requests.
+    fn write_run(&self, state: &mut LogState, run: &mut Run, outcome: &mut Outcome) {
+        let log = &*self.0;
+        let run = std::mem::take(run);
+        let result = if run.batches.is_empty() { Ok(()) } else { log.write(state, &run) };
+        match result {
+            Ok(()) => {
+                if !run.batches.is_empty() {
+                    log.publish(state, run.batches, run.size_bytes);
+                    outcome.appended = true;
+                    state.producers.sweep(run.now_ms, state.config.producer_id_expiration_ms);
+                }
+                outcome.completions.extend(run.accepted.into_iter().map(|(done, appended)| (done, Ok(appended))));
+            }
+            Err(error) => {
+                state.producers.roll_back(run.undo);
+                let failed = run.accepted.into_iter().map(|(done, _)| (done, Err(AppendError::Storage(error.clone()))));
+                outcome.completions.extend(failed);
+            }
+        }
+    }
+
+    /// Begins a new segment at the log's end.
+    fn roll(&self, state: &mut LogState, now: Timestamp, outcome: &mut Outcome) -> Result<(), StorageError> {
+        let log = &*self.0;
+        let engine = &log.engine;
+        pass(engine, "roll.before_create", &log.directory)?;
+        match std::fs::create_dir(&log.directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(StorageError::io("create", &log.directory, error));
+            }
+            _ => {}
+        }
+        pass(engine, "create.after_directory", &log.directory)?;
+        let log_end = log.log_end();
+        let segment = Segment::create(&log.directory, log_end, &engine.handles)?;
+        if let Some(block) = state.block.as_mut().filter(|block| !block.is_empty()) {
+            state.closed.push(block.close());
+        }
+        let sealed = log.change_view(|view| {
+            let sealed = view.active.replace(Span { segment, length: 0, end_offset: log_end });
+            if let Some(sealed) = &sealed {
+                Arc::make_mut(&mut view.sealed).push(sealed.clone());
+            } else {
+                view.unindexed.segment_base = log_end;
+                view.unindexed.position = 0;
+            }
+            sealed
+        });
+        state.block = Some(OpenBlock::new(log_end, 0, log_end, 0));
+        state.first_timestamp = None;
+        state.created_ms = Some(now.millis());
+        if let Some(sealed) = sealed {
+            outcome.sync_jobs.push(self.sync_job(state, &sealed));
+        }
+        pass(engine, "roll.after_create", &log.directory)
+    }
+
+    /// The job that brings all bytes up to the span's end to the disk, given that earlier segments are there.
+    pub(crate) fn sync_job(&self, state: &mut LogState, span: &Span) -> SyncJob {
+        let unsynced = std::mem::take(&mut state.unsynced_bytes);
+        self.0.engine.unsynced_bytes.fetch_sub(unsynced, Ordering::Relaxed);
+        let point = keys::recovery_point::Row { offset: span.end_offset, segment_base: span.segment.base_offset, position: span.length };
+        SyncJob { log: self.clone(), segment: Arc::clone(&span.segment), point, cuts: self.0.cuts() }
+    }
+}
+
+impl Inner {
+    fn may_append(&self, state: &LogState, request: &Queued, end: Offset) -> Result<(), AppendError> {
+        if self.is_deleted() {
+            return Err(AppendError::Deleted);
+        }
+        if state.poisoned {
+            return Err(AppendError::Storage(StorageError::Poisoned { partition: self.id }));
+        }
+        if let Some(current) = self.epochs.read().latest().filter(|current| request.leader_epoch < *current) {
+            return Err(AppendError::StaleLeaderEpoch { current, received: request.leader_epoch });
+        }
+        match request.expected_end {
+            Some(expected) if expected != end => Err(AppendError::UnexpectedEnd { expected, log_end: end }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the request begins a new segment (Kafka's `LogSegment.shouldRoll`): by size, by time, or because offsets within a segment must
+    /// fit 31 bits.
+    fn must_roll(&self, state: &mut LogState, request: &Queued, size: usize, run: &Run, end: Offset) -> bool {
+        if request.batches.is_empty() {
+            return false;
+        }
+        let Some(active) = self.view().active else { return true };
+        let length = active.length.saturating_add(run.size_bytes);
+        if length == 0 {
+            return false;
+        }
+        let config = state.config;
+        if length.saturating_add(u64::try_from(size).unwrap_or(u64::MAX)) > config.segment_bytes {
+            return true;
+        }
+        let count: i64 = request.batches.iter().map(CheckedBatch::offset_count).sum();
+        if (end + count) - active.segment.base_offset > i64::from(i32::MAX) {
+            return true;
+        }
+        let newest = request.batches.iter().map(|batch| batch.header().max_timestamp).max().unwrap_or(-1);
+        let newest = request.log_append_time.map_or(newest, Timestamp::millis);
+        let waited = match self.first_timestamp(state, &active, run) {
+            Some(first) if newest >= 0 => newest.saturating_sub(first),
+            _ => state.created_ms.map_or(0, |created| request.now.millis().saturating_sub(created)),
+        };
+        waited > config.segment_ms
+    }
+
+    /// The largest timestamp of the active segment's first batch.
+    fn first_timestamp(&self, state: &mut LogState, active: &Span, run: &Run) -> Option<i64> {
+        if state.first_timestamp.is_none() {
+            let mut walker = crate::walk::Walker::new(&self.engine, &active.segment, 0, active.length);
+            state.first_timestamp = match walker.peek() {
+                Ok(crate::walk::Next::Batch(header)) => Some(header.max_timestamp),
+                _ => run.batches.first().map(|batch| batch.header().max_timestamp),
+            };
+        }
+        state.first_timestamp.filter(|timestamp| *timestamp >= 0)
+    }
+
+    /// Gives the request's batches their offsets and puts them into the run, or refuses them.
+    fn sequence(&self, state: &mut LogState, run: &mut Run, request: Queued, end: &mut Offset, outcome: &mut Outcome) {
+        let now_ms = request.now.millis();
+        match self.judge(state, &request) {
+            Err(error) => {
+                outcome.completions.push((request.done, Err(error)));
+                return;
+            }
+            Ok(Some(known)) => {
+                let appended = Appended {
+                    base_offset: known.first_offset,
+                    log_end_offset: known.last_offset + 1,
+                    log_append_time: (known.timestamp >= 0).then_some(Timestamp(known.timestamp)),
+                    log_start_offset: self.log_start(),
+                    duplicate: true,
+                };
+                // IMPORTANT: told with the run, since the batch that it repeats may be in this very write.
+                run.accepted.push((request.done, appended));
+                return;
+            }
+            Ok(None) => {}
+        }
+        let base_offset = *end;
+        let (leader_epoch, log_append_time) = (request.leader_epoch, request.log_append_time);
+        for batch in request.batches {
+            let batch = batch.into_sequenced(*end, leader_epoch, log_append_time);
+            *end = Offset::new_or_zero(batch.header().next_offset());
+            run.size_bytes += u64::try_from(batch.size_bytes()).unwrap_or(u64::MAX);
+            state.producers.record(batch.header(), Some(now_ms), Some(&mut run.undo));
+            run.batches.push(batch);
+        }
+        run.now_ms = now_ms;
+        let log_start_offset = self.log_start();
+        let appended = Appended { base_offset, log_end_offset: *end, log_append_time, log_start_offset, duplicate: false };
+        run.accepted.push((request.done, appended));
+    }
+
+    /// Whether the batches may follow; if the first one is in the log already, that one.
+    fn judge(&self, state: &LogState, request: &Queued) -> Result<Option<WrittenBatch>, AppendError> {
+        if request.origin != AppendOrigin::Client {
+            return Ok(None);
+        }
+        let expiration_ms = state.config.producer_id_expiration_ms;
+        for fields in request.batches.iter().filter_map(CheckedBatch::producer) {
+            if let Verdict::Duplicate(known) = state.producers.check(&fields, request.now.millis(), expiration_ms)? {
+                return Ok(Some(known));
+            }
+        }
+        Ok(None)
+    }
+
+    fn write(&self, state: &mut LogState, run: &Run) -> Result<(), StorageError> {
+        let Some(active) = self.view().active else { return Err(StorageError::Poisoned { partition: self.id }) };
+        let path = &active.segment.path;
+        let file = active.segment.file(&self.engine.handles)?;
+        let result = write_batches(self, &file, &run.batches, active.length);
+        let Err(error) = result else { return Ok(()) };
+        let error = StorageError::io("write segment", path, error);
+        // A part may be in the file. IMPORTANT: it goes before anything else is written behind it.
+        if file.set_len(active.length).is_err() || !error.is_out_of_space() {
+            state.poisoned = true;
+        }
+        Err(error)
+    }
+
+    /// Shows written batches to readers and takes note of them.
+    fn publish(&self, state: &mut LogState, batches: Vec<SequencedBatch>, size_bytes: u64) {
+        let Some(active) = self.view().active else { return };
+        let interval = self.engine.options.index_interval_bytes;
+        let mut position = active.length;
+        let mut added = Vec::with_capacity(batches.len());
+        let mut end = active.end_offset;
+        let latest = self.epochs.read().latest();
+        for batch in &batches {
+            let header = batch.header();
+            if let Some(block) = state.block.as_mut() {
+                block.add(header, batch.head(), batch.tail());
+                if block.length() >= interval {
+                    state.closed.push(block.close());
+                }
+            }
+            if state.first_timestamp.is_none() && position == 0 {
+                state.first_timestamp = Some(header.max_timestamp);
+            }
+            let size = batch.size_bytes();
+            end = Offset::new_or_zero(header.next_offset());
+            added.push(TailBatch {
+                base_offset: Offset::new_or_zero(header.base_offset),
+                next_offset: end,
+                segment: Arc::clone(&active.segment),
+                position,
+                size_bytes: size,
+                bytes: (size < SENDFILE_MIN_BYTES).then(|| copy(batch)),
+            });
+            position += u64::try_from(size).unwrap_or(0);
+        }
+        self.note_epochs(&batches, latest);
+        active.segment.mark_verified(active.length, position);
+        state.unsynced_bytes += size_bytes;
+        self.engine.unsynced_bytes.fetch_add(size_bytes, Ordering::Relaxed);
+        self.change_view(|view| {
+            if let Some(active) = view.active.as_mut() {
+                (active.length, active.end_offset) = (position, end);
+            }
+            view.log_end = end;
+        });
+        self.tail.extend(added, &self.engine.tails, self.engine.options.tail_bytes_per_partition);
+    }
+
+    fn note_epochs(&self, batches: &[SequencedBatch], latest: Option<LeaderEpoch>) {
+        let newest = batches.last().map(|batch| batch.header().partition_leader_epoch);
+        let mut epochs = self.epochs.write();
+        if newest == latest.map(LeaderEpoch::get) && !epochs.is_assigned_only() {
+            return;
+        }
+        for batch in batches {
+            let header = batch.header();
+            if let Some(epoch) = LeaderEpoch::new(header.partition_leader_epoch) {
+                epochs.record(epoch, Offset::new_or_zero(header.base_offset));
+            }
+        }
+    }
+}
+
+/// A batch in one piece of its own, so that it does not hold the request that it came in.
+fn copy(batch: &SequencedBatch) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(batch.size_bytes());
+    bytes.extend_from_slice(batch.head());
+    bytes.extend_from_slice(batch.tail());
+    bytes.freeze()
+}
+
+fn write_batches(log: &Inner, file: &File, batches: &[SequencedBatch], position: u64) -> io::Result<()> {
+    let failpoints = log.engine.failpoints();
+    failpoints.hit("append.before_write")?;
+    let mut pieces: Vec<IoSlice<'_>> = Vec::with_capacity(batches.len() * 2);
+    for batch in batches {
+        pieces.push(IoSlice::new(batch.head()));
+        pieces.push(IoSlice::new(batch.tail()));
+    }
+    if failpoints.is_due("append.after_partial_write") {
+        let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        std::os::unix::fs::FileExt::write_all_at(file, all.get(..all.len() / 2).unwrap_or_default(), position)?;
+    }
+    failpoints.hit("append.after_partial_write")?;
+    write_all(file, &mut pieces, position)?;
+    failpoints.hit("append.after_write")
+}
+
+fn write_all(file: &File, mut pieces: &mut [IoSlice<'_>], mut position: u64) -> io::Result<()> {
+    while !pieces.is_empty() {
+        let group = pieces.get(..PIECES_MAX.min(pieces.len())).unwrap_or_default();
+        match rustix::io::pwritev(file, group, position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                position += u64::try_from(written).unwrap_or(0);
+                IoSlice::advance_slices(&mut pieces, written);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

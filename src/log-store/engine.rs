@@ -1,0 +1,203 @@
+//! What all partitions of a data directory share: the database, the budgets, the failpoints. It outlives the store while a partition's handle
+//! lives, and so does the directory's lock.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+
+use model::TopicIdPartition;
+use parking_lot::Mutex;
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, Direction, InfoLogger, IteratorMode, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+};
+
+use crate::keys::{Family, prefix_end};
+use crate::layout;
+use crate::segment::HandleCache;
+use crate::tail::TailBudget;
+use crate::{Failpoints, OpenError, StorageError, StoreOptions};
+
+/// A key with its value.
+pub(crate) type Entry = (Box<[u8]>, Box<[u8]>);
+
+/// More keys than this are dropped by one range tombstone, fewer one by one (many small range tombstones slow every read down).
+const DELETE_ONE_BY_ONE_MAX: usize = 1_024;
+
+pub(crate) struct Engine {
+    db: DB,
+    pub(crate) options: StoreOptions,
+    pub(crate) partitions_directory: PathBuf,
+    /// The id of this boot of the operating system, all zero if there is none. Bytes that were written under it are in the page cache.
+    pub(crate) boot: [u8; 16],
+    pub(crate) tails: TailBudget,
+    pub(crate) handles: HandleCache,
+    /// Bytes of all partitions that no sync was asked for yet.
+    pub(crate) unsynced_bytes: AtomicU64,
+    /// Held while rows of partitions are gathered and written, so that no truncation comes between and rows would lead the bytes. Taken before
+    /// any partition's state.
+    pub(crate) index_lock: Mutex<()>,
+    /// Dropped last: the lock on the directory.
+    _claim: File,
+}
+
+impl Engine {
+    pub(crate) fn open(options: StoreOptions) -> Result<Self, OpenError> {
+        let claim = layout::claim(&options.directory)?;
+        let partitions_directory = options.directory.join("partitions");
+        std::fs::create_dir_all(&partitions_directory).map_err(|source| OpenError::Unreadable {
+            action: "create",
+            path: partitions_directory.clone(),
+            source,
+        })?;
+        let db = open_database(&options)
+            .map_err(|error| OpenError::Index { path: options.directory.clone(), source: StorageError::Index(error) })?;
+        Ok(Self {
+            db,
+            partitions_directory,
+            boot: boot_id(),
+            tails: TailBudget::new(options.tail_bytes_total),
+            handles: HandleCache::new(options.open_segments_max),
+            unsynced_bytes: AtomicU64::new(0),
+            index_lock: Mutex::new(()),
+            options,
+            _claim: claim,
+        })
+    }
+
+    pub(crate) fn failpoints(&self) -> &Failpoints {
+        &self.options.failpoints
+    }
+
+    /// Whether rows and bytes written under `boot` are all still there, even those that never reached the disk.
+    pub(crate) fn is_same_boot(&self, boot: [u8; 16]) -> bool {
+        boot == self.boot && boot != [0; 16]
+    }
+
+    pub(crate) fn partition_directory(&self, id: TopicIdPartition) -> PathBuf {
+        self.partitions_directory.join(id.to_string())
+    }
+
+    fn family(&self, family: Family) -> Result<&ColumnFamily, StorageError> {
+        self.db.cf_handle(family.name()).ok_or(StorageError::UnreadableRow { family: family.name() })
+    }
+
+    pub(crate) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.db.get_cf(self.family(family)?, key)?)
+    }
+
+    /// Reads a row and decodes it.
+    pub(crate) fn row<T>(
+        &self,
+        name: &'static str,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, StorageError> {
+        let Some(value) = self.db.get_pinned_cf(self.family(Family::Default)?, key)? else { return Ok(None) };
+        decode(&value).map(Some).ok_or(StorageError::UnreadableRow { family: name })
+    }
+
+    /// Rows with `from <= key < end`, in order, until `each` says `false`.
+    pub(crate) fn scan(
+        &self,
+        family: Family,
+        from: &[u8],
+        end: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
+    ) -> Result<(), StorageError> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(end);
+        for row in self.db.iterator_cf_opt(self.family(family)?, options, IteratorMode::From(from, Direction::Forward)) {
+            let (key, value) = row?;
+            if !each(&key, &value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last row with `prefix` whose key is not above `key`.
+    pub(crate) fn last_at_or_before(&self, family: Family, prefix: &[u8], key: &[u8]) -> Result<Option<Entry>, StorageError> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(prefix);
+        let mut rows = self.db.iterator_cf_opt(self.family(family)?, options, IteratorMode::From(key, Direction::Reverse));
+        Ok(rows.next().transpose()?.filter(|(key, _)| key.starts_with(prefix)))
+    }
+
+    pub(crate) fn put(&self, batch: &mut WriteBatch, family: Family, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
+        batch.put_cf(self.family(family)?, key, value);
+        Ok(())
+    }
+
+    pub(crate) fn delete(&self, batch: &mut WriteBatch, family: Family, key: &[u8]) -> Result<(), StorageError> {
+        batch.delete_cf(self.family(family)?, key);
+        Ok(())
+    }
+
+    /// Deletes the rows with `from <= key < end`. Returns how many there were at least.
+    pub(crate) fn delete_range(&self, batch: &mut WriteBatch, family: Family, from: &[u8], end: &[u8]) -> Result<usize, StorageError> {
+        let mut keys = Vec::new();
+        self.scan(family, from, end, |key, _| {
+            keys.push(key.to_vec());
+            Ok(keys.len() <= DELETE_ONE_BY_ONE_MAX)
+        })?;
+        let handle = self.family(family)?;
+        if keys.len() > DELETE_ONE_BY_ONE_MAX {
+            batch.delete_range_cf(handle, from, end);
+        } else {
+            for key in &keys {
+                batch.delete_cf(handle, key);
+            }
+        }
+        Ok(keys.len())
+    }
+
+    pub(crate) fn delete_prefix(&self, batch: &mut WriteBatch, family: Family, prefix: &[u8]) -> Result<usize, StorageError> {
+        self.delete_range(batch, family, prefix, &prefix_end(prefix))
+    }
+
+    /// Hands the batch to the operating system: it survives the process, not the power.
+    pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), StorageError> {
+        Ok(self.db.write(batch)?)
+    }
+
+    /// Returns when the batch (and all before it) is on the disk.
+    pub(crate) fn write_synced(&self, batch: WriteBatch) -> Result<(), StorageError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        Ok(self.db.write_opt(batch, &options)?)
+    }
+}
+
+fn open_database(options: &StoreOptions) -> Result<DB, rocksdb::Error> {
+    let mut database = Options::default();
+    database.create_if_missing(true);
+    database.create_missing_column_families(true);
+    database.set_max_background_jobs(2);
+    database.set_max_total_wal_size(64 << 20);
+    database.set_track_and_verify_wals_in_manifest(true);
+    database.set_paranoid_checks(true);
+    database.set_keep_log_file_num(1);
+    database.set_max_open_files(256);
+    // Threads that only wake up to write statistics would keep an idle broker busy.
+    database.set_stats_dump_period_sec(0);
+    database.set_stats_persist_period_sec(0);
+    database.set_skip_stats_update_on_db_open(true);
+    // No LOG file: what matters comes back as an error of the call.
+    database.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
+    let cache = rocksdb::Cache::new_lru_cache(options.cache_bytes);
+    let families = Family::ALL.map(|family| {
+        let mut blocks = rocksdb::BlockBasedOptions::default();
+        blocks.set_block_cache(&cache);
+        let mut options_of_family = Options::default();
+        options_of_family.set_compression_type(rocksdb::DBCompressionType::None);
+        options_of_family.set_write_buffer_size(options.write_buffer_bytes);
+        options_of_family.set_block_based_table_factory(&blocks);
+        ColumnFamilyDescriptor::new(family.name(), options_of_family)
+    });
+    DB::open_cf_descriptors(&database, options.directory.join("index"), families)
+}
+
+fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    uuid::Uuid::parse_str(text.trim()).map(uuid::Uuid::into_bytes).unwrap_or_default()
+}

@@ -1,0 +1,154 @@
+//! Failpoints: named moments at which a test (or a chaos run) lets the process die, an operation fail, or code of its own run.
+//!
+//! They are a value that belongs to one store, so two brokers of a process have their own.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use thiserror::Error;
+
+/// All names, in the order in which a partition's life meets them.
+pub const FAILPOINTS: &[&str] = &[
+    "create.after_row",
+    "create.after_directory",
+    "append.before_write",
+    "append.after_partial_write",
+    "append.after_write",
+    "roll.before_create",
+    "roll.after_create",
+    "index_commit.before",
+    "index_commit.after",
+    "sync.before",
+    "truncate.after_intent",
+    "truncate.after_cut",
+    "delete.after_mark",
+    "delete.after_first_unlink",
+    "delete.after_files",
+];
+
+/// What happens at a failpoint.
+#[derive(Clone)]
+pub enum FailAction {
+    /// The process ends at once, as by kill -9.
+    Kill,
+    /// The operation fails with an I/O error.
+    Fail,
+    /// The operation fails as on a full disk.
+    NoSpace,
+    /// A test's own code runs, for instance to copy the directory as it would be found after a kill.
+    Call(Arc<dyn Fn() + Send + Sync>),
+}
+
+/// An unknown failpoint or one written wrongly.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[error("invalid failpoint '{entry}': expected name=hit[:kill|:fail|:nospace] with one of the names {}", FAILPOINTS.join(", "))]
+pub struct InvalidFailpoint {
+    /// The text.
+    pub entry: String,
+}
+
+struct Armed {
+    /// Hits left until it fires; it fires once, at 1.
+    left: AtomicU64,
+    action: FailAction,
+}
+
+/// The armed failpoints of one store. Empty by default, and then a check costs one comparison.
+#[derive(Clone, Default)]
+pub struct Failpoints(Option<Arc<HashMap<&'static str, Armed>>>);
+
+impl fmt::Debug for Failpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.0.iter().flat_map(|armed| armed.keys()).collect();
+        f.debug_tuple("Failpoints").field(&names).finish()
+    }
+}
+
+impl Failpoints {
+    /// Reads `name=hit[:action],...`: the action (by default the process's end) happens at the given hit, counted from 1.
+    ///
+    /// # Errors
+    /// Names the entry that is not understood.
+    pub fn parse(text: &str) -> Result<Self, InvalidFailpoint> {
+        let mut armed = Vec::new();
+        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            let invalid = || InvalidFailpoint { entry: entry.to_owned() };
+            let (name, rest) = entry.split_once('=').ok_or_else(invalid)?;
+            let (hit, action) = rest.split_once(':').unwrap_or((rest, "kill"));
+            let action = match action {
+                "kill" => FailAction::Kill,
+                "fail" => FailAction::Fail,
+                "nospace" => FailAction::NoSpace,
+                _ => return Err(invalid()),
+            };
+            armed.push((name, hit.parse().map_err(|_| invalid())?, action));
+        }
+        Self::arm(armed)
+    }
+
+    /// Arms the given failpoints: name, hit (from 1), action.
+    ///
+    /// # Errors
+    /// If a name is unknown or a hit is 0.
+    pub fn arm<'a>(points: impl IntoIterator<Item = (&'a str, u64, FailAction)>) -> Result<Self, InvalidFailpoint> {
+        let mut map = HashMap::new();
+        for (name, hit, action) in points {
+            let known = FAILPOINTS.iter().find(|known| **known == name && hit > 0);
+            let known = known.ok_or_else(|| InvalidFailpoint { entry: format!("{name}={hit}") })?;
+            map.insert(*known, Armed { left: AtomicU64::new(hit), action });
+        }
+        Ok(if map.is_empty() { Self(None) } else { Self(Some(Arc::new(map))) })
+    }
+
+    /// Whether the next [`Failpoints::hit`] of `name` fires.
+    pub(crate) fn is_due(&self, name: &'static str) -> bool {
+        self.0.as_ref().and_then(|map| map.get(name)).is_some_and(|armed| armed.left.load(Ordering::Relaxed) == 1)
+    }
+
+    /// Passes a failpoint.
+    pub(crate) fn hit(&self, name: &'static str) -> std::io::Result<()> {
+        debug_assert!(FAILPOINTS.contains(&name), "unlisted failpoint {name}");
+        let Some(armed) = self.0.as_ref().and_then(|map| map.get(name)) else { return Ok(()) };
+        let before = armed.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if before != Ok(1) {
+            return Ok(());
+        }
+        match &armed.action {
+            FailAction::Kill => {
+                // No destructor, no flush: what the operating system has is what is left.
+                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+                std::process::abort()
+            }
+            FailAction::Fail => Err(std::io::Error::other("failpoint")),
+            FailAction::NoSpace => Err(std::io::Error::from(std::io::ErrorKind::StorageFull)),
+            FailAction::Call(call) => {
+                call();
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failpoint_fires_once_at_its_hit() {
+        let points = Failpoints::parse("append.before_write=2:fail").unwrap();
+        assert!(points.hit("append.before_write").is_ok());
+        assert!(points.is_due("append.before_write"));
+        assert!(points.hit("append.before_write").is_err());
+        assert!(points.hit("append.before_write").is_ok());
+    }
+
+    #[test]
+    fn an_unknown_name_or_action_is_refused() {
+        assert!(Failpoints::parse("append.nowhere=1").is_err());
+        assert!(Failpoints::parse("append.before_write=0").is_err());
+        assert!(Failpoints::parse("append.before_write=1:dance").is_err());
+        assert!(Failpoints::parse("").unwrap().0.is_none());
+    }
+}

@@ -1,0 +1,75 @@
+//! The file `klamm.layout`: whose directory this is, in which layout version, and (by its lock) who has it open.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use crate::OpenError;
+
+/// The newest layout that this build reads and the one that it writes.
+pub(crate) const LAYOUT_VERSION: u32 = 1;
+const FILE: &str = "klamm.layout";
+const MAGIC: &str = "klamm";
+/// What may lie in a fresh directory that nobody has used: the root of an ext4 file system has it.
+const IGNORED: &[&str] = &["lost+found"];
+
+/// Takes the directory for this process, or says why not. Nothing is written before all doubts are gone. The returned file holds the lock.
+pub(crate) fn claim(directory: &Path) -> Result<File, OpenError> {
+    let unreadable = |action: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Unreadable { action, path, source }
+    };
+    let path = directory.join(FILE);
+    let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(directory).map_err(unreadable("create data directory", directory))?;
+            if !is_unused(directory).map_err(unreadable("read data directory", directory))? {
+                return Err(OpenError::Foreign { path: directory.to_owned() });
+            }
+            let create = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+            create.map_err(unreadable("create", &path))?
+        }
+        Err(error) => return Err(unreadable("open", &path)(error)),
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(OpenError::AlreadyInUse { path: directory.to_owned() }),
+        Err(TryLockError::Error(error)) => return Err(unreadable("lock", &path)(error)),
+    }
+    let mut text = String::new();
+    // An odd file is not ours, so bytes that are no text are treated like other words.
+    (&file).take(4_096).read_to_string(&mut text).or_else(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => Ok(0),
+        _ => Err(unreadable("read", &path)(error)),
+    })?;
+    if text.is_empty() && is_unused(directory).map_err(unreadable("read data directory", directory))? {
+        // IMPORTANT: synced with its directory entry, since data without it would be refused as foreign after a power cut.
+        (&file).write_all(format!("{MAGIC} {LAYOUT_VERSION}\n").as_bytes()).map_err(unreadable("write", &path))?;
+        file.sync_data().map_err(unreadable("sync", &path))?;
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(unreadable("sync", directory))?;
+        return Ok(file);
+    }
+    match parse(&text) {
+        Some(LAYOUT_VERSION) => Ok(file),
+        Some(found) if found > LAYOUT_VERSION => Err(OpenError::Newer { path: directory.to_owned(), found, known: LAYOUT_VERSION }),
+        _ => Err(OpenError::Foreign { path: directory.to_owned() }),
+    }
+}
+
+fn parse(text: &str) -> Option<u32> {
+    let mut words = text.split_whitespace();
+    (words.next()? == MAGIC).then_some(())?;
+    words.next()?.parse().ok()
+}
+
+/// Whether there is nothing in the directory but what does not count, so that it may be taken.
+fn is_unused(directory: &Path) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        if name != FILE && !IGNORED.iter().any(|ignored| name == *ignored) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

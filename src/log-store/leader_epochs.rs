@@ -1,0 +1,133 @@
+//! Where each leader epoch of a partition begins: what followers and consumers ask to find out where logs part (KIP-101, KIP-320).
+//!
+//! In Kafka: `LeaderEpochFileCache`.
+
+use model::{LeaderEpoch, Offset};
+
+/// The epochs of one partition.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeaderEpochs {
+    /// Epochs that have a batch, ascending in both parts.
+    entries: Vec<(LeaderEpoch, Offset)>,
+    /// How many of `entries`, from the front, have a row.
+    committed: usize,
+    /// Epochs that have a row but must not.
+    dropped: Vec<LeaderEpoch>,
+    /// The newest epoch while no batch of it is there, and the log end at which it began.
+    assigned: Option<(LeaderEpoch, Offset)>,
+}
+
+impl LeaderEpochs {
+    pub(crate) fn from_rows(entries: Vec<(LeaderEpoch, Offset)>) -> Self {
+        Self { committed: entries.len(), entries, ..Self::default() }
+    }
+
+    /// The newest epoch, with a batch or without.
+    pub(crate) fn latest(&self) -> Option<LeaderEpoch> {
+        self.assigned.or(self.entries.last().copied()).map(|(epoch, _)| epoch)
+    }
+
+    /// Begins an epoch at the log end, before it has a batch. An older one changes nothing.
+    pub(crate) fn assign(&mut self, epoch: LeaderEpoch, log_end: Offset) {
+        if self.latest().is_none_or(|latest| epoch > latest) {
+            self.assigned = Some((epoch, log_end));
+        }
+    }
+
+    /// Whether the newest epoch has no batch yet.
+    pub(crate) fn is_assigned_only(&self) -> bool {
+        self.assigned.is_some()
+    }
+
+    /// Takes note of a batch.
+    pub(crate) fn record(&mut self, epoch: LeaderEpoch, base_offset: Offset) {
+        if self.entries.last().is_none_or(|(last, _)| epoch > *last) {
+            self.entries.push((epoch, base_offset));
+            if self.assigned.is_some_and(|(assigned, _)| assigned <= epoch) {
+                self.assigned = None;
+            }
+        }
+    }
+
+    /// Drops what begins at or beyond `end`.
+    pub(crate) fn cut(&mut self, end: Offset) {
+        let keep = self.entries.partition_point(|(_, start)| *start < end);
+        let with_row = self.entries.get(keep..self.committed).unwrap_or_default();
+        self.dropped.extend(with_row.iter().map(|(epoch, _)| *epoch));
+        self.entries.truncate(keep);
+        self.committed = self.committed.min(keep);
+        self.assigned = None;
+    }
+
+    /// The largest epoch that is not above the asked one and the offset where it ends. An epoch before the first known one ends where that
+    /// begins; one above all known is unknown.
+    pub(crate) fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+        if self.latest() == Some(epoch) {
+            return Some((epoch, log_end));
+        }
+        let all = || self.entries.iter().copied().chain(self.assigned);
+        let (_, next_start) = all().find(|(known, _)| *known > epoch)?;
+        let floor = all().take_while(|(known, _)| *known <= epoch).last();
+        Some((floor.map_or(epoch, |(known, _)| known), next_start))
+    }
+
+    /// Rows to write and rows to remove at an index commit; afterwards they count as done.
+    pub(crate) fn take_dirty(&mut self) -> (Vec<(LeaderEpoch, Offset)>, Vec<LeaderEpoch>) {
+        let write = self.entries.get(self.committed..).unwrap_or_default().to_vec();
+        self.committed = self.entries.len();
+        let mut drop = std::mem::take(&mut self.dropped);
+        drop.retain(|epoch| !write.iter().any(|(written, _)| written == epoch));
+        (write, drop)
+    }
+
+    /// The epoch that wrote `offset`.
+    pub(crate) fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.entries.iter().take_while(|(_, start)| *start <= offset).last().map(|(epoch, _)| *epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(value: i32) -> LeaderEpoch {
+        LeaderEpoch::new_or_zero(value)
+    }
+
+    fn offset(value: i64) -> Offset {
+        Offset::new_or_zero(value)
+    }
+
+    #[test]
+    fn an_epochs_end_is_the_next_ones_start_and_the_newest_ends_with_the_log() {
+        let mut epochs = LeaderEpochs::default();
+        assert_eq!(epochs.end_offset_for(epoch(0), offset(0)), None);
+        epochs.record(epoch(2), offset(0));
+        epochs.record(epoch(4), offset(10));
+        assert_eq!(epochs.end_offset_for(epoch(1), offset(20)), Some((epoch(1), offset(0))));
+        assert_eq!(epochs.end_offset_for(epoch(2), offset(20)), Some((epoch(2), offset(10))));
+        assert_eq!(epochs.end_offset_for(epoch(3), offset(20)), Some((epoch(2), offset(10))));
+        assert_eq!(epochs.end_offset_for(epoch(4), offset(20)), Some((epoch(4), offset(20))));
+        assert_eq!(epochs.end_offset_for(epoch(5), offset(20)), None);
+    }
+
+    #[test]
+    fn an_epoch_without_a_batch_is_known_but_has_no_row() {
+        let mut epochs = LeaderEpochs::default();
+        epochs.record(epoch(1), offset(0));
+        epochs.assign(epoch(3), offset(5));
+        assert_eq!(epochs.end_offset_for(epoch(3), offset(5)), Some((epoch(3), offset(5))));
+        assert_eq!(epochs.end_offset_for(epoch(1), offset(5)), Some((epoch(1), offset(5))));
+        assert_eq!(epochs.take_dirty().0, [(epoch(1), offset(0))]);
+        epochs.record(epoch(3), offset(5));
+        assert_eq!(epochs.take_dirty().0, [(epoch(3), offset(5))]);
+    }
+
+    #[test]
+    fn cut_drops_later_epochs_and_their_rows() {
+        let mut epochs = LeaderEpochs::from_rows(vec![(epoch(1), offset(0)), (epoch(2), offset(10))]);
+        epochs.cut(offset(10));
+        assert_eq!(epochs.take_dirty(), (vec![], vec![epoch(2)]));
+        assert_eq!(epochs.latest(), Some(epoch(1)));
+    }
+}

@@ -1,0 +1,271 @@
+//! A partition's log: the handle that the broker holds, and the state behind it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use model::{LeaderEpoch, Offset, TopicIdPartition};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use rocksdb::WriteBatch;
+
+use crate::block::OpenBlock;
+use crate::engine::Engine;
+use crate::keys::{self, Family};
+use crate::leader_epochs::LeaderEpochs;
+use crate::producer_state::{ProducerSnapshot, ProducerStates};
+use crate::recovery::{self, Recovered};
+use crate::tail::Tail;
+use crate::view::{Unindexed, View};
+use crate::{LogConfig, StorageError};
+
+/// One partition's log. Cheap to clone; a clone keeps the database open.
+#[derive(Clone)]
+pub struct PartitionLog(pub(crate) Arc<Inner>);
+
+impl fmt::Debug for PartitionLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionLog").field("id", &self.0.id).field("log_end_offset", &self.log_end_offset()).finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) id: TopicIdPartition,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) directory: PathBuf,
+    log_start: AtomicI64,
+    log_end: AtomicI64,
+    deleted: AtomicBool,
+    /// Counts truncations, by which a sync that was asked for before one is known.
+    cuts: AtomicU64,
+    /// Held for the look-up only, never across I/O.
+    view: RwLock<View>,
+    pub(crate) epochs: RwLock<LeaderEpochs>,
+    pub(crate) tail: Tail,
+    /// The committer's, and for short moments that of a truncation, a deletion or a change of configuration. Readers never take it.
+    state: Mutex<LogState>,
+}
+
+/// What only a writer knows.
+pub(crate) struct LogState {
+    pub(crate) config: LogConfig,
+    pub(crate) producers: ProducerStates,
+    /// The block at the end of the active segment; none without a segment.
+    pub(crate) block: Option<OpenBlock>,
+    /// Full blocks whose rows wait for the next index commit.
+    pub(crate) closed: Vec<keys::index::Row>,
+    /// The largest timestamp of the active segment's first batch; `segment.ms` counts from it.
+    pub(crate) first_timestamp: Option<i64>,
+    /// When the active segment was made, if that was in this life.
+    pub(crate) created_ms: Option<i64>,
+    /// Appended bytes that no sync was asked for.
+    pub(crate) unsynced_bytes: u64,
+    pub(crate) poisoned: bool,
+}
+
+impl PartitionLog {
+    /// Opens a partition that exists or makes one.
+    pub(crate) fn open(engine: &Arc<Engine>, id: TopicIdPartition, config: LogConfig) -> Result<Self, StorageError> {
+        let directory = engine.partition_directory(id);
+        let recovered = recovery::recover(engine, id, &directory)?;
+        let Recovered { view, producers, epochs, block, log_start } = recovered;
+        Ok(Self(Arc::new(Inner {
+            id,
+            engine: Arc::clone(engine),
+            directory,
+            log_start: AtomicI64::new(log_start.get()),
+            log_end: AtomicI64::new(view.log_end.get()),
+            deleted: AtomicBool::new(false),
+            cuts: AtomicU64::new(0),
+            view: RwLock::new(view),
+            epochs: RwLock::new(epochs),
+            tail: Tail::default(),
+            state: Mutex::new(LogState {
+                config,
+                producers,
+                block,
+                closed: Vec::new(),
+                first_timestamp: None,
+                created_ms: None,
+                unsynced_bytes: 0,
+                poisoned: false,
+            }),
+        })))
+    }
+
+    /// Which partition this is.
+    #[must_use]
+    pub fn id(&self) -> TopicIdPartition {
+        self.0.id
+    }
+
+    /// The first offset that can be read.
+    #[must_use]
+    pub fn log_start_offset(&self) -> Offset {
+        self.0.log_start()
+    }
+
+    /// The next offset to be written.
+    #[must_use]
+    pub fn log_end_offset(&self) -> Offset {
+        self.0.log_end()
+    }
+
+    /// The size of the segment files together.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.0.view.read().size_bytes()
+    }
+
+    /// The largest epoch that is not above the asked one, and the offset where it ends; the newest epoch ends at the log's end. An epoch before
+    /// the first known one ends where that begins (Kafka's `LeaderEpochFileCache.endOffsetFor`); above all known ones there is none.
+    #[must_use]
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let epochs = self.0.epochs.read();
+        epochs.end_offset_for(epoch, self.log_end_offset())
+    }
+
+    /// The newest leader epoch, with a batch or without.
+    #[must_use]
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.0.epochs.read().latest()
+    }
+
+    /// Begins a leader's epoch at the log's end. Appends of an older epoch are refused from now on. It is not persisted before its first batch
+    /// is: the batch carries it.
+    pub fn assign_epoch(&self, epoch: LeaderEpoch) {
+        // The state's lock keeps an append from moving the end in between.
+        let _state = self.0.state.lock();
+        self.0.epochs.write().assign(epoch, self.log_end_offset());
+    }
+
+    /// Takes a changed configuration; it holds from the next append on.
+    pub fn update_config(&self, config: LogConfig) {
+        self.0.state.lock().config = config;
+    }
+
+    /// The idempotent producers that are known here, in no order.
+    #[must_use]
+    pub fn active_producers(&self) -> Vec<ProducerSnapshot> {
+        self.0.state.lock().producers.snapshots()
+    }
+
+    /// Whether an earlier failure stopped writes.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.0.state.lock().poisoned
+    }
+}
+
+impl Inner {
+    pub(crate) fn log_start(&self) -> Offset {
+        Offset::new_or_zero(self.log_start.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn log_end(&self) -> Offset {
+        Offset::new_or_zero(self.log_end.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_log_start(&self, to: Offset) {
+        self.log_start.store(to.get(), Ordering::Release);
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, LogState> {
+        self.state.lock()
+    }
+
+    pub(crate) fn view(&self) -> View {
+        self.view.read().clone()
+    }
+
+    /// Changes what readers see; the log end that is read without the lock follows.
+    pub(crate) fn change_view<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
+        let mut view = self.view.write();
+        let result = change(&mut view);
+        self.log_end.store(view.log_end.get(), Ordering::Release);
+        result
+    }
+
+    /// Puts what a recovery found in the place of what was there.
+    pub(crate) fn install(&self, state: &mut LogState, recovered: Recovered) {
+        let Recovered { view, producers, epochs, block, log_start } = recovered;
+        self.cuts.fetch_add(1, Ordering::AcqRel);
+        self.tail.clear(&self.engine.tails);
+        state.producers = producers;
+        state.block = block;
+        state.closed.clear();
+        state.first_timestamp = None;
+        state.created_ms = None;
+        *self.epochs.write() = epochs;
+        self.set_log_start(log_start);
+        self.change_view(|old| *old = view);
+    }
+
+    /// Ends the log for readers and writers. The caller holds the index lock.
+    pub(crate) fn mark_deleted(&self) {
+        let mut state = self.state.lock();
+        self.deleted.store(true, Ordering::Release);
+        state.closed.clear();
+        state.block = None;
+        self.tail.clear(&self.engine.tails);
+        self.change_view(|view| {
+            view.sealed = Arc::default();
+            view.active = None;
+        });
+    }
+
+    /// Adds the rows of everything appended since the last commit and returns where the unindexed bytes begin afterwards. The caller holds the
+    /// index lock.
+    pub(crate) fn gather_rows(&self, batch: &mut WriteBatch) -> Result<Option<Unindexed>, StorageError> {
+        let mut state = self.state.lock();
+        if self.is_deleted() {
+            return Ok(None);
+        }
+        let state = &mut *state;
+        if let Some(block) = state.block.as_mut().filter(|block| !block.is_empty()) {
+            state.closed.push(block.close());
+        }
+        let engine = &self.engine;
+        for row in state.closed.drain(..) {
+            engine.put(batch, Family::Index, &keys::index::key(self.id, row.base_offset), &row.encode())?;
+        }
+        write_changes(engine, batch, self.id, &mut state.producers, &mut self.epochs.write())?;
+        let view = self.view();
+        let row = keys::partition::Row { deleting: false, log_start: self.log_start(), log_end: view.log_end, boot: engine.boot };
+        engine.put(batch, Family::Default, &keys::partition::key(self.id), &row.encode())?;
+        Ok(view.active.map(|active| Unindexed { segment_base: active.segment.base_offset, offset: view.log_end, position: active.length }))
+    }
+}
+
+/// Adds the changed rows of producers and epochs.
+pub(crate) fn write_changes(
+    engine: &Engine,
+    batch: &mut WriteBatch,
+    id: TopicIdPartition,
+    producers: &mut ProducerStates,
+    epochs: &mut LeaderEpochs,
+) -> Result<(), StorageError> {
+    for (producer, entry) in producers.take_dirty() {
+        let key = keys::producer::key(id, producer);
+        match entry {
+            Some(entry) => engine.put(batch, Family::Default, &key, &keys::producer::encode(entry))?,
+            None => engine.delete(batch, Family::Default, &key)?,
+        }
+    }
+    let (written, dropped) = epochs.take_dirty();
+    for epoch in dropped {
+        engine.delete(batch, Family::Default, &keys::leader_epoch::key(id, epoch))?;
+    }
+    for (epoch, start) in written {
+        engine.put(batch, Family::Default, &keys::leader_epoch::key(id, epoch), &keys::leader_epoch::encode(start))?;
+    }
+    Ok(())
+}

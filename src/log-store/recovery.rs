@@ -1,0 +1,345 @@
+//! Opening a partition: which bytes count, and the state that they imply.
+//!
+//! 1. An intent to truncate is finished.
+//! 2. The newest index row that can be trusted says where the known bytes end: written under the same boot of the operating system, bytes are
+//!    there whatever became of the process; otherwise only what lies before the recovery point counts.
+//! 3. From there the bytes are scanned with their checksums. The first bad batch ends the log: the file is cut, rows beyond are dropped.
+//! 4. Producers and epochs follow from their rows and from the headers of the scanned batches.
+//!
+//! After a clean stop the rows reach the end of the file: nothing is scanned and nothing is written.
+//!
+//! In Kafka: `LogLoader`, `LogSegment.recover`.
+
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use model::{LeaderEpoch, Offset, TopicIdPartition};
+use record_batch::BatchHeader;
+use rocksdb::WriteBatch;
+
+use crate::StorageError;
+use crate::block::OpenBlock;
+use crate::engine::Engine;
+use crate::keys::{self, Family};
+use crate::leader_epochs::LeaderEpochs;
+use crate::partition_log::write_changes;
+use crate::producer_state::ProducerStates;
+use crate::segment::{self, Segment};
+use crate::view::{Span, Unindexed, View};
+use crate::walk::{Next, Walker};
+
+/// A partition as it is found on the disk.
+pub(crate) struct Recovered {
+    pub(crate) view: View,
+    pub(crate) producers: ProducerStates,
+    pub(crate) epochs: LeaderEpochs,
+    pub(crate) block: Option<OpenBlock>,
+    pub(crate) log_start: Offset,
+}
+
+/// Where the known bytes end.
+#[derive(Clone, Copy)]
+struct Known {
+    offset: Offset,
+    segment_base: Offset,
+    position: u64,
+}
+
+/// Recovers a partition, or makes its row if there is none.
+pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -> Result<Recovered, StorageError> {
+    let key = keys::partition::key(id);
+    let row = engine.row("partition", &key, keys::partition::Row::decode)?;
+    let mut batch = WriteBatch::default();
+    let intent = engine.row("truncation", &keys::truncation::key(id), keys::truncation::Row::decode)?;
+    let mut segments = list(directory)?;
+    if let Some(intent) = intent {
+        cut(engine, &mut segments, &intent, directory)?;
+        engine.delete(&mut batch, Family::Default, &keys::truncation::key(id))?;
+    }
+    let log_start = row.map_or(Offset::ZERO, |row| row.log_start);
+    drop_below(&mut segments, log_start)?;
+
+    let (mut producers, mut epochs) = load(engine, id)?;
+    let bound = intent.map(|intent| intent.log_end);
+    let known = known_end(engine, id, row, bound, &segments)?;
+    let mut scan = Scan { engine, known, producers: &mut producers, epochs: &mut epochs, rows: Vec::new() };
+    let end = scan.run(&mut segments)?;
+    let rows = std::mem::take(&mut scan.rows);
+
+    // Rows beyond the known bytes are replaced by those of the scan.
+    let stale = keys::index::key(id, known.offset);
+    let dropped = engine.delete_range(&mut batch, Family::Index, &stale, &keys::prefix_end(&keys::index::prefix(id)))?;
+    for row in &rows {
+        engine.put(&mut batch, Family::Index, &keys::index::key(id, row.base_offset), &row.encode())?;
+    }
+    let log_end = end.offset.max(log_start);
+    epochs.cut(log_end);
+    if producers.reach_beyond(log_end) {
+        rebuild_producers(engine, id, &segments, &mut producers)?;
+    }
+    write_changes(engine, &mut batch, id, &mut producers, &mut epochs)?;
+    if row.is_none() || dropped > 0 || !batch.is_empty() {
+        let row = keys::partition::Row { deleting: false, log_start, log_end, boot: engine.boot };
+        engine.put(&mut batch, Family::Default, &key, &row.encode())?;
+    }
+    if intent.is_some() {
+        engine.write_synced(batch)?;
+    } else if !batch.is_empty() {
+        engine.write(batch)?;
+    }
+    if row.is_none() {
+        pass(engine, "create.after_row", directory)?;
+    }
+    Ok(assemble(segments, producers, epochs, log_start, log_end))
+}
+
+fn assemble(segments: Vec<Span>, producers: ProducerStates, epochs: LeaderEpochs, log_start: Offset, log_end: Offset) -> Recovered {
+    let mut sealed = segments;
+    let mut active = sealed.pop();
+    // The log may begin behind all its bytes; then the next append begins a segment.
+    if let Some(last) = active.take_if(|last| last.end_offset < log_end) {
+        sealed.push(last);
+    }
+    let unindexed = Unindexed {
+        segment_base: active.as_ref().map_or(log_end, |active| active.segment.base_offset),
+        offset: log_end,
+        position: active.as_ref().map_or(0, |active| active.length),
+    };
+    let block = active.as_ref().map(|active| {
+        let segment = &active.segment;
+        OpenBlock::new(segment.base_offset, segment.generation, log_end, active.length)
+    });
+    Recovered { view: View { sealed: Arc::new(sealed), active, log_end, unindexed }, producers, epochs, block, log_start }
+}
+
+pub(crate) fn pass(engine: &Engine, name: &'static str, path: &Path) -> Result<(), StorageError> {
+    engine.failpoints().hit(name).map_err(|error| StorageError::io("pass failpoint at", path, error))
+}
+
+/// The segment files in order, with their lengths. An end offset is only known where another segment follows.
+fn list(directory: &Path) -> Result<Vec<Span>, StorageError> {
+    let fail = |error| StorageError::io("read", directory, error);
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fail(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        let Some((base, generation)) = entry.file_name().to_str().and_then(segment::parse_file_name) else { continue };
+        files.push((base, generation, entry.metadata().map_err(fail)?.len()));
+    }
+    files.sort_unstable();
+    // Of two generations the newer one counts.
+    files.reverse();
+    files.dedup_by_key(|(base, ..)| *base);
+    files.reverse();
+    let bases: Vec<_> = files.iter().map(|(base, ..)| *base).collect();
+    let ends = bases.into_iter().skip(1).chain([Offset::MAX]);
+    let spans = files.into_iter().zip(ends).map(|((base, generation, length), end_offset)| Span {
+        segment: Segment::existing(directory, base, generation),
+        length,
+        end_offset,
+    });
+    Ok(spans.collect())
+}
+
+fn unlink(path: &Path) -> Result<(), StorageError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(StorageError::io("remove segment", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes segments that end at or before the log start, but never the last one.
+fn drop_below(segments: &mut Vec<Span>, log_start: Offset) -> Result<(), StorageError> {
+    let dead = segments.iter().take_while(|span| span.end_offset <= log_start).count();
+    for span in segments.drain(..dead) {
+        unlink(&span.segment.path)?;
+    }
+    Ok(())
+}
+
+/// Carries out an intent to truncate, as often as need be: the cut is on the disk when this returns.
+pub(crate) fn cut(engine: &Engine, segments: &mut Vec<Span>, intent: &keys::truncation::Row, directory: &Path) -> Result<(), StorageError> {
+    while let Some(span) = segments.pop_if(|span| span.segment.base_offset > intent.segment_base) {
+        unlink(&span.segment.path)?;
+    }
+    if let Some(last) = segments.last_mut().filter(|last| last.segment.base_offset == intent.segment_base) {
+        last.end_offset = Offset::MAX;
+        if last.length > intent.position {
+            let file = last.segment.file(&engine.handles)?;
+            let path = &last.segment.path;
+            file.set_len(intent.position).map_err(|error| StorageError::io("truncate segment", path, error))?;
+            file.sync_data().map_err(|error| StorageError::io("sync segment", path, error))?;
+            last.segment.cut_verified(intent.position);
+            last.length = intent.position;
+        }
+        segment::sync_directory(directory).map_err(|error| StorageError::io("sync", directory, error))?;
+    }
+    pass(engine, "truncate.after_cut", directory)
+}
+
+fn load(engine: &Engine, id: TopicIdPartition) -> Result<(ProducerStates, LeaderEpochs), StorageError> {
+    let mut producers = ProducerStates::default();
+    let prefix = keys::producer::prefix(id);
+    engine.scan(Family::Default, &prefix, &keys::prefix_end(&prefix), |key, value| {
+        let entry = keys::producer::producer_of(key).zip(keys::producer::decode(value));
+        let (producer, entry) = entry.ok_or(StorageError::UnreadableRow { family: "producer" })?;
+        producers.load(producer, entry);
+        Ok(true)
+    })?;
+    let mut epochs = Vec::new();
+    let prefix = keys::leader_epoch::prefix(id);
+    engine.scan(Family::Default, &prefix, &keys::prefix_end(&prefix), |key, value| {
+        let entry = keys::leader_epoch::decode(key, value);
+        epochs.push(entry.ok_or(StorageError::UnreadableRow { family: "leader_epoch" })?);
+        Ok(true)
+    })?;
+    Ok((producers, LeaderEpochs::from_rows(epochs)))
+}
+
+/// The end of the newest index row that can be trusted.
+fn known_end(
+    engine: &Engine,
+    id: TopicIdPartition,
+    row: Option<keys::partition::Row>,
+    bound: Option<Offset>,
+    segments: &[Span],
+) -> Result<Known, StorageError> {
+    let first = segments.first().map_or(Offset::ZERO, |span| span.segment.base_offset);
+    let nothing = Known { offset: first, segment_base: first, position: 0 };
+    let recovery_point = || -> Result<Offset, StorageError> {
+        let point = engine.row("recovery_point", &keys::recovery_point::key(id), keys::recovery_point::Row::decode)?;
+        Ok(point.map_or(Offset::ZERO, |point| point.offset))
+    };
+    let is_same_boot = row.is_some_and(|row| engine.is_same_boot(row.boot));
+    let mut limit = if is_same_boot { Offset::MAX } else { recovery_point()? };
+    limit = limit.min(bound.unwrap_or(Offset::MAX));
+    let prefix = keys::index::prefix(id);
+    let mut key = keys::index::key(id, limit);
+    while let Some((row_key, value)) = engine.last_at_or_before(Family::Index, &prefix, &key)? {
+        let row = keys::index::Row::decode(&row_key, &value).ok_or(StorageError::UnreadableRow { family: "index" })?;
+        let is_there = |span: &&Span| {
+            let segment = &span.segment;
+            segment.base_offset == row.segment_base && segment.generation == row.generation && span.length >= row.end_position()
+        };
+        if row.end_offset <= limit && segments.iter().any(|span| is_there(&span)) {
+            return Ok(Known { offset: row.end_offset, segment_base: row.segment_base, position: row.end_position() });
+        }
+        if row.end_offset <= limit && is_same_boot && bound.is_none() {
+            // Bytes are gone that a process's death cannot take: the disk itself was cut off, so only what was synced counts.
+            limit = limit.min(recovery_point()?);
+        }
+        let Some(before) = row.base_offset.get().checked_sub(1).and_then(Offset::new) else { break };
+        key = keys::index::key(id, limit.min(before));
+    }
+    Ok(nothing)
+}
+
+/// The scan of the bytes behind the known ones.
+struct Scan<'a> {
+    engine: &'a Engine,
+    known: Known,
+    producers: &'a mut ProducerStates,
+    epochs: &'a mut LeaderEpochs,
+    /// The rows of the scanned blocks.
+    rows: Vec<keys::index::Row>,
+}
+
+impl Scan<'_> {
+    /// Scans, cuts at the first bad batch, and sets lengths and end offsets. Returns the log's end.
+    fn run(&mut self, segments: &mut Vec<Span>) -> Result<Known, StorageError> {
+        let mut end = self.known;
+        let mut index = segments.iter().take_while(|span| span.segment.base_offset < self.known.segment_base).count();
+        let mut position = self.known.position;
+        while let Some(span) = segments.get_mut(index) {
+            // A segment begins where the last one ended; a later start is a gap that compaction may leave only inside segments.
+            if position == 0 && span.segment.base_offset != end.offset && index > 0 {
+                self.remove_from(segments, index)?;
+                break;
+            }
+            if position == 0 {
+                end.offset = end.offset.max(span.segment.base_offset);
+            }
+            let is_whole = self.scan_segment(span, position, &mut end)?;
+            span.end_offset = end.offset;
+            index += 1;
+            position = 0;
+            if !is_whole {
+                self.remove_from(segments, index)?;
+                break;
+            }
+        }
+        Ok(end)
+    }
+
+    fn remove_from(&self, segments: &mut Vec<Span>, index: usize) -> Result<(), StorageError> {
+        segments.drain(index..).try_for_each(|span| unlink(&span.segment.path))
+    }
+
+    /// Scans a segment from a position on. `false` if it was cut.
+    fn scan_segment(&mut self, span: &mut Span, position: u64, end: &mut Known) -> Result<bool, StorageError> {
+        let segment = Arc::clone(&span.segment);
+        let mut block = OpenBlock::new(segment.base_offset, segment.generation, end.offset, position);
+        let mut walker = Walker::new(self.engine, &segment, position, span.length);
+        let is_whole = loop {
+            let header = match walker.peek()? {
+                Next::Batch(header) if header.base_offset >= end.offset.get() => header,
+                Next::End => break true,
+                Next::Batch(_) | Next::Bad => break false,
+            };
+            let Some(bytes) = walker.whole(&header)? else { break false };
+            let (head, tail) = bytes.split_at_checked(record_batch::HEADER_BYTES).unwrap_or((bytes, &[]));
+            block.add(&header, head, tail);
+            self.note(&header);
+            if block.length() >= self.engine.options.index_interval_bytes {
+                self.rows.push(block.close());
+            }
+            walker.skip(&header);
+            end.offset = Offset::new_or_zero(header.next_offset());
+        };
+        if !block.is_empty() {
+            self.rows.push(block.close());
+        }
+        let good = walker.position();
+        if !is_whole {
+            let file = OpenOptions::new().write(true).open(&segment.path);
+            file.and_then(|file| file.set_len(good)).map_err(|error| StorageError::io("truncate segment", &segment.path, error))?;
+        }
+        segment.cut_verified(position);
+        segment.mark_verified(position, good);
+        span.length = good;
+        (end.segment_base, end.position) = (segment.base_offset, good);
+        Ok(is_whole)
+    }
+
+    fn note(&mut self, header: &BatchHeader) {
+        self.producers.record(header, None, None);
+        if let Some(epoch) = LeaderEpoch::new(header.partition_leader_epoch) {
+            self.epochs.record(epoch, Offset::new_or_zero(header.base_offset));
+        }
+    }
+}
+
+/// Producers' rows name batches that were cut, and what came before those is only in the headers: read them all.
+fn rebuild_producers(engine: &Engine, id: TopicIdPartition, segments: &[Span], producers: &mut ProducerStates) -> Result<(), StorageError> {
+    producers.clear();
+    for span in segments {
+        let mut walker = Walker::new(engine, &span.segment, 0, span.length);
+        loop {
+            match walker.peek()? {
+                Next::Batch(header) => {
+                    producers.record(&header, None, None);
+                    walker.skip(&header);
+                }
+                Next::End => break,
+                Next::Bad => return Err(crate::walk::corrupt(id, &span.segment, walker.position())),
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! The store of one data directory: opens it, hands out partition logs, deletes partitions, stops cleanly.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+
+use model::{PartitionIndex, TopicId, TopicIdPartition};
+use parking_lot::Mutex;
+use rocksdb::WriteBatch;
+use uuid::Uuid;
+
+use crate::append::{AppendRequest, Queued};
+use crate::committer::{Command, Committer};
+use crate::engine::Engine;
+use crate::keys::{self, Family};
+use crate::partition_log::PartitionLog;
+use crate::recovery::pass;
+use crate::{LogConfig, OpenError, StorageError, StoreOptions, SyncedLog, sync};
+
+/// A data directory. Cheap to clone; the directory is free again when the last clone, partition log and synced log are gone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+/// A partition's place in the map; the lock keeps two openers (or an opener and a deletion) apart without holding up others.
+type Slot = Arc<Mutex<Option<PartitionLog>>>;
+
+struct Inner {
+    slots: Mutex<HashMap<TopicIdPartition, Slot>>,
+    /// `None` only while dropping.
+    commands: Option<Sender<Command>>,
+    threads: Vec<JoinHandle<()>>,
+    engine: Arc<Engine>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("directory", &self.0.engine.options.directory).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens a data directory, making it if need be. Deletions that a crash interrupted are finished; partitions are recovered when they are
+    /// opened.
+    ///
+    /// # Errors
+    /// If the directory is in use, not klamm's, of a newer layout, or cannot be read. It is untouched then.
+    pub fn open(options: StoreOptions) -> Result<Store, OpenError> {
+        let directory = options.directory.clone();
+        let engine = Arc::new(Engine::open(options)?);
+        finish_deletions(&engine).map_err(|source| OpenError::Index { path: directory.clone(), source })?;
+        let (syncs, sync_commands) = channel();
+        let (commands, queue) = channel();
+        let label = engine.options.thread_label.clone();
+        let thread_failed = |source| OpenError::Unreadable { action: "start the store's threads for", path: directory.clone(), source };
+        let sync_thread = std::thread::Builder::new().name(format!("sync-{label}")).spawn(move || sync::run(&sync_commands));
+        let sync_thread = sync_thread.map_err(thread_failed)?;
+        let committer = Committer::new(Arc::clone(&engine), queue, syncs);
+        let thread = std::thread::Builder::new().name(format!("commit-{label}")).spawn(move || committer.run());
+        let commit_thread = thread.map_err(thread_failed)?;
+        let inner = Inner { slots: Mutex::default(), commands: Some(commands), threads: vec![commit_thread, sync_thread], engine };
+        Ok(Store(Arc::new(inner)))
+    }
+
+    /// All partitions that exist on the disk, opened or not, in order. Among them may be directories that a power cut left without a row; who
+    /// knows the topics deletes those that nobody asks for.
+    ///
+    /// # Errors
+    /// If the directory or the index cannot be read.
+    pub fn partitions(&self) -> Result<Vec<TopicIdPartition>, StorageError> {
+        let engine = &self.0.engine;
+        let mut found: BTreeSet<TopicIdPartition> = rows(engine)?.into_iter().map(|(id, _)| id).collect();
+        let directory = &engine.partitions_directory;
+        let fail = |error| StorageError::io("read", directory, error);
+        for entry in std::fs::read_dir(directory).map_err(fail)? {
+            found.extend(entry.map_err(fail)?.file_name().to_str().and_then(parse_directory_name));
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// Opens a partition: the one that is there, recovered if need be, or a new one. An open one is given again, with the configuration given
+    /// now.
+    ///
+    /// # Errors
+    /// If disk or index fail, or bytes that must be read are corrupt.
+    pub fn open_partition(&self, id: TopicIdPartition, config: LogConfig) -> Result<PartitionLog, StorageError> {
+        let slot = self.slot(id);
+        let mut open = slot.lock();
+        if let Some(log) = open.as_ref() {
+            log.update_config(config);
+            return Ok(log.clone());
+        }
+        let log = PartitionLog::open(&self.0.engine, id, config)?;
+        *open = Some(log.clone());
+        Ok(log)
+    }
+
+    /// Deletes a partition, open or not, with all its bytes and rows. Its log answers `Deleted` from now on. A crash inside is finished at the
+    /// next open.
+    ///
+    /// # Errors
+    /// If disk or index fail.
+    pub fn delete_partition(&self, id: TopicIdPartition) -> Result<(), StorageError> {
+        let slot = self.slot(id);
+        let mut open = slot.lock();
+        let engine = &self.0.engine;
+        {
+            let _index = engine.index_lock.lock();
+            if let Some(log) = open.take() {
+                log.0.mark_deleted();
+            }
+            let row = engine.row("partition", &keys::partition::key(id), keys::partition::Row::decode)?;
+            let row = row.unwrap_or(keys::partition::Row {
+                deleting: true,
+                log_start: model::Offset::ZERO,
+                log_end: model::Offset::ZERO,
+                boot: [0; 16],
+            });
+            let mut batch = WriteBatch::default();
+            let row = keys::partition::Row { deleting: true, ..row };
+            engine.put(&mut batch, Family::Default, &keys::partition::key(id), &row.encode())?;
+            engine.write(batch)?;
+        }
+        delete_marked(engine, id)?;
+        self.0.slots.lock().remove(&id);
+        Ok(())
+    }
+
+    /// Hands batches to the committer. The request's `done` is called in any case.
+    pub fn append(&self, request: AppendRequest) {
+        // If the committer is gone, dropping the command answers `Closed`.
+        if let Some(commands) = &self.0.commands {
+            let _ = commands.send(Command::Append(Queued::from(request)));
+        }
+    }
+
+    /// A value that the broker keeps about itself.
+    ///
+    /// # Errors
+    /// If the index fails.
+    pub fn kv_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.0.engine.get(Family::Default, &keys::meta::key(key))
+    }
+
+    /// Keeps a value; it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// If the index fails.
+    pub fn kv_put_synced(&self, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
+        let mut batch = WriteBatch::default();
+        self.0.engine.put(&mut batch, Family::Default, &keys::meta::key(key), value)?;
+        self.0.engine.write_synced(batch)
+    }
+
+    /// A log whose changes are on the disk before they return. Names are independent of each other.
+    #[must_use]
+    pub fn synced_log(&self, name: &str) -> SyncedLog {
+        SyncedLog::new(Arc::clone(&self.0.engine), name)
+    }
+
+    /// Commits the index rows that are owed, without waiting for their time.
+    ///
+    /// # Errors
+    /// If the index fails, or the store is closed.
+    pub fn flush_index(&self) -> Result<(), StorageError> {
+        self.ask(Command::Flush)
+    }
+
+    /// Stops cleanly: all bytes, rows and recovery points are on the disk when this returns, so that the next open scans nothing. Later appends
+    /// are answered `Closed`; reads go on.
+    ///
+    /// # Errors
+    /// If disk or index fail, or the store is closed already.
+    pub fn close(&self) -> Result<(), StorageError> {
+        self.ask(Command::Close)
+    }
+
+    fn ask(&self, command: impl FnOnce(SyncSender<Result<(), StorageError>>) -> Command) -> Result<(), StorageError> {
+        let (answer, answered) = sync_channel(1);
+        let sent = self.0.commands.as_ref().and_then(|commands| commands.send(command(answer)).ok());
+        sent.and_then(|()| answered.recv().ok()).unwrap_or(Err(StorageError::Closed))
+    }
+
+    fn slot(&self, id: TopicIdPartition) -> Slot {
+        Arc::clone(self.0.slots.lock().entry(id).or_default())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Without senders the committer ends after what it has, and with it the sync thread.
+        self.commands = None;
+        let me = std::thread::current().id();
+        for thread in self.threads.drain(..) {
+            // A `done` may hold the last handle: then this runs on the committer itself.
+            if thread.thread().id() != me {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn rows(engine: &Engine) -> Result<Vec<(TopicIdPartition, keys::partition::Row)>, StorageError> {
+    let mut rows = Vec::new();
+    let first = [keys::partition::ORDINAL];
+    engine.scan(Family::Default, &first, &keys::prefix_end(&first), |key, value| {
+        let row = keys::partition::id_of(key).zip(keys::partition::Row::decode(value));
+        rows.push(row.ok_or(StorageError::UnreadableRow { family: "partition" })?);
+        Ok(true)
+    })?;
+    Ok(rows)
+}
+
+fn finish_deletions(engine: &Engine) -> Result<(), StorageError> {
+    let marked = rows(engine)?.into_iter().filter(|(_, row)| row.deleting);
+    marked.map(|(id, _)| id).try_for_each(|id| delete_marked(engine, id))
+}
+
+/// Removes a marked partition's files, then its rows, the mark last.
+fn delete_marked(engine: &Engine, id: TopicIdPartition) -> Result<(), StorageError> {
+    let directory = engine.partition_directory(id);
+    pass(engine, "delete.after_mark", &directory)?;
+    remove_files(engine, &directory)?;
+    pass(engine, "delete.after_files", &directory)?;
+    let mut batch = WriteBatch::default();
+    engine.delete_prefix(&mut batch, Family::Index, &keys::index::prefix(id))?;
+    for prefix in [keys::producer::prefix(id), keys::leader_epoch::prefix(id)] {
+        engine.delete_prefix(&mut batch, Family::Default, &prefix)?;
+    }
+    for key in [keys::recovery_point::key(id), keys::truncation::key(id), keys::partition::key(id)] {
+        engine.delete(&mut batch, Family::Default, &key)?;
+    }
+    engine.write(batch)
+}
+
+fn remove_files(engine: &Engine, directory: &Path) -> Result<(), StorageError> {
+    let fail = |error| StorageError::io("delete", directory, error);
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(fail(error)),
+    };
+    for entry in entries {
+        std::fs::remove_file(entry.map_err(fail)?.path()).map_err(fail)?;
+        pass(engine, "delete.after_first_unlink", directory)?;
+    }
+    std::fs::remove_dir(directory).map_err(fail)
+}
+
+/// The partition whose directory has this name: topic id, dash, number.
+fn parse_directory_name(name: &str) -> Option<TopicIdPartition> {
+    let (topic_id, partition) = name.rsplit_once('-')?;
+    let id =
+        TopicIdPartition { topic_id: TopicId(Uuid::from_str(topic_id).ok()?), partition: PartitionIndex::new(partition.parse().ok()?)? };
+    (id.to_string() == name).then_some(id)
+}

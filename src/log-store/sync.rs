@@ -1,0 +1,87 @@
+//! The sync thread: brings segments to the disk in the background and moves recovery points.
+//!
+//! Jobs of a partition come in the order of its log, so that a recovery point means that everything before it is there.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use rocksdb::WriteBatch;
+
+use crate::StorageError;
+use crate::keys::{self, Family};
+use crate::partition_log::PartitionLog;
+use crate::recovery::pass;
+use crate::segment::{self, Segment};
+
+/// A segment to be brought to the disk, and the recovery point that holds afterwards.
+pub(crate) struct SyncJob {
+    pub(crate) log: PartitionLog,
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) point: keys::recovery_point::Row,
+    /// The log's count of truncations when the job was made.
+    pub(crate) cuts: u64,
+}
+
+/// What the sync thread is told.
+pub(crate) enum SyncCommand {
+    Sync(SyncJob),
+    /// Answers when all earlier jobs are done.
+    Barrier(SyncSender<()>),
+}
+
+pub(crate) fn run(commands: &Receiver<SyncCommand>) {
+    while let Ok(command) = commands.recv() {
+        match command {
+            SyncCommand::Sync(job) => {
+                if !job.log.0.is_deleted() && job.run().is_err() {
+                    // IMPORTANT: a failed sync is never tried again as if nothing had happened: the page may count as clean already. The next
+                    // append says so to its caller.
+                    job.log.0.state().poisoned = true;
+                }
+            }
+            SyncCommand::Barrier(answer) => {
+                let _ = answer.send(());
+            }
+        }
+    }
+}
+
+impl SyncJob {
+    fn run(&self) -> Result<(), StorageError> {
+        self.sync_files()?;
+        let log = &*self.log.0;
+        let mut batch = WriteBatch::default();
+        // A truncation or a deletion moves the recovery point itself, under the same lock.
+        let _index = log.engine.index_lock.lock();
+        if log.is_deleted() || log.cuts() != self.cuts {
+            return Ok(());
+        }
+        log.engine.put(&mut batch, Family::Default, &keys::recovery_point::key(log.id), &self.point.encode())?;
+        log.engine.write(batch)
+    }
+
+    /// The bytes and the directory entries.
+    pub(crate) fn sync_files(&self) -> Result<(), StorageError> {
+        let log = &*self.log.0;
+        let (engine, path) = (&log.engine, &self.segment.path);
+        pass(engine, "sync.before", path)?;
+        let file = match self.segment.file(&engine.handles) {
+            // Retention or a deletion came first.
+            Err(StorageError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        file.sync_data().map_err(|error| StorageError::io("sync segment", path, error))?;
+        if !self.segment.entry_synced.swap(true, Ordering::Relaxed) {
+            for directory in [&log.directory, &engine.partitions_directory] {
+                match segment::sync_directory(directory) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(StorageError::io("sync", directory, error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! Cutting a log: at its end (a follower that parted from its leader) and at its start (DeleteRecords, retention).
+
+use rocksdb::WriteBatch;
+
+use model::Offset;
+
+use crate::StorageError;
+use crate::keys::{self, Family};
+use crate::partition_log::{Inner, PartitionLog};
+use crate::recovery::{self, pass};
+
+impl PartitionLog {
+    /// Cuts the log so that it ends at `to`, or at the beginning of the batch that contains `to`. The cut is on the disk when this returns; a
+    /// crash in between is finished at the next open. A `to` at or behind the log's end changes nothing.
+    ///
+    /// # Errors
+    /// If the disk fails; then the partition takes no more writes.
+    pub fn truncate(&self, to: Offset) -> Result<(), StorageError> {
+        let log = &*self.0;
+        let _index = log.engine.index_lock.lock();
+        let mut state = log.state();
+        if log.is_deleted() {
+            return Err(StorageError::Deleted { partition: log.id });
+        }
+        let view = log.view();
+        let to = to.max(log.log_start());
+        if to >= view.log_end {
+            return Ok(());
+        }
+        let Some(span) = view.span_at(to) else { return Ok(()) };
+        let Some(place) = log.locate(&view, span, to)? else { return Ok(()) };
+        let log_end = Offset::new_or_zero(place.header.base_offset);
+        let intent = keys::truncation::Row { log_end, segment_base: span.segment.base_offset, position: place.position };
+        // Rows of the bytes that stay must be there, since what has no row is scanned again.
+        let mut batch = WriteBatch::default();
+        let point = keys::recovery_point::key(log.id);
+        let known = log.engine.row("recovery_point", &point, keys::recovery_point::Row::decode)?;
+        if let Some(known) = known.filter(|known| known.offset > log_end) {
+            let row = keys::recovery_point::Row { offset: log_end, segment_base: intent.segment_base, position: intent.position };
+            debug_assert!(known.offset > row.offset);
+            log.engine.put(&mut batch, Family::Default, &point, &row.encode())?;
+        }
+        log.engine.put(&mut batch, Family::Default, &keys::truncation::key(log.id), &intent.encode())?;
+        log.engine.write_synced(batch)?;
+        let result = pass(&log.engine, "truncate.after_intent", &log.directory)
+            .and_then(|()| recovery::recover(&log.engine, log.id, &log.directory));
+        match result {
+            Ok(recovered) => {
+                log.install(&mut state, recovered);
+                Ok(())
+            }
+            Err(error) => {
+                state.poisoned = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Moves the log start forward and drops the segments that lie wholly before it, but never the one that is appended to. A lower `to` changes
+    /// nothing; one behind the log's end counts as the log's end.
+    ///
+    /// # Errors
+    /// If the disk or the index fails.
+    pub fn advance_log_start(&self, to: Offset) -> Result<(), StorageError> {
+        let log = &*self.0;
+        let _index = log.engine.index_lock.lock();
+        let state = log.state();
+        if log.is_deleted() {
+            return Err(StorageError::Deleted { partition: log.id });
+        }
+        let to = to.min(log.log_end());
+        if to <= log.log_start() {
+            return Ok(());
+        }
+        let key = keys::partition::key(log.id);
+        let row = log.engine.row("partition", &key, keys::partition::Row::decode)?;
+        let row = row.ok_or(StorageError::UnreadableRow { family: "partition" })?;
+        let mut batch = WriteBatch::default();
+        let row = keys::partition::Row { log_start: to, log_end: row.log_end.max(to), ..row };
+        log.engine.put(&mut batch, Family::Default, &key, &row.encode())?;
+        log.engine.write(batch)?;
+        log.set_log_start(to);
+        drop(state);
+        log.drop_dead_segments(to)
+    }
+}
+
+impl Inner {
+    fn drop_dead_segments(&self, log_start: Offset) -> Result<(), StorageError> {
+        let dead = self.change_view(|view| {
+            let dead = view.sealed.partition_point(|span| span.end_offset <= log_start);
+            let sealed = std::sync::Arc::make_mut(&mut view.sealed);
+            sealed.drain(..dead).collect::<Vec<_>>()
+        });
+        let Some(end) = dead.last().map(|span| span.end_offset) else { return Ok(()) };
+        let mut batch = WriteBatch::default();
+        let from = keys::index::prefix(self.id);
+        self.engine.delete_range(&mut batch, Family::Index, &from, &keys::index::key(self.id, end))?;
+        self.engine.write(batch)?;
+        for span in dead {
+            let path = &span.segment.path;
+            std::fs::remove_file(path).map_err(|error| StorageError::io("remove segment", path, error))?;
+        }
+        Ok(())
+    }
+}
