@@ -17,6 +17,8 @@ const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Java's `fetch.max.bytes` and `max.partition.fetch.bytes`.
 const FETCH_BYTES_MAX: i32 = 50 << 20;
 const FETCH_PARTITION_BYTES_MAX: i32 = 1 << 20;
+/// How long the partitions of a new topic may take until they can be used.
+const LEADERS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `--name value` pairs.
 #[derive(Debug)]
@@ -103,7 +105,7 @@ impl Load {
     /// # Errors
     /// The broker answered an error, or a socket failed.
     pub fn produce(&self) -> io::Result<String> {
-        Client::connect(self.address)?.create_topic(&self.topic, self.partitions)?;
+        self.create_topic()?;
         let requests = self.requests();
         let payload_bytes = self.records * self.record_bytes;
         let batches_each = self.total_bytes / payload_bytes / self.connections;
@@ -117,6 +119,37 @@ impl Load {
         let batches = join_all(senders)?.into_iter().sum::<usize>();
         let seconds = began.elapsed().as_secs_f64();
         Ok(summary(batches * payload_bytes, batches * self.records, seconds))
+    }
+
+    /// Creates the topic and waits until every partition can be read: Kafka names leaders in Metadata before they act as such.
+    fn create_topic(&self) -> io::Result<()> {
+        let mut client = Client::connect(self.address)?;
+        client.create_topic(&self.topic, self.partitions)?;
+        let began = Instant::now();
+        loop {
+            let mut next: HashMap<usize, i64> = (0..self.partitions).map(|partition| (partition, 0)).collect();
+            client.send(self.fetch_request(&next))?;
+            if take_fetched(client.receive()?, &mut next).is_some() {
+                return Ok(());
+            }
+            if began.elapsed() > LEADERS_TIMEOUT {
+                return Err(fault("partitions without an acting leader"));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn fetch_request(&self, next: &HashMap<usize, i64>) -> Writer {
+        let mut request = Writer::request(key::FETCH, 11, 0);
+        request.i32(-1).i32(0).i32(1).i32(FETCH_BYTES_MAX).i8(0).i32(0).i32(-1).count(1).string(&self.topic).count(next.len());
+        // The one that is behind comes first, so that no partition starves when the answer is full.
+        let mut order: Vec<_> = next.iter().collect();
+        order.sort_by_key(|(_, offset)| **offset);
+        for (partition, offset) in order {
+            request.count(*partition).i32(-1).i64(*offset).i64(-1).i32(FETCH_PARTITION_BYTES_MAX);
+        }
+        request.count(0).string("");
+        request
     }
 
     /// One request per group of partitions: as many batches as a request may hold.
@@ -178,16 +211,7 @@ impl Load {
         let mut next: HashMap<usize, i64> = partitions.iter().map(|partition| (*partition, 0)).collect();
         let mut total = 0;
         while !next.is_empty() {
-            let mut request = Writer::request(key::FETCH, 11, 0);
-            request.i32(-1).i32(500).i32(1).i32(FETCH_BYTES_MAX).i8(0).i32(0).i32(-1).count(1).string(&self.topic).count(next.len());
-            // Turned round like a client does it, so that no partition starves when the answer is full.
-            let mut order: Vec<_> = next.iter().collect();
-            order.sort_by_key(|(_, offset)| **offset);
-            for (partition, offset) in order {
-                request.count(*partition).i32(-1).i64(*offset).i64(-1).i32(FETCH_PARTITION_BYTES_MAX);
-            }
-            request.count(0).string("");
-            client.send(request)?;
+            client.send(self.fetch_request(&next))?;
             total += take_fetched(client.receive()?, &mut next).ok_or_else(|| fault("Fetch: error, or an answer that cannot be read"))?;
         }
         Ok(total)
@@ -199,7 +223,7 @@ impl Load {
     /// # Errors
     /// The broker answered an error, or a socket failed.
     pub fn latency(&self) -> io::Result<String> {
-        Client::connect(self.address)?.create_topic(&self.topic, self.partitions)?;
+        self.create_topic()?;
         let per_connection = self.rate * self.seconds / self.connections;
         let spacing = Duration::from_secs_f64(self.connections as f64 / self.rate as f64);
         let latencies: Arc<Mutex<Vec<Duration>>> = Arc::default();

@@ -1,0 +1,105 @@
+"""The systems under test: how each starts, and what the kernel says of its process."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import wire
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+KAFKA = os.path.join(ROOT, "compat-tests", "kafka", "kafka.sh")
+# What Kafka's own start script gives its JVM.
+KAFKA_FLAGS = (
+    "-Xms1G -Xmx1G -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 "
+    "-XX:+ExplicitGCInvokesConcurrent -XX:MaxInlineLevel=15 -Djava.awt.headless=true"
+)
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def free_port():
+    """A port that is free, and so is the one above it (Kafka's controller takes that). It lies below those that the system gives to clients."""
+    while True:
+        port = random.randrange(15000, 30000)
+        try:
+            for candidate in (port, port + 1):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", candidate))
+            return port
+        except OSError:
+            continue
+
+
+class System:
+    """One broker process at a time, in a directory of its own."""
+
+    def __init__(self, name, work, binaries):
+        self.name = name
+        self.directory = os.path.join(work, name)
+        self.binaries = binaries
+        self.port = free_port()
+        self.process = None
+
+    def command(self):
+        listen, data = f"127.0.0.1:{self.port}", os.path.join(self.directory, "data")
+        if self.name == "klamm":
+            return [os.path.join(self.binaries, "klamm"), "--listen", listen, "--data", data]
+        if self.name == "yardstick":
+            return [os.path.join(self.binaries, "yardstick"), "--listen", listen, "--data", data]
+        return [KAFKA, "run", str(self.port), data]
+
+    def start(self, prefix=(), extra=""):
+        """Starts the broker and returns the seconds from exec to the first answered Metadata."""
+        os.makedirs(self.directory, exist_ok=True)
+        environment = dict(os.environ, KAFKA_JVM_FLAGS=KAFKA_FLAGS, KAFKA_EXTRA=extra)
+        if self.name != "kafka":
+            # klamm reads KAFKA_ variables as configuration.
+            environment = {key: value for key, value in os.environ.items() if not key.startswith("KAFKA_")}
+        with open(os.path.join(self.directory, "log"), "ab") as log:
+            began = time.monotonic()
+            self.process = subprocess.Popen([*prefix, *self.command()], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
+        wire.wait_ready(self.port, self.process)
+        return time.monotonic() - began
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process is None:
+            return
+        self.process.send_signal(how)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def wipe(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.port = free_port()
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.process.pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def written_bytes(self):
+        with open(f"/proc/{self.process.pid}/io") as file:
+            values = dict(line.strip().split(": ") for line in file)
+        return int(values["write_bytes"]) - int(values["cancelled_write_bytes"])
+
+    def resident_mb(self):
+        with open(f"/proc/{self.process.pid}/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1024
+
+    def wake_ups(self):
+        """How often any of its threads was put on a processor after it had waited."""
+        total = 0
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            try:
+                with open(f"/proc/{self.process.pid}/task/{task}/status") as file:
+                    total += next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches"))
+            except OSError:
+                continue
+        return total

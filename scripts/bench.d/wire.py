@@ -1,0 +1,81 @@
+"""The few Kafka requests that the benchmark itself sends: is a broker ready, create and delete topics."""
+
+import socket
+import struct
+import time
+
+
+def text(value):
+    data = value.encode()
+    return struct.pack(">h", len(data)) + data
+
+
+def request(key, version, body):
+    frame = struct.pack(">hhi", key, version, 7) + text("bench") + body
+    return struct.pack(">i", len(frame)) + frame
+
+
+def receive(connection):
+    def exactly(count):
+        data = b""
+        while len(data) < count:
+            part = connection.recv(count - len(data))
+            if not part:
+                raise OSError("closed")
+            data += part
+        return data
+
+    (length,) = struct.unpack(">i", exactly(4))
+    return exactly(length)
+
+
+def exchange(port, frame, timeout=60.0):
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+        connection.sendall(frame)
+        return receive(connection)
+
+
+# Metadata version 4 of no topic.
+METADATA = request(3, 4, struct.pack(">ib", 0, 0))
+
+
+def is_ready(port):
+    """Whether Metadata is answered, with at least one broker in it."""
+    try:
+        answer = exchange(port, METADATA, timeout=5.0)
+        return struct.unpack(">i", answer[8:12])[0] > 0
+    except (OSError, struct.error):
+        return False
+
+
+def wait_ready(port, process, seconds=120.0):
+    deadline = time.monotonic() + seconds
+    while not is_ready(port):
+        if process.poll() is not None:
+            raise RuntimeError(f"the broker ended with code {process.returncode}")
+        if time.monotonic() > deadline:
+            raise RuntimeError("the broker did not get ready")
+        time.sleep(0.0005)
+
+
+def create_topics(port, names, partitions=1):
+    body = struct.pack(">i", len(names))
+    for name in names:
+        body += text(name) + struct.pack(">ihii", partitions, 1, 0, 0)
+    answer = exchange(port, request(19, 4, body + struct.pack(">ib", 60000, 0)))
+    position = 12
+    for _ in names:
+        (length,) = struct.unpack_from(">h", answer, position)
+        position += 2 + length
+        code, message = struct.unpack_from(">hh", answer, position)
+        position += 4 + max(message, 0)
+        if code != 0:
+            raise RuntimeError(f"CreateTopics: error {code}")
+
+
+def delete_topic(port, name):
+    """Frees the disk. The yardstick knows no such request, and its files go with its directory."""
+    try:
+        exchange(port, request(20, 1, struct.pack(">i", 1) + text(name) + struct.pack(">i", 60000)))
+    except OSError:
+        pass
