@@ -30,6 +30,8 @@ pub mod controller;
 mod image;
 mod records;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use apply::Delta;
 pub use image::{Broker, Image, Partition, Topic, is_internal_topic};
