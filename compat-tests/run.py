@@ -241,6 +241,8 @@ def play(name, target, options, work):
         while scenarios:
             scenarios = play_once(name, scenarios, environment, directory / "client.log", options.timeout, report)
         control.shutdown()
+        if not options.scenario and all(result == "-" for result, _ in results.values()):
+            results[next(iter(SCENARIOS))] = ("fail", f"the client played nothing; log: {directory / 'client.log'}")
     except Exception as error:  # A broker that does not start fails what is left, with its reason.
         for scenario in scenarios:
             results.setdefault(scenario, ("fail", str(error)))

@@ -21,6 +21,7 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
@@ -62,6 +63,8 @@ final class Kafka {
         Map<String, String> settings = new HashMap<>();
         for (int i = 0; i < config.length; i += 2) settings.put(config[i], config[i + 1]);
         get(ADMIN.createTopics(List.of(new NewTopic(name, partitions, (short) 1).configs(settings))).all());
+        // Apache Kafka's controller answers before its broker knows the topic.
+        Player.until(() -> partitionsOf(name) == partitions, () -> name + " is known to the broker");
         return name;
     }
 
@@ -74,6 +77,16 @@ final class Kafka {
             return get(ADMIN.listTopics().names()).contains(name);
         } catch (Exception error) {
             throw new AssertionError("listTopics: " + error, error);
+        }
+    }
+
+    /** How many partitions with a leader the broker knows of the topic. */
+    static long partitionsOf(String name) {
+        try {
+            return describe(name).partitions().stream().filter(p -> p.leader() != null).count();
+        } catch (Exception error) {
+            if (Player.cause(error) instanceof UnknownTopicOrPartitionException) return 0;
+            throw new AssertionError("describeTopics: " + error, error);
         }
     }
 
