@@ -66,10 +66,10 @@ impl Committer {
                         return;
                     }
                     if self.due.is_some_and(|due| due <= Instant::now()) {
-                        self.commit_all();
+                        self.commit_due();
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.commit_all(),
+                Err(RecvTimeoutError::Timeout) => self.commit_due(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -148,6 +148,11 @@ impl Committer {
                 None => break,
             }
         }
+    }
+
+    /// A failure is not lost: it stops the partitions, and their next append says so.
+    fn commit_due(&mut self) {
+        let _ = self.commit_all();
     }
 
     fn commit_all(&mut self) -> Result<(), StorageError> {

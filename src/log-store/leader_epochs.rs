@@ -79,11 +79,6 @@ impl LeaderEpochs {
         drop.retain(|epoch| !write.iter().any(|(written, _)| written == epoch));
         (write, drop)
     }
-
-    /// The epoch that wrote `offset`.
-    pub(crate) fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
-        self.entries.iter().take_while(|(_, start)| *start <= offset).last().map(|(epoch, _)| *epoch)
-    }
 }
 
 #[cfg(test)]
