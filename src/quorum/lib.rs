@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //! - A proposal is answered only after its records are on the disk, applied, and seen by every observer; observers see deltas in the order
-//!   of the log, each once, and nothing of the log's replay but its end.
+//!   of the log, each once, and nothing of the replay at a start.
 //! - [`MetadataQuorum::image`] never shows what observers have not acted on yet: no topic is visible before its partitions serve.
 //! - After a restart the image is the one that was answered last: snapshot, then the log behind it.
 //! - An entry is on the disk before it is answered. Of a vote, which a sole voter grants to nobody but itself, no copy is written: an entry
@@ -43,7 +43,7 @@ use std::sync::Arc;
 use metadata::{Delta, Image, MetadataRecord};
 use model::BrokerId;
 
-pub use node::{QuorumOptions, StartError};
+pub use node::{QuorumOptions, StartError, start};
 
 /// A future that can be kept and sent.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -78,7 +78,8 @@ pub trait MetadataQuorum: Send + Sync {
     /// The image after the last applied entry.
     fn image(&self) -> Arc<Image>;
 
-    /// Adds an observer. It is called for every delta applied after this call; the image at this moment is returned.
+    /// Adds an observer. It is called for every delta applied after this call; the image at this moment is returned, and
+    /// [`Delta::from_nothing`] makes a delta of it. An observer must not subscribe another one.
     fn subscribe(&self, observer: Observer) -> Arc<Image>;
 
     /// The broker that leads the quorum.

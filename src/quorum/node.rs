@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
+use log_store::SyncedLog;
 use metadata::{Image, MetadataRecord};
 use model::BrokerId;
 use openraft::error::{ClientWriteError, RaftError};
@@ -70,12 +71,17 @@ struct RaftQuorum {
     stopped: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
 }
 
-pub(crate) async fn start_on(
-    disk: Arc<dyn Disk>,
-    options: QuorumOptions,
-    observers: Vec<Observer>,
-) -> Result<Arc<dyn MetadataQuorum>, StartError> {
-    let shared = Arc::new(Shared::new(observers));
+/// Starts the quorum of a broker on a synced log: opens it, leads it, and replays it. Entries that were answered before a crash are in the
+/// image when this returns.
+///
+/// # Errors
+/// If the log cannot be used, or belongs to another broker.
+pub async fn start(log: SyncedLog, options: QuorumOptions) -> Result<Arc<dyn MetadataQuorum>, StartError> {
+    start_on(Arc::new(log), options).await
+}
+
+pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Result<Arc<dyn MetadataQuorum>, StartError> {
+    let shared = Arc::new(Shared::new());
     let (ready_sender, ready) = oneshot::channel();
     let (stop, stop_receiver) = oneshot::channel::<()>();
     let (stopped_sender, stopped) = oneshot::channel();
@@ -108,7 +114,7 @@ pub(crate) async fn start_on(
     Ok(Arc::new(RaftQuorum { raft, shared, stop: Mutex::new(Some(stop)), stopped: Arc::new(Mutex::new(Some(stopped))) }))
 }
 
-/// Opens log and image, becomes leader, replays, and tells the observers of the image.
+/// Opens log and image, becomes leader and replays.
 async fn begin(disk: Arc<dyn Disk>, options: &QuorumOptions, shared: &Arc<Shared>) -> Result<Raft, StartError> {
     let config = Config {
         cluster_name: "metadata".to_owned(),

@@ -31,9 +31,12 @@ struct Watched {
 }
 
 impl Shared {
-    pub(crate) fn new(observers: Vec<Observer>) -> Self {
+    pub(crate) fn new() -> Self {
         let image = Arc::new(Image::default());
-        Self { applying: Mutex::new(Watched { image: Arc::clone(&image), observers, live: false }), published: RwLock::new(image) }
+        Self {
+            applying: Mutex::new(Watched { image: Arc::clone(&image), observers: Vec::new(), live: false }),
+            published: RwLock::new(image),
+        }
     }
 
     pub(crate) fn image(&self) -> Arc<Image> {
@@ -46,12 +49,11 @@ impl Shared {
         Arc::clone(&watched.image)
     }
 
-    /// Ends the replay: tells all observers of the whole image at once.
+    /// Ends the replay: the image becomes visible.
     pub(crate) fn go_live(&self) {
         let mut watched = self.applying.lock();
         watched.live = true;
-        let delta = Arc::new(Delta::from_nothing(&watched.image));
-        self.tell(&watched, &delta);
+        *self.published.write() = Arc::clone(&watched.image);
     }
 
     fn apply(&self, index: u64, records: &[MetadataRecord]) {

@@ -86,7 +86,7 @@ fn options() -> QuorumOptions {
 }
 
 async fn start(disk: &Arc<CountingDisk>) -> Arc<dyn MetadataQuorum> {
-    start_on(Arc::<CountingDisk>::clone(disk), options(), Vec::new()).await.expect("starts")
+    start_on(Arc::<CountingDisk>::clone(disk), options()).await.expect("starts")
 }
 
 fn topic(number: u128) -> Vec<MetadataRecord> {
@@ -156,7 +156,7 @@ async fn whatever_was_answered_survives_a_crash_at_any_moment() {
 #[tokio::test]
 async fn a_crash_between_the_first_entry_and_the_first_election_is_mended() {
     let disk = Arc::new(CountingDisk { fails_after: Some(1), ..CountingDisk::default() });
-    let refused = start_on(Arc::<CountingDisk>::clone(&disk), options(), Vec::new()).await;
+    let refused = start_on(Arc::<CountingDisk>::clone(&disk), options()).await;
     assert!(refused.is_err());
     let quorum = start(&disk.crash_image()).await;
     quorum.propose(topic(1)).await.expect("proposed");
@@ -167,7 +167,8 @@ async fn a_crash_between_the_first_entry_and_the_first_election_is_mended() {
 async fn a_thousand_proposals_keep_their_order_and_observers_see_each_before_its_answer() {
     let disk = Arc::<CountingDisk>::default();
     let (seen, observer) = recorder();
-    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), options(), vec![observer]).await.expect("starts");
+    let quorum = start(&disk).await;
+    quorum.subscribe(observer);
     let proposals: Vec<_> = (0..1000).map(|value| tokio::spawn(quorum.propose(config(value)))).collect();
     for proposal in proposals {
         let index = proposal.await.expect("no panic").expect("proposed");
@@ -176,13 +177,13 @@ async fn a_thousand_proposals_keep_their_order_and_observers_see_each_before_its
     }
     let seen = seen.lock();
     assert!(seen.is_sorted_by(|left, right| left.0 < right.0));
-    assert_eq!(seen.len(), 1001, "the start, then each proposal once");
+    assert_eq!(seen.len(), 1000, "each proposal once");
     drop(seen);
     quorum.shutdown().await;
 }
 
 #[tokio::test]
-async fn an_observer_sees_the_replayed_image_once_and_not_the_replay() {
+async fn an_observer_begins_with_the_replayed_image_and_sees_each_later_delta_once() {
     let disk = Arc::<CountingDisk>::default();
     let quorum = start(&disk).await;
     for number in 0..5 {
@@ -190,19 +191,17 @@ async fn an_observer_sees_the_replayed_image_once_and_not_the_replay() {
     }
     quorum.propose(vec![MetadataRecord::RemoveTopic { topic_id: TopicId(Uuid::from_u128(1)) }]).await.expect("proposed");
     quorum.shutdown().await;
+    let quorum = start(&disk).await;
     let (seen, observer) = recorder();
-    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), options(), vec![observer]).await.expect("starts");
-    {
-        let seen = seen.lock();
-        let [(_, image, delta)] = seen.as_slice() else { panic!("one delta expected, not {}", seen.len()) };
-        assert_eq!((delta.topics_created.len(), delta.topics_deleted.len()), (4, 0));
-        assert_eq!(image.topic_count(), 4);
-    }
-    let (later, observer) = recorder();
     let image = quorum.subscribe(observer);
-    assert_eq!(image.topic_count(), 4);
+    assert_eq!((image.topic_count(), image.index()), (4, quorum.image().index()));
+    let (later, observer) = recorder();
     quorum.propose(topic(9)).await.expect("proposed");
+    quorum.subscribe(observer);
+    quorum.propose(topic(10)).await.expect("proposed");
     assert_eq!((seen.lock().len(), later.lock().len()), (2, 1));
+    let (index, image, delta) = later.lock().remove(0);
+    assert_eq!((image.index(), delta.index, delta.topics_created.len()), (index, index, 1));
     quorum.shutdown().await;
 }
 
@@ -210,7 +209,7 @@ async fn an_observer_sees_the_replayed_image_once_and_not_the_replay() {
 async fn the_log_is_purged_behind_a_snapshot_and_a_restart_replays_both() {
     let disk = Arc::<CountingDisk>::default();
     let few = QuorumOptions { snapshot_after_entries: 20, ..options() };
-    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), few.clone(), Vec::new()).await.expect("starts");
+    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), few.clone()).await.expect("starts");
     for number in 0..105 {
         quorum.propose(topic(number)).await.expect("proposed");
     }
@@ -219,7 +218,7 @@ async fn the_log_is_purged_behind_a_snapshot_and_a_restart_replays_both() {
     let kept = disk.state.lock().entries.len();
     assert!(kept < 60, "{kept} entries kept");
     assert!(disk.load_value("snapshot").expect("reads").is_some());
-    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), few, Vec::new()).await.expect("starts");
+    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), few).await.expect("starts");
     assert_eq!(*quorum.image(), *before);
     quorum.propose(topic(500)).await.expect("goes on");
     quorum.shutdown().await;
@@ -229,7 +228,7 @@ async fn the_log_is_purged_behind_a_snapshot_and_a_restart_replays_both() {
 async fn a_log_of_another_broker_is_refused() {
     let disk = Arc::<CountingDisk>::default();
     start(&disk).await.shutdown().await;
-    let other = start_on(Arc::<CountingDisk>::clone(&disk), QuorumOptions::new(broker(2)), Vec::new()).await;
+    let other = start_on(Arc::<CountingDisk>::clone(&disk), QuorumOptions::new(broker(2))).await;
     assert!(matches!(other.err(), Some(StartError::NotAVoter { .. })));
 }
 
@@ -237,7 +236,7 @@ async fn a_log_of_another_broker_is_refused() {
 async fn a_changed_snapshot_is_refused() {
     let disk = Arc::<CountingDisk>::default();
     let few = QuorumOptions { snapshot_after_entries: 5, ..options() };
-    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), few, Vec::new()).await.expect("starts");
+    let quorum = start_on(Arc::<CountingDisk>::clone(&disk), few).await.expect("starts");
     for number in 0..30 {
         quorum.propose(topic(number)).await.expect("proposed");
     }
@@ -247,7 +246,7 @@ async fn a_changed_snapshot_is_refused() {
         let snapshot = state.values.get_mut("snapshot").expect("there is one");
         *snapshot.last_mut().expect("not empty") ^= 1;
     }
-    let refused = start_on(Arc::<CountingDisk>::clone(&disk), options(), Vec::new()).await;
+    let refused = start_on(Arc::<CountingDisk>::clone(&disk), options()).await;
     assert!(matches!(refused.err(), Some(StartError::Storage(_))));
 }
 
@@ -276,4 +275,72 @@ async fn a_proposal_after_shutdown_is_refused() {
     quorum.shutdown().await;
     quorum.shutdown().await;
     assert!(matches!(quorum.propose(topic(1)).await, Err(ProposeError::Stopped { .. })));
+}
+
+/// Over the real store: what is on the disk, not what a test double remembers.
+mod on_the_store {
+    use log_store::{Store, StoreOptions};
+
+    use super::*;
+
+    fn open(directory: &std::path::Path) -> Store {
+        Store::open(StoreOptions::new(directory)).expect("opens")
+    }
+
+    fn copy(from: &std::path::Path, to: &std::path::Path) {
+        std::fs::create_dir_all(to).expect("a directory");
+        for entry in std::fs::read_dir(from).expect("reads") {
+            let entry = entry.expect("an entry");
+            let target = to.join(entry.file_name());
+            if entry.file_type().expect("a type").is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                std::fs::copy(entry.path(), target).expect("copies");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_image_survives_a_stop_and_a_crash() {
+        let home = tempfile::tempdir().expect("a directory");
+        let (first, crashed) = (home.path().join("a"), home.path().join("b"));
+        let store = open(&first);
+        let quorum = crate::start(store.synced_log("metadata"), options()).await.expect("starts");
+        for number in 0..200 {
+            quorum.propose(topic(number)).await.expect("proposed");
+        }
+        let before = quorum.image();
+        // What a killed process leaves: the files as they are now, neither closed nor flushed.
+        copy(&first, &crashed);
+        let reopened = open(&crashed);
+        let other = crate::start(reopened.synced_log("metadata"), options()).await.expect("starts");
+        assert_eq!(*other.image(), *before);
+        other.propose(topic(1000)).await.expect("goes on");
+        other.shutdown().await;
+
+        quorum.shutdown().await;
+        store.close();
+        drop((quorum, store));
+        let store = open(&first);
+        let quorum = crate::start(store.synced_log("metadata"), options()).await.expect("starts");
+        assert_eq!(*quorum.image(), *before);
+        quorum.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_and_the_purged_log_are_replayed() {
+        let home = tempfile::tempdir().expect("a directory");
+        let few = QuorumOptions { snapshot_after_entries: 50, ..options() };
+        let store = open(home.path());
+        let quorum = crate::start(store.synced_log("metadata"), few.clone()).await.expect("starts");
+        for number in 0..180 {
+            quorum.propose(topic(number)).await.expect("proposed");
+        }
+        let before = quorum.image();
+        quorum.shutdown().await;
+        assert!(store.synced_log("metadata").first_index().expect("reads") > Some(0), "nothing was purged");
+        let quorum = crate::start(store.synced_log("metadata"), few).await.expect("starts");
+        assert_eq!(*quorum.image(), *before);
+        quorum.shutdown().await;
+    }
 }
