@@ -78,7 +78,6 @@ impl OpenBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use record_batch::{BatchBuilder, CheckedBatch};
 
     #[test]
@@ -88,7 +87,7 @@ mod tests {
         for size in [10, 100_000, 10] {
             let mut builder = BatchBuilder::new();
             builder.append(5, None, Some(&vec![7; size]), &[]);
-            let checked = CheckedBatch::from_trusted(Bytes::from(builder.build().unwrap())).unwrap();
+            let checked = CheckedBatch::from_trusted(builder.build()).unwrap();
             let batch = checked.into_sequenced(block.row.end_offset, model::LeaderEpoch::ZERO, None);
             block.add(batch.header(), batch.head(), batch.tail());
             all.extend_from_slice(&batch.to_bytes());

@@ -1,1 +1,13 @@
-//! The store as its users see it.
+//! The store as its users see it: one data directory on a real disk.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+mod appending;
+mod crashing;
+mod deleting;
+mod fixture;
+mod model_test;
+mod opening;
+mod reading;
+mod scratch;
+mod synced_logs;
+mod truncating;

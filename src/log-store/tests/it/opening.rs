@@ -1,0 +1,125 @@
+use log_store::{LogConfig, OpenError, Store, StoreOptions};
+
+use crate::scratch::*;
+
+#[test]
+fn a_foreign_directory_is_refused_and_untouched() {
+    let dir = scratch();
+    std::fs::write(dir.path().join("letter.txt"), "mine").unwrap();
+    let refusal = Store::open(options(dir.path())).unwrap_err();
+    assert!(matches!(refusal, OpenError::Foreign { .. }));
+    assert!(refusal.to_string().contains("was not made by klamm"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_newer_layout_is_refused_and_untouched() {
+    let dir = scratch();
+    drop(open(dir.path()));
+    let layout = dir.path().join("klamm.layout");
+    assert_eq!(std::fs::read_to_string(&layout).unwrap(), "klamm 1\n");
+    std::fs::write(&layout, "klamm 2\n").unwrap();
+    let before = std::fs::read_dir(dir.path().join("index")).unwrap().count();
+    let refusal = Store::open(options(dir.path())).unwrap_err();
+    assert!(matches!(refusal, OpenError::Newer { found: 2, known: 1, .. }), "{refusal}");
+    assert_eq!(std::fs::read_dir(dir.path().join("index")).unwrap().count(), before);
+    std::fs::write(&layout, "something else").unwrap();
+    assert!(matches!(Store::open(options(dir.path())).unwrap_err(), OpenError::Foreign { .. }));
+}
+
+#[test]
+fn a_second_open_is_refused_until_the_first_one_ends() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let log = log(&store, 0);
+    assert!(matches!(Store::open(options(dir.path())).unwrap_err(), OpenError::AlreadyInUse { .. }));
+    drop(store);
+    // A partition's handle keeps the directory.
+    assert!(matches!(Store::open(options(dir.path())).unwrap_err(), OpenError::AlreadyInUse { .. }));
+    drop(log);
+    open(dir.path());
+}
+
+#[test]
+fn the_root_of_a_fresh_file_system_counts_as_empty() {
+    let dir = scratch();
+    std::fs::create_dir(dir.path().join("lost+found")).unwrap();
+    open(dir.path());
+    // Death between the layout file's creation and its first byte.
+    let other = scratch();
+    std::fs::write(other.path().join("klamm.layout"), "").unwrap();
+    open(other.path());
+}
+
+#[test]
+fn a_clean_stop_leaves_everything_and_scans_nothing() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let logs: Vec<_> = (0..8).map(|number| store.open_partition(partition(number), small_segments(3_000)).unwrap()).collect();
+    for (number, log) in (0..).zip(&logs) {
+        for sequence in 0..10 {
+            append_in(&store, log, produced(number, 0, sequence, 1), epoch(1)).unwrap();
+            append_in(&store, log, batch(&[NOW], 700), epoch(1)).unwrap();
+        }
+    }
+    let before: Vec<_> = logs.iter().map(|log| read_all(log).unwrap()).collect();
+    store.close().unwrap();
+    drop((logs, store));
+
+    let modified = |number| {
+        segment_files(dir.path(), number).iter().map(|file| std::fs::metadata(file).unwrap().modified().unwrap()).collect::<Vec<_>>()
+    };
+    let times: Vec<_> = (0..8).map(modified).collect();
+    let store = open(dir.path());
+    assert_eq!(store.partitions().unwrap().len(), 8);
+    for (number, before) in (0_u16..).zip(before) {
+        let log = store.open_partition(partition(number), small_segments(3_000)).unwrap();
+        assert_eq!(log.log_end_offset(), offset(20));
+        assert_eq!(read_all(&log).unwrap(), before);
+        assert!(append_in(&store, &log, produced(i64::from(number), 0, 9, 1), epoch(1)).unwrap().duplicate);
+        assert_eq!(log.end_offset_for_epoch(epoch(1)), Some((epoch(1), offset(20))));
+        assert_eq!(log.active_producers().len(), 1);
+    }
+    assert_eq!((0..8).map(modified).collect::<Vec<_>>(), times);
+}
+
+#[test]
+fn a_thousand_partitions_open_again() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let logs: Vec<_> = (0..1_000).map(|number| log(&store, number)).collect();
+    for log in logs.iter().step_by(10) {
+        append(&store, log, batch(&[NOW], 10)).unwrap();
+    }
+    drop((logs, store));
+    let store = Store::open(StoreOptions { open_segments_max: 16, ..options(dir.path()) }).unwrap();
+    assert_eq!(store.partitions().unwrap().len(), 1_000);
+    let logs: Vec<_> = (0..1_000).map(|number| log(&store, number)).collect();
+    let ends: i64 = logs.iter().map(|log| log.log_end_offset().get()).sum();
+    assert_eq!(ends, 100);
+    for log in logs.iter().step_by(10) {
+        assert_eq!(offsets(&read_all(log).unwrap()), [(0, 1)]);
+    }
+}
+
+#[test]
+fn opening_an_open_partition_gives_the_same_log() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let first = log(&store, 0);
+    append(&store, &first, batch(&[NOW], 10)).unwrap();
+    let second = store.open_partition(partition(0), LogConfig::default()).unwrap();
+    assert_eq!(second.log_end_offset(), offset(1));
+    append(&store, &second, batch(&[NOW], 10)).unwrap();
+    assert_eq!(first.log_end_offset(), offset(2));
+}
+
+#[test]
+fn values_of_the_broker_are_kept() {
+    let dir = scratch();
+    let store = open(dir.path());
+    assert_eq!(store.kv_get(b"cluster.id").unwrap(), None);
+    store.kv_put_synced(b"cluster.id", b"abc").unwrap();
+    drop(store);
+    assert_eq!(open(dir.path()).kv_get(b"cluster.id").unwrap().as_deref(), Some(b"abc".as_slice()));
+}
