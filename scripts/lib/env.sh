@@ -8,3 +8,26 @@ export CARGO_TARGET_DIR="$cache/target"
 # It would override .cargo/config.toml and compile RocksDB again, with slower checksums.
 unset RUSTFLAGS
 klamm_binary="$CARGO_TARGET_DIR/release/klamm"
+
+# RocksDB's library, kept apart from Cargo's target: Cargo compiles it again (a quarter of an hour on two cores) whenever a feature of one of its
+# build dependencies changes, though the result is the same.
+rocksdb_version="$(awk '/^name = "librocksdb-sys"$/ { getline; gsub(/version = |"/, ""); print }' "$root/Cargo.lock")"
+rocksdb_directory="$cache/rocksdb-$rocksdb_version-$(uname -m)"
+use_rocksdb() {
+  if [ ! -f "$rocksdb_directory/librocksdb.a" ]; then return 1; fi
+  export ROCKSDB_LIB_DIR="$rocksdb_directory" ROCKSDB_STATIC=1
+}
+use_rocksdb || true
+
+# Compiles RocksDB if that was not done yet.
+build_rocksdb() {
+  if use_rocksdb; then return; fi
+  echo "compiling RocksDB, once: about a quarter of an hour on two cores" >&2
+  (cd "$root" && cargo build --release --locked --package librocksdb-sys) || return
+  local built
+  # The newest, of several that earlier builds may have left.
+  built="$(find "$CARGO_TARGET_DIR/release/build" -path '*/librocksdb-sys-*/out/librocksdb.a' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)"
+  mkdir -p "$rocksdb_directory"
+  cp "$built" "$rocksdb_directory/librocksdb.a.new" && mv "$rocksdb_directory/librocksdb.a.new" "$rocksdb_directory/librocksdb.a"
+  use_rocksdb
+}

@@ -46,7 +46,8 @@ install_for_build() {
   need c++ g++
   need make make
   has_libclang || missing+=(libclang-dev)
-  install_missing
+  install_missing || return
+  build_rocksdb
 }
 
 install_for_demo() {

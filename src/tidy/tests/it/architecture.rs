@@ -26,7 +26,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("simulator", &["PURE"]),
     ("tidy", &[]),
-    ("yardstick", &["PURE"]),
+    ("yardstick", &["wire", "PURE"]),
 ];
 
 /// For development only: they measure and check, and may look at the machine's clock.

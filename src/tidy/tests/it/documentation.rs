@@ -52,3 +52,19 @@ fn each_configuration_row_has_a_sentence() {
 fn the_readmes_table_of_deviations_is_what_the_handlers_say() {
     readme::check_section(Path::new("README.md"), "deviations", &readme::deviations(&source::all()));
 }
+
+#[test]
+fn links_of_the_pages_lead_to_files() {
+    let mut findings = Vec::new();
+    for page in tidy::files("", &[".md"]) {
+        let text = tidy::text(&page);
+        let folder = page.parent().unwrap_or(Path::new(""));
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            let target = link.split('#').next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") && !tidy::root().join(folder).join(target).exists() {
+                findings.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert_none("links to nothing", &findings);
+}

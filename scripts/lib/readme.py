@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""The parts of the README that scripts make: the scoreboard of the compatibility tests and the benchmarks' table.
+
+    readme.py            writes them
+    readme.py --check    writes nothing; exit code 1 if one is stale
+"""
+
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+README = ROOT / "README.md"
+
+
+def scoreboard():
+    program = ROOT / "compat-tests" / "scoreboard.py"
+    return subprocess.run([sys.executable, str(program)], check=True, capture_output=True, text=True).stdout
+
+
+def benchmarks():
+    page = ROOT / "src" / "server" / "docs" / "bench.md"
+    if not page.exists():
+        return ""
+    # The page's own title is not wanted under the README's heading.
+    return "".join(line for line in page.read_text().splitlines(keepends=True) if not line.startswith("# "))
+
+
+def main():
+    text = README.read_text()
+    for name, content in (("scoreboard", scoreboard()), ("benchmarks", benchmarks())):
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            sys.exit(f"README.md has no section {name}")
+        body = f"\n{content.strip()}\n\n" if content.strip() else ""
+        text = before + begin + body + end + after
+    if text == README.read_text():
+        return
+    if "--check" in sys.argv[1:]:
+        sys.exit("the README's scoreboard or benchmarks are stale; scripts/fix rewrites them")
+    README.write_text(text)
+
+
+main()
