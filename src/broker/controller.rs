@@ -75,6 +75,12 @@ impl Controller {
         Self { inner: Arc::new(Inner { quorum, entropy, settings, one_at_a_time: Mutex::new(()) }) }
     }
 
+    /// The broker that decides, if one is known.
+    #[must_use]
+    pub fn leader(&self) -> Option<BrokerId> {
+        self.inner.quorum.leader()
+    }
+
     /// Runs a decision on the newest image and records what it decided. Its answer is returned after the records are applied and served.
     async fn change<A: Send + 'static>(
         &self,

@@ -71,6 +71,11 @@ impl LeaderEpochs {
         Some((floor.map_or(epoch, |(known, _)| known), next_start))
     }
 
+    /// The epoch of the batch at an offset; for the log's end, the newest epoch.
+    pub(crate) fn epoch_of(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.entries.iter().copied().chain(self.assigned).take_while(|(_, start)| *start <= offset).last().map(|(epoch, _)| epoch)
+    }
+
     /// Rows to write and rows to remove at an index commit; afterwards they count as done.
     pub(crate) fn take_dirty(&mut self) -> (Vec<(LeaderEpoch, Offset)>, Vec<LeaderEpoch>) {
         let write = self.entries.get(self.committed..).unwrap_or_default().to_vec();

@@ -131,6 +131,12 @@ impl PartitionLog {
         self.0.epochs.read().latest()
     }
 
+    /// The leader epoch of the batch at an offset; of the log's end, the newest epoch.
+    #[must_use]
+    pub fn epoch_of(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.0.epochs.read().epoch_of(offset)
+    }
+
     /// Begins a leader's epoch at the log's end. Appends of an older epoch are refused from now on. It is not persisted before its first batch
     /// is: the batch carries it.
     pub fn assign_epoch(&self, epoch: LeaderEpoch) {

@@ -43,7 +43,7 @@ impl Api for DescribeCluster {
         }
         let image = cx.broker.metadata.image();
         response.cluster_id = StrBytes::from_string(image.cluster_id().unwrap_or_default().to_owned());
-        response.controller_id = wire_id(image.controller());
+        response.controller_id = wire_id(cx.broker.controller.leader());
         if request.include_cluster_authorized_operations {
             response.cluster_authorized_operations = authorized_operations::CLUSTER;
         }

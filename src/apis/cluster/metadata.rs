@@ -44,7 +44,7 @@ impl Api for Metadata {
         let mut response = MetadataResponse::default();
         response.brokers = brokers(&cx, &image);
         response.cluster_id = Some(StrBytes::from_string(image.cluster_id().unwrap_or_default().to_owned()));
-        response.controller_id = wire_id(image.controller());
+        response.controller_id = wire_id(cx.broker.controller.leader());
         if (8..=10).contains(&cx.version) && request.include_cluster_authorized_operations {
             response.cluster_authorized_operations = authorized_operations::CLUSTER;
         }

@@ -24,7 +24,8 @@ impl Api for ListGroups {
 
     async fn handle(cx: Context, request: ListGroupsRequest) -> ListGroupsResponse {
         let mut response = ListGroupsResponse::default();
-        let replies = cx.broker.groups.call_all(&cx.caller(), || {
+        let caller = cx.caller();
+        let replies = cx.broker.groups.call_all(&caller, || {
             let request = request.clone();
             Box::new(move |shard, now, meta| shard.list_groups(now, meta, request))
         });

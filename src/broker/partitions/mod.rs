@@ -13,12 +13,13 @@ use metadata::configs::{ConfigView, StaticConfig, TopicConfig};
 use metadata::{ConfigResourceType, Delta, Image};
 use model::{BrokerId, TopicId, TopicIdPartition};
 use parking_lot::RwLock;
+use wire::clock::SharedClock;
 
 pub use log_store::AppendError;
 
 pub use append::{AppendOutcome, AppendRefusal, AppendTicket, RequiredAcks};
 pub use offsets::{FoundOffset, OffsetQuery};
-pub use partition::{EpochCheck, Partition, PartitionError};
+pub use partition::{Partition, PartitionError};
 pub use read::{FetchBound, PartitionFetch, PartitionRead};
 
 /// All partitions of a broker.
@@ -28,14 +29,15 @@ pub struct Partitions {
     /// What the broker's file, flags and environment set: the defaults of topics.
     given: StaticConfig,
     producer_id_expiration_ms: i64,
+    clock: SharedClock,
     by_id: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
 }
 
 impl Partitions {
     /// No partitions yet; they come with [`Partitions::apply`].
     #[must_use]
-    pub fn new(broker_id: BrokerId, store: Store, given: StaticConfig, producer_id_expiration_ms: i64) -> Self {
-        Self { broker_id, store, given, producer_id_expiration_ms, by_id: RwLock::new(HashMap::new()) }
+    pub fn new(broker_id: BrokerId, store: Store, given: StaticConfig, producer_id_expiration_ms: i64, clock: SharedClock) -> Self {
+        Self { broker_id, store, given, producer_id_expiration_ms, clock, by_id: RwLock::new(HashMap::new()) }
     }
 
     /// The partition, if this broker serves it.
@@ -75,15 +77,19 @@ impl Partitions {
             return Ok(());
         }
         if let Some(partition) = self.get(id) {
-            partition.apply_state(state);
+            partition.apply_state(state, self.now_ms());
             return Ok(());
         }
         let config = Arc::new(self.topic_config(image, topic.name.as_str()));
         let log = self.store.open_partition(id, self.log_config(&config))?;
         let partition = Arc::new(Partition::new(topic.name.clone(), log, self.store.clone(), config, self.broker_id));
-        partition.apply_state(state);
+        partition.apply_state(state, self.now_ms());
         self.by_id.write().insert(id, partition);
         Ok(())
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn topic_config(&self, image: &Image, topic: &str) -> TopicConfig {
@@ -136,7 +142,7 @@ impl Partitions {
     /// # Errors
     /// When files cannot be removed.
     pub fn delete_strays(&self, image: &Image) -> Result<(), StorageError> {
-        for id in self.store.partitions() {
+        for id in self.store.partitions()? {
             if image.partition(id).is_none() {
                 tracing::info!(partition = %id, "removing the log of a partition that no topic has");
                 self.store.delete_partition(id)?;
