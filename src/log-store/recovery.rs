@@ -45,6 +45,8 @@ struct Known {
     offset: Offset,
     segment_base: Offset,
     position: u64,
+    /// Whether there are rows of later bytes, which do not count.
+    has_rows_beyond: bool,
 }
 
 /// Recovers a partition, or makes its row if there is none.
@@ -69,8 +71,10 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     let rows = std::mem::take(&mut scan.rows);
 
     // Rows beyond the known bytes are replaced by those of the scan.
-    let stale = keys::index::key(id, known.offset);
-    let dropped = engine.delete_range(&mut batch, Family::Index, &stale, &keys::prefix_end(&keys::index::prefix(id)))?;
+    if known.has_rows_beyond {
+        let stale = keys::index::key(id, known.offset);
+        engine.delete_range(&mut batch, Family::Index, &stale, &keys::prefix_end(&keys::index::prefix(id)))?;
+    }
     for row in &rows {
         engine.put(&mut batch, Family::Index, &keys::index::key(id, row.base_offset), &row.encode())?;
     }
@@ -80,7 +84,7 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
         rebuild_producers(engine, id, &segments, &mut producers)?;
     }
     write_changes(engine, &mut batch, id, &mut producers, &mut epochs)?;
-    if row.is_none() || dropped > 0 || !batch.is_empty() {
+    if row.is_none() || !batch.is_empty() {
         let row = keys::partition::Row { deleting: false, log_start, log_end, boot: engine.boot };
         engine.put(&mut batch, Family::Default, &key, &row.encode())?;
     }
@@ -211,7 +215,7 @@ fn known_end(
     segments: &[Span],
 ) -> Result<Known, StorageError> {
     let first = segments.first().map_or(Offset::ZERO, |span| span.segment.base_offset);
-    let nothing = Known { offset: first, segment_base: first, position: 0 };
+    let mut known = Known { offset: first, segment_base: first, position: 0, has_rows_beyond: false };
     let recovery_point = || -> Result<Offset, StorageError> {
         let point = engine.row("recovery_point", &keys::recovery_point::key(id), keys::recovery_point::Row::decode)?;
         Ok(point.map_or(Offset::ZERO, |point| point.offset))
@@ -220,6 +224,8 @@ fn known_end(
     let mut limit = if is_same_boot { Offset::MAX } else { recovery_point()? };
     limit = limit.min(bound.unwrap_or(Offset::MAX));
     let prefix = keys::index::prefix(id);
+    // Without a limit the first row looked at is the last one there is; with one there may be rows behind it.
+    known.has_rows_beyond = limit != Offset::MAX;
     let mut key = keys::index::key(id, limit);
     while let Some((row_key, value)) = engine.last_at_or_before(Family::Index, &prefix, &key)? {
         let row = keys::index::Row::decode(&row_key, &value).ok_or(StorageError::UnreadableRow { family: "index" })?;
@@ -228,8 +234,10 @@ fn known_end(
             segment.base_offset == row.segment_base && segment.generation == row.generation && span.length >= row.end_position()
         };
         if row.end_offset <= limit && segments.iter().any(|span| is_there(&span)) {
-            return Ok(Known { offset: row.end_offset, segment_base: row.segment_base, position: row.end_position() });
+            (known.offset, known.segment_base, known.position) = (row.end_offset, row.segment_base, row.end_position());
+            return Ok(known);
         }
+        known.has_rows_beyond = true;
         if row.end_offset <= limit && is_same_boot && bound.is_none() {
             // Bytes are gone that a process's death cannot take: the disk itself was cut off, so only what was synced counts.
             limit = limit.min(recovery_point()?);
@@ -237,7 +245,7 @@ fn known_end(
         let Some(before) = row.base_offset.get().checked_sub(1).and_then(Offset::new) else { break };
         key = keys::index::key(id, limit.min(before));
     }
-    Ok(nothing)
+    Ok(known)
 }
 
 /// The scan of the bytes behind the known ones.
@@ -343,3 +351,7 @@ fn rebuild_producers(engine: &Engine, id: TopicIdPartition, segments: &[Span], p
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;
