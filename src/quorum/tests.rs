@@ -319,7 +319,7 @@ mod on_the_store {
         other.shutdown().await;
 
         quorum.shutdown().await;
-        store.close();
+        store.close().expect("closes");
         drop((quorum, store));
         let store = open(&first);
         let quorum = crate::start(store.synced_log("metadata"), options()).await.expect("starts");
