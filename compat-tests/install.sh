@@ -12,13 +12,15 @@ mkdir -p "$compat"
 digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
 current() { [ "$(cat "$compat/$1.stamp" 2>/dev/null || true)" = "$2" ]; }
 
-need() {
-  local command="$1" package="$2"
-  if command -v "$command" >/dev/null 2>&1; then return; fi
-  echo "installing the Debian package $package for $command" >&2
-  if [ ! -f "$compat/apt.updated" ]; then apt-get update -qq >&2 && touch "$compat/apt.updated"; fi
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >&2
+updated=no
+debian() {
+  echo "installing the Debian package $1" >&2
+  if [ "$updated" = no ]; then apt-get update -qq >&2 && updated=yes; fi
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >&2
 }
+
+# need COMMAND PACKAGE: installs the package where the command is missing.
+need() { command -v "$1" >/dev/null 2>&1 || debian "$2"; }
 
 java_client() {
   local stamp
@@ -34,7 +36,7 @@ python_client() {
   local stamp
   stamp="$(digest "$here/python/requirements.txt")"
   if current python "$stamp" && [ -x "$compat/python/bin/python" ]; then return; fi
-  if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then need python3-venv-is-missing python3-venv; fi
+  python3 -c 'import venv, ensurepip' 2>/dev/null || debian python3-venv
   rm -rf "$compat/python"
   python3 -m venv "$compat/python"
   "$compat/python/bin/pip" install --quiet --disable-pip-version-check -r "$here/python/requirements.txt"

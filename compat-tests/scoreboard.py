@@ -49,7 +49,7 @@ def table(board, names, targets):
         cells = []
         for client in clients:
             results = [board.get(client, {}).get(name, {}).get(target, "?") for target in targets]
-            cells.append("-" if all(r == "-" for r in results) else " / ".join(results))
+            cells.append("-" if "-" in results else " / ".join(results))
         if any(cell != "-" and set(cell) - set("?/ ") for cell in cells):
             rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return rows
