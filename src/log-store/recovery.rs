@@ -10,8 +10,9 @@
 //!
 //! In Kafka: `LogLoader`, `LogSegment.recover`.
 
-use std::fs::OpenOptions;
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -175,16 +176,43 @@ pub(crate) fn cut(engine: &Engine, segments: &mut Vec<Span>, intent: &keys::trun
     if let Some(last) = segments.last_mut().filter(|last| last.segment.base_offset == intent.segment_base) {
         last.end_offset = Offset::MAX;
         if last.length > intent.position {
-            let file = last.segment.file(&engine.handles)?;
-            let path = &last.segment.path;
-            file.set_len(intent.position).map_err(|error| StorageError::io("truncate segment", path, error))?;
-            file.sync_data().map_err(|error| StorageError::io("sync segment", path, error))?;
-            last.segment.cut_verified(intent.position);
-            last.length = intent.position;
+            cut_file(engine, last, intent.position, directory)?;
+        }
+        for generation in 0..last.segment.generation {
+            unlink(&directory.join(segment::file_name(intent.segment_base, generation)))?;
         }
         segment::sync_directory(directory).map_err(|error| StorageError::io("sync", directory, error))?;
     }
     pass(engine, "truncate.after_cut", directory)
+}
+
+/// Cuts a segment's file. One that has another link (a snapshot's) keeps its bytes: what is kept is copied to a new generation.
+fn cut_file(engine: &Engine, span: &mut Span, length: u64, directory: &Path) -> Result<(), StorageError> {
+    let fail = |path: &Path| {
+        let path = path.to_owned();
+        move |error| StorageError::io("truncate segment", &path, error)
+    };
+    let path = &span.segment.path;
+    let file = span.segment.file(&engine.handles)?;
+    if file.metadata().map_err(fail(path))?.nlink() == 1 {
+        file.set_len(length).and_then(|()| file.sync_data()).map_err(fail(path))?;
+    } else {
+        let next = Segment::existing(directory, span.segment.base_offset, span.segment.generation.saturating_add(1));
+        // IMPORTANT: under another name until it is whole, since of two generations the newer one counts.
+        let draft = next.path.with_extension("draft");
+        let copy = || {
+            let mut kept = File::open(path)?.take(length);
+            let mut target = File::create(&draft)?;
+            io::copy(&mut kept, &mut target)?;
+            target.sync_data()?;
+            std::fs::rename(&draft, &next.path)
+        };
+        copy().map_err(fail(&draft))?;
+        span.segment = next;
+    }
+    span.segment.cut_verified(length);
+    span.length = length;
+    Ok(())
 }
 
 fn load(engine: &Engine, id: TopicIdPartition) -> Result<(ProducerStates, LeaderEpochs), StorageError> {

@@ -96,3 +96,26 @@ fn the_log_start_drops_whole_segments_and_survives_a_kill() {
     assert_eq!((log.log_start_offset(), log.log_end_offset()), (offset(10), offset(10)));
     assert_eq!(append(&store, &log, batch(&[NOW], 1_000)).unwrap().base_offset, offset(10));
 }
+
+#[test]
+fn a_truncation_leaves_the_bytes_of_a_hard_link_alone() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let log = log(&store, 0);
+    for number in 0..10 {
+        append(&store, &log, batch(&[NOW + number], 900)).unwrap();
+    }
+    store.flush_index().unwrap();
+    let before = read_all(&log).unwrap();
+    let snapshot = dir.path().join("partitions/snapshot");
+    std::fs::hard_link(&segment_files(dir.path(), 0)[0], &snapshot).unwrap();
+    log.truncate(offset(4)).unwrap();
+    append(&store, &log, batch(&[NOW], 10)).unwrap();
+    assert!(std::fs::read(&snapshot).unwrap() == before);
+    let expected = read_all(&log).unwrap();
+    assert_eq!(offsets(&expected), [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]);
+    assert_eq!(segment_files(dir.path(), 0).len(), 1);
+    drop((log, store));
+    let store = open(dir.path());
+    assert_eq!(read_all(&crate::scratch::log(&store, 0)).unwrap(), expected);
+}
