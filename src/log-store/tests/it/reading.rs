@@ -139,3 +139,33 @@ fn altered_bytes_are_never_served() {
     // Blocks beside it are good.
     assert_eq!(offsets(&read_bytes(&log, offset(8), Offset::MAX, 1 << 20).unwrap()).first(), Some(&(8, 9)));
 }
+
+#[test]
+fn readers_follow_a_log_that_grows_rolls_and_is_indexed() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let log = store.open_partition(partition(0), small_segments(20_000)).unwrap();
+    const BATCHES: i64 = 3_000;
+    std::thread::scope(|scope| {
+        for max_bytes in [1_000, 30_000, 1 << 20] {
+            let log = log.clone();
+            scope.spawn(move || {
+                let mut from = 0;
+                while from < BATCHES {
+                    let bytes = read_bytes(&log, offset(from), Offset::MAX, max_bytes).unwrap();
+                    for view in record_batch::BatchIter::new(&bytes) {
+                        let view = view.unwrap();
+                        assert!(view.crc_is_valid() && view.header().base_offset == from);
+                        from = view.header().next_offset();
+                    }
+                    std::thread::yield_now();
+                }
+            });
+        }
+        for number in 0..BATCHES / 10 {
+            let group = (0..10).map(|small| (vec![batch(&[NOW + number], if small == 0 { 3_000 } else { 50 })], epoch(0))).collect();
+            append_each(&store, &log, group).into_iter().for_each(|answer| assert!(answer.is_ok()));
+        }
+    });
+    assert_eq!(log.log_end_offset(), offset(BATCHES));
+}
