@@ -11,7 +11,7 @@ use std::sync::Arc;
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, EntryPayload, LogState, OptionalSend, RaftLogId, RaftLogReader};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskError};
 use crate::format;
 use crate::types::{Entry, LogId, StorageError, StorageIoError, Types, Vote};
 
@@ -29,29 +29,39 @@ impl LogStorage {
         Self { disk }
     }
 
-    fn last_purged(&self) -> Result<Option<LogId>, StorageError> {
-        let bytes = self.disk.load_value(PURGED).map_err(reading)?;
-        bytes.map(|bytes| format::decode_log_id(&bytes).map_err(reading)).transpose()
+    fn last_purged(&self) -> Result<Option<LogId>, DiskError> {
+        Ok(self.disk.load_value(PURGED)?.map(|bytes| format::decode_log_id(&bytes)).transpose()?)
     }
 
-    fn last_log_id(&self) -> Result<Option<LogId>, StorageError> {
+    fn last_log_id(&self) -> Result<Option<LogId>, DiskError> {
         let purged = self.last_purged()?;
-        let Some(index) = self.disk.last_index().map_err(reading)? else { return Ok(purged) };
+        let Some(index) = self.disk.last_index()? else { return Ok(purged) };
         let last = self.read(index, index.saturating_add(1))?.pop().map(|entry| entry.log_id);
         Ok(last.max(purged))
     }
 
-    fn read(&self, from: u64, until: u64) -> Result<Vec<Entry>, StorageError> {
-        let stored = self.disk.read(from, until).map_err(reading)?;
-        stored.iter().map(|(_, bytes)| format::decode_entry(bytes).map_err(reading)).collect()
+    fn read(&self, from: u64, until: u64) -> Result<Vec<Entry>, DiskError> {
+        self.disk.read(from, until)?.iter().map(|(_, bytes)| Ok(format::decode_entry(bytes)?)).collect()
+    }
+
+    fn vote(&self) -> Result<Option<Vote>, DiskError> {
+        let saved = self.disk.load_value(VOTE)?.map(|bytes| format::decode_vote(&bytes)).transpose()?;
+        // The first entry of a quorum has term 0, which nobody was elected in.
+        let implied = self.last_log_id()?.filter(|last| last.leader_id.term > 0);
+        let implied = implied.map(|last| Vote::new_committed(last.leader_id.term, last.leader_id.node_id));
+        Ok(match (saved, implied) {
+            (Some(saved), Some(implied)) if saved > implied => Some(saved),
+            (saved, None) => saved,
+            (_, implied) => implied,
+        })
     }
 }
 
-fn reading(error: impl Into<crate::disk::DiskError>) -> StorageError {
+fn reading(error: impl Into<DiskError>) -> StorageError {
     StorageIoError::read_logs(AnyError::error(error.into())).into()
 }
 
-fn writing(error: impl Into<crate::disk::DiskError>) -> StorageError {
+fn writing(error: impl Into<DiskError>) -> StorageError {
     StorageIoError::write_logs(AnyError::error(error.into())).into()
 }
 
@@ -70,7 +80,7 @@ impl RaftLogReader<Types> for LogStorage {
             Bound::Excluded(until) => *until,
             Bound::Unbounded => u64::MAX,
         };
-        self.read(from, until)
+        self.read(from, until).map_err(reading)
     }
 }
 
@@ -78,7 +88,7 @@ impl RaftLogStorage<Types> for LogStorage {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, StorageError> {
-        Ok(LogState { last_purged_log_id: self.last_purged()?, last_log_id: self.last_log_id()? })
+        Ok(LogState { last_purged_log_id: self.last_purged().map_err(reading)?, last_log_id: self.last_log_id().map_err(reading)? })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -90,16 +100,7 @@ impl RaftLogStorage<Types> for LogStorage {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        let saved = self.disk.load_value(VOTE).map_err(reading)?;
-        let saved = saved.map(|bytes| format::decode_vote(&bytes).map_err(reading)).transpose()?;
-        // The first entry of a quorum has term 0, which nobody was elected in.
-        let implied = self.last_log_id()?.filter(|last| last.leader_id.term > 0);
-        let implied = implied.map(|last| Vote::new_committed(last.leader_id.term, last.leader_id.node_id));
-        Ok(match (saved, implied) {
-            (Some(saved), Some(implied)) if saved > implied => Some(saved),
-            (saved, None) => saved,
-            (_, implied) => implied,
-        })
+        self.vote().map_err(reading)
     }
 
     async fn append<I>(&mut self, entries: I, callback: LogFlushed<Types>) -> Result<(), StorageError>

@@ -106,8 +106,7 @@ impl StateMachine {
     /// Opens it at its last snapshot, if there is one.
     pub(crate) fn open(disk: Arc<dyn Disk>, shared: Arc<Shared>) -> Result<Self, DiskError> {
         let mut machine = Self { shared, disk, last_applied: None, membership: StoredMembership::default() };
-        if let Some(bytes) = machine.disk.load_value(SNAPSHOT)? {
-            let snapshot = format::decode_snapshot(&bytes)?;
+        if let Some((_, snapshot)) = snapshot_on(&*machine.disk)? {
             machine.shared.restore(Image::from_snapshot(&snapshot.image)?);
             machine.last_applied = snapshot.last;
             machine.membership = snapshot.membership;
@@ -127,6 +126,13 @@ pub(crate) struct SnapshotBuilder {
 fn meta_of(last: Option<LogId>, membership: StoredMembership) -> SnapshotMeta {
     let snapshot_id = last.map_or_else(|| "0".to_owned(), |last| format!("{}-{}", last.leader_id.term, last.index));
     SnapshotMeta { last_log_id: last, last_membership: membership, snapshot_id }
+}
+
+/// The last snapshot, as bytes and decoded.
+fn snapshot_on(disk: &dyn Disk) -> Result<Option<(Vec<u8>, SnapshotOnDisk)>, DiskError> {
+    let Some(bytes) = disk.load_value(SNAPSHOT)? else { return Ok(None) };
+    let snapshot = format::decode_snapshot(&bytes)?;
+    Ok(Some((bytes, snapshot)))
 }
 
 fn failed(error: impl Into<DiskError>) -> StorageError {
@@ -197,12 +203,10 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Types>>, StorageError> {
-        let bytes = self.disk.load_value(SNAPSHOT).map_err(failed)?;
-        bytes
-            .map(|bytes| {
-                let snapshot = format::decode_snapshot(&bytes).map_err(failed)?;
-                Ok(Snapshot { meta: meta_of(snapshot.last, snapshot.membership), snapshot: Box::new(Cursor::new(bytes)) })
-            })
-            .transpose()
+        let on_disk = snapshot_on(&*self.disk).map_err(failed)?;
+        Ok(on_disk.map(|(bytes, snapshot)| Snapshot {
+            meta: meta_of(snapshot.last, snapshot.membership),
+            snapshot: Box::new(Cursor::new(bytes)),
+        }))
     }
 }

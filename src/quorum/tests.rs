@@ -175,11 +175,10 @@ async fn a_thousand_proposals_keep_their_order_and_observers_see_each_before_its
         assert!(seen.lock().iter().any(|(at, _, _)| *at == index), "{index} was answered before it was seen");
         assert!(quorum.image().index() >= index);
     }
+    quorum.shutdown().await;
     let seen = seen.lock();
     assert!(seen.is_sorted_by(|left, right| left.0 < right.0));
     assert_eq!(seen.len(), 1000, "each proposal once");
-    drop(seen);
-    quorum.shutdown().await;
 }
 
 #[tokio::test]
