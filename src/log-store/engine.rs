@@ -1,7 +1,6 @@
 //! What all partitions of a data directory share: the database, the budgets, the failpoints. It outlives the store while a partition's handle
 //! lives, and so does the directory's lock.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 
@@ -37,12 +36,12 @@ pub(crate) struct Engine {
     /// any partition's state.
     pub(crate) index_lock: Mutex<()>,
     /// Dropped last: the lock on the directory.
-    _claim: File,
+    _claim: layout::Claim,
 }
 
 impl Engine {
     pub(crate) fn open(options: StoreOptions) -> Result<Self, OpenError> {
-        let claim = layout::claim(&options.directory)?;
+        let claim = layout::Claim(layout::claim(&options.directory)?);
         let partitions_directory = options.directory.join("partitions");
         std::fs::create_dir_all(&partitions_directory).map_err(|source| OpenError::Unreadable {
             action: "create",

@@ -13,6 +13,16 @@ const MAGIC: &str = "klamm";
 /// What may lie in a fresh directory that nobody has used: the root of an ext4 file system has it.
 const IGNORED: &[&str] = &["lost+found"];
 
+/// The lock on a directory. It is given back explicitly, because a child that this process is just starting shares the file for a moment, and
+/// the lock would live on with it.
+pub(crate) struct Claim(pub(crate) File);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let _closing_gives_it_back_too = self.0.unlock();
+    }
+}
+
 /// Takes the directory for this process, or says why not. Nothing is written before all doubts are gone. The returned file holds the lock.
 pub(crate) fn claim(directory: &Path) -> Result<File, OpenError> {
     let unreadable = |action: &'static str, path: &Path| {

@@ -35,7 +35,9 @@ async fn three_independent_brokers_live_in_one_process() {
     // One stops, the others go on, and it comes back with its own id.
     let first = nodes.remove(0);
     let id = first.broker().metadata.image().cluster_id().expect("an id").to_owned();
+    let broker = Arc::downgrade(first.broker());
     first.stop().await;
+    assert_eq!(broker.strong_count(), 0, "nothing of a stopped broker lives on");
     let again = start(directories[0].path(), "1").await;
     assert_eq!(again.broker().metadata.image().cluster_id(), Some(id.as_str()));
     for node in nodes.into_iter().chain([again]) {
