@@ -11,23 +11,23 @@ use wire::{CloseReason, ConnectionContext, Outcome, ResponseFrame};
 
 /// An inclusive range of request versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Versions {
+pub(crate) struct Versions {
     /// The lowest.
-    pub min: i16,
+    pub(crate) min: i16,
     /// The highest.
-    pub max: i16,
+    pub(crate) max: i16,
 }
 
 impl Versions {
     /// From `min` to `max`, both included.
     #[must_use]
-    pub const fn new(min: i16, max: i16) -> Self {
+    pub(crate) const fn new(min: i16, max: i16) -> Self {
         Self { min, max }
     }
 
     /// Whether a version lies within.
     #[must_use]
-    pub const fn contains(self, version: i16) -> bool {
+    pub(crate) const fn contains(self, version: i16) -> bool {
         self.min <= version && version <= self.max
     }
 }

@@ -26,6 +26,7 @@ mod start;
 
 use std::sync::Arc;
 
+pub use log_store::Failpoints;
 pub use start::{BrokerParts, RunningBroker, StartError, start};
 
 /// The service handles of one broker. Request handlers get this and the request, nothing else.

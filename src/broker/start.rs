@@ -103,7 +103,7 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
     register(&config, &bound_ports, &*quorum, &*entropy).await?;
 
     let partitions =
-        Arc::new(Partitions::new(config.broker_id, store.clone(), config.set.clone(), config.producer_id_expiration_ms));
+        Arc::new(Partitions::new(config.broker_id, store.clone(), config.set.clone(), config.producer_id_expiration_ms, Arc::clone(&clock)));
     let metadata = MetadataView::new(quorum.image());
     let controller = Controller::new(Arc::clone(&quorum), Arc::clone(&entropy), controller_settings(&config));
     let tasks = TaskTracker::new();

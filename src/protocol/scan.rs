@@ -113,18 +113,23 @@ pub enum DecodeError {
 
 /// Scans a request's body (what follows the header) against its shape.
 ///
+/// Bytes after the message are let pass, as Kafka does: librdkafka 2.16 leaves 3 behind a Metadata request of version 13 for all topics.
+///
 /// # Errors
-/// If decoding it would panic, abort or allocate more than `permit_bytes`, or if it is not the whole of a well-formed message.
+/// If decoding it would panic, abort or allocate more than `permit_bytes`, or if it does not begin with a well-formed message.
 pub fn scan_request(api_key: i16, version: i16, body: &[u8], permit_bytes: usize) -> Result<ScanReport, ScanError> {
-    scan_message(shapes::request(api_key), api_key, version, body, permit_bytes)
+    scan_message(shapes::request(api_key), (api_key, version), body, permit_bytes).map(|(report, _rest_bytes)| report)
 }
 
 /// Scans a response's body (what follows the header), as [`scan_request`] does: a follower and a proxy decode what others send.
 ///
 /// # Errors
-/// As [`scan_request`].
+/// As [`scan_request`], and if bytes follow the message.
 pub fn scan_response(api_key: i16, version: i16, body: &[u8], permit_bytes: usize) -> Result<ScanReport, ScanError> {
-    scan_message(shapes::response(api_key), api_key, version, body, permit_bytes)
+    match scan_message(shapes::response(api_key), (api_key, version), body, permit_bytes)? {
+        (report, 0) => Ok(report),
+        (_, left) => Err(ScanError { fault: Fault::TrailingBytes(left), at: body.len().saturating_sub(left), field: "frame" }),
+    }
 }
 
 /// Scans a request's body and decodes it. Its strings and byte fields are slices of `body`, and keep it alive.
@@ -149,13 +154,13 @@ fn decode_scanned<M: Decodable>(version: i16, body: &Bytes) -> Result<M, DecodeE
     M::decode(&mut body.clone(), version).map_err(|error| DecodeError::Decoder(error.into()))
 }
 
+/// The report, and how many bytes follow the message.
 fn scan_message(
     message: Option<&'static Message>,
-    api_key: i16,
-    version: i16,
+    (api_key, version): (i16, i16),
     body: &[u8],
     permit_bytes: usize,
-) -> Result<ScanReport, ScanError> {
+) -> Result<(ScanReport, usize), ScanError> {
     let refuse = |fault| ScanError { fault, at: 0, field: "header" };
     let message = message.ok_or_else(|| refuse(Fault::UnknownKey { api_key }))?;
     if !message.versions.contains(version) {
@@ -163,7 +168,8 @@ fn scan_message(
     }
     let mut scan = Scan::new(body, version, message.flexible.contains(version), permit_bytes);
     let scanned = scan.message(&message.body);
-    scanned.map(|()| ScanReport { memory_bytes: scan.memory_bytes }).map_err(|fault| scan.error(fault))
+    let report = scanned.map(|()| ScanReport { memory_bytes: scan.memory_bytes }).map_err(|fault| scan.error(fault))?;
+    Ok((report, scan.rest.len()))
 }
 
 /// The state of a walk.
@@ -202,11 +208,7 @@ impl<'a> Scan<'a> {
 
     fn message(&mut self, body: &'static Struct) -> Result<(), Fault> {
         self.charge(body.memory_bytes)?;
-        self.fields(body)?;
-        match self.rest.len() {
-            0 => Ok(()),
-            left => Err(Fault::TrailingBytes(left)),
-        }
+        self.fields(body)
     }
 
     fn fields(&mut self, shape: &'static Struct) -> Result<(), Fault> {

@@ -98,6 +98,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
                         if let Err(error) = raft.shutdown().await {
                             tracing::error!(%error, "the metadata quorum's task did not end well");
                         }
+                        on_thread.forget_observers();
                     }
                     Err(error) => {
                         let _asker_gone = ready_sender.send(Err(error));

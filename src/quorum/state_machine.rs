@@ -49,6 +49,12 @@ impl Shared {
         Arc::clone(&watched.image)
     }
 
+    /// Lets go of the observers, which may hold what holds the quorum.
+    pub(crate) fn forget_observers(&self) {
+        let forgotten = std::mem::take(&mut self.applying.lock().observers);
+        drop(forgotten);
+    }
+
     /// Ends the replay: the image becomes visible.
     pub(crate) fn go_live(&self) {
         let mut watched = self.applying.lock();

@@ -42,30 +42,21 @@ impl Api for ApiVersions {
         }
         response.api_keys = served();
         let image = cx.broker.metadata.image();
-        response.finalized_features_epoch = image.features_epoch();
-        for feature in image.features() {
-            let name = StrBytes::from_static_str(feature.name);
-            if cx.version >= 4 || feature.supported_min > 0 {
-                response.supported_features.push(supported(name.clone(), feature.supported_min, feature.supported_max));
+        response.finalized_features_epoch = i64::try_from(image.features_epoch()).unwrap_or(i64::MAX);
+        let ranges = image.broker(cx.broker.config.broker_id).map(|broker| &broker.features);
+        for (name, range) in ranges.into_iter().flatten() {
+            // Versions below 4 cannot carry a lowest level of 0 (KAFKA-17492).
+            if cx.version >= 4 || range.min > 0 {
+                let supported = SupportedFeatureKey::default().with_name(StrBytes::from_string(name.clone()));
+                response.supported_features.push(supported.with_min_version(range.min).with_max_version(range.max));
             }
-            if feature.finalized > 0 {
-                let mut finalized = FinalizedFeatureKey::default();
-                finalized.name = name;
-                finalized.min_version_level = feature.finalized;
-                finalized.max_version_level = feature.finalized;
-                response.finalized_features.push(finalized);
-            }
+        }
+        for (name, level) in image.features() {
+            let finalized = FinalizedFeatureKey::default().with_name(StrBytes::from_string(name.to_owned()));
+            response.finalized_features.push(finalized.with_min_version_level(level).with_max_version_level(level));
         }
         response
     }
-}
-
-fn supported(name: StrBytes, min: i16, max: i16) -> SupportedFeatureKey {
-    let mut supported = SupportedFeatureKey::default();
-    supported.name = name;
-    supported.min_version = min;
-    supported.max_version = max;
-    supported
 }
 
 /// The answer to a version that is not served, in version 0's form.

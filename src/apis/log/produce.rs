@@ -15,7 +15,7 @@
 
 use std::time::Duration;
 
-use broker::partitions::{AppendOutcome, AppendRefusal, AppendTicket, Partition, PartitionError, RequiredAcks};
+use broker::partitions::{AppendOutcome, AppendRefusal, AppendTicket, Partition, RequiredAcks};
 use bytes::Bytes;
 use metadata::Image;
 use metadata::configs::{TimestampType, TopicCompression, TopicConfig};

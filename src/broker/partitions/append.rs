@@ -89,7 +89,7 @@ impl Partition {
         let Some(leader) = state.replication.as_ref().filter(|_| state.leads) else {
             return Err(AppendRefusal::Partition(PartitionError::NotLeader));
         };
-        if acks == RequiredAcks::All && leader.min_isr(state.config.min_insync_replicas) != MinIsr::Satisfied {
+        if acks == RequiredAcks::All && leader.min_isr() != MinIsr::Satisfied {
             return Err(AppendRefusal::NotEnoughReplicas);
         }
         Ok((state.leader_epoch, state.config.timestamp_type == TimestampType::LogAppendTime))

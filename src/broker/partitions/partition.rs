@@ -9,6 +9,7 @@ use log_store::{LogConfig, PartitionLog, Store};
 use metadata::configs::TopicConfig;
 use model::{BrokerId, LeaderEpoch, LogOffsets, Offset, TopicIdPartition, TopicName};
 use parking_lot::Mutex;
+use replication::{EpochCheck, LeaderState, PartitionTerm, check_epoch};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -44,22 +45,11 @@ pub enum PartitionError {
     Storage,
 }
 
-/// How a request's leader epoch compares with the partition's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EpochCheck {
-    /// The same, or the request names none.
-    Current,
-    /// The request's is older.
-    Fenced,
-    /// The request's is newer.
-    Unknown,
-}
-
 pub(super) struct State {
     pub(super) leader_epoch: LeaderEpoch,
     pub(super) leads: bool,
     pub(super) offsets: LogOffsets,
-    pub(super) replication: Option<replication::LeaderState>,
+    pub(super) replication: Option<LeaderState>,
     /// acks=all requests that wait for the high watermark, in the order of their appends.
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) config: Arc<TopicConfig>,
@@ -132,23 +122,12 @@ impl Partition {
         Arc::clone(&self.state.lock().config)
     }
 
-    /// Compares a request's leader epoch with the partition's (KIP-320).
-    #[must_use]
-    pub fn check_epoch(&self, requested: Option<LeaderEpoch>) -> EpochCheck {
-        let current = self.leader_epoch();
-        match requested {
-            Some(epoch) if epoch < current => EpochCheck::Fenced,
-            Some(epoch) if epoch > current => EpochCheck::Unknown,
-            Some(_) | None => EpochCheck::Current,
-        }
-    }
-
-    /// Checks the epoch first and leadership second, as Kafka does.
+    /// Checks the request's leader epoch (KIP-320) first and leadership second, as Kafka does.
     ///
     /// # Errors
     /// The refusal that the client must see.
     pub fn check_leader(&self, requested: Option<LeaderEpoch>) -> Result<(), PartitionError> {
-        match self.check_epoch(requested) {
+        match check_epoch(self.leader_epoch(), requested) {
             EpochCheck::Fenced => Err(PartitionError::FencedLeaderEpoch),
             EpochCheck::Unknown => Err(PartitionError::UnknownLeaderEpoch),
             EpochCheck::Current if self.state.lock().leads => Ok(()),
@@ -157,7 +136,7 @@ impl Partition {
     }
 
     /// Takes over the state that the metadata gives: leadership, epoch, replicas.
-    pub(super) fn apply_state(&self, given: &metadata::Partition) {
+    pub(super) fn apply_state(&self, given: &metadata::Partition, now_ms: u64) {
         let leads = given.leader == Some(self.broker_id);
         if leads {
             self.log.assign_epoch(given.leader_epoch);
@@ -171,18 +150,30 @@ impl Partition {
         let log_end = self.log.log_end_offset();
         state.offsets.advance_log_end(log_end);
         state.replication = leads.then(|| {
-            let mut leader = replication::LeaderState::new(self.broker_id, &given.replicas, &given.isr, given.leader_epoch, state.offsets.high_watermark());
-            let high_watermark = leader.local_log_end_advanced(log_end);
-            state.offsets.advance_high_watermark(high_watermark, None);
-            leader
+            let term = PartitionTerm {
+                replicas: &given.replicas,
+                isr: &given.isr,
+                leader_epoch: given.leader_epoch,
+                partition_epoch: given.partition_epoch,
+                now_ms,
+            };
+            let high_watermark = state.offsets.high_watermark();
+            LeaderState::new(self.broker_id, &term, log_end, high_watermark, state.config.min_insync_replicas)
         });
+        if let Some(high_watermark) = state.replication.as_ref().map(LeaderState::high_watermark) {
+            state.offsets.advance_high_watermark(high_watermark, None);
+        }
         drop(state);
         self.watchers.wake_all();
     }
 
     pub(super) fn apply_config(&self, config: Arc<TopicConfig>, log_config: LogConfig) {
         self.log.update_config(log_config);
-        self.state.lock().config = config;
+        let mut state = self.state.lock();
+        if let Some(leader) = state.replication.as_mut() {
+            leader.set_min_insync_replicas(config.min_insync_replicas);
+        }
+        state.config = config;
     }
 
     /// Ends service: parked fetches look again and find it gone, waiting produces are refused.

@@ -1,0 +1,54 @@
+//! Each API at each version on a rich and on a minimal fixture: the answer must encode.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::fixtures;
+use wire::{ConnectionContext, ConnectionId, Dispatch, ListenerName, Outcome};
+
+use crate::support::{TestBroker, frame};
+
+async fn answer(broker: &TestBroker, frame: Vec<u8>) -> Outcome {
+    let address = "127.0.0.1:1".parse().unwrap();
+    let connection = ConnectionContext::new(ConnectionId(0), address, address, ListenerName::from("PLAINTEXT"));
+    let mut outcome = broker.apis.dispatch(&connection, Bytes::from(frame));
+    while let Outcome::Later { reply, .. } = outcome {
+        outcome = reply.await;
+    }
+    drop(Arc::clone(&connection));
+    outcome
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_api_answers_every_version_that_it_serves() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(directory.path(), &[("group.initial.rebalance.delay.ms", "0")]).await;
+    for row in apis::table::support() {
+        for version in row.version_min..=row.version_max {
+            let rich = fixtures::rich_request(row.key, version);
+            let minimal = fixtures::minimal_request(row.key, version);
+            for body in [minimal, rich] {
+                let body = body.unwrap_or_else(|| panic!("no fixture for {} v{version}", row.name));
+                let outcome = answer(&broker, frame(row.key, version, 7, &body)).await;
+                match outcome {
+                    Outcome::Reply(frame) => assert!(frame.length_bytes() >= 4),
+                    Outcome::NoReply => assert_eq!(row.name, "Produce"),
+                    other => panic!("{} v{version}: {other:?}", row.name),
+                }
+            }
+        }
+    }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_version_of_api_versions_is_answered_and_of_others_closes() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(directory.path(), &[]).await;
+    let mut client = broker.client().await;
+    let answer = client.peer.exchange(&frame(18, 99, 5, &[])).await.unwrap();
+    assert_eq!(&answer[..6], &[0, 0, 0, 5, 0, 35]);
+    client.peer.send(&frame(0, 2, 6, &[0; 20])).await.unwrap();
+    assert!(client.peer.receive().await.is_err());
+    broker.stop().await;
+}

@@ -1,0 +1,9 @@
+//! A whole broker in process, over real sockets and a real store: what every API answers, in every version, and what clients see over restarts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod every_version;
+mod fetch;
+mod many_brokers;
+mod metadata;
+mod produce;
+mod support;
