@@ -188,10 +188,8 @@ impl FetchSessions {
         while inner.sessions.contains_key(&id) {
             id = if id == i32::MAX { 1 } else { id + 1 };
         }
-        let partitions = answered
-            .into_iter()
-            .map(|(partition, told)| ((partition.topic.clone(), partition.partition), (partition, told)))
-            .collect();
+        let partitions =
+            answered.into_iter().map(|(partition, told)| ((partition.topic.clone(), partition.partition), (partition, told))).collect();
         inner.sessions.insert(id, Session { epoch: 1, uses_ids, last_used: now, partitions });
         id
     }

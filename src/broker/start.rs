@@ -54,7 +54,9 @@ pub enum StartError {
     #[error("the metadata log cannot be used: {0}")]
     Metadata(String),
     /// The directory is another cluster's.
-    #[error("the data directory belongs to cluster {found}, but the configuration says {configured}; use another directory, or leave out the cluster id")]
+    #[error(
+        "the data directory belongs to cluster {found}, but the configuration says {configured}; use another directory, or leave out the cluster id"
+    )]
     OtherCluster {
         /// The id in the directory.
         found: String,
@@ -62,7 +64,9 @@ pub enum StartError {
         configured: String,
     },
     /// The directory is another broker's.
-    #[error("the data directory belongs to broker {found}, but the configuration says node.id={configured}; use another directory, or that node.id")]
+    #[error(
+        "the data directory belongs to broker {found}, but the configuration says node.id={configured}; use another directory, or that node.id"
+    )]
     OtherBroker {
         /// The id in the directory.
         found: model::BrokerId,
@@ -102,8 +106,13 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         quorum::start(store.synced_log("metadata"), quorum_options).await.map_err(|error| StartError::Metadata(error.to_string()))?;
     register(&config, &bound_ports, &*quorum, &*entropy).await?;
 
-    let partitions =
-        Arc::new(Partitions::new(config.broker_id, store.clone(), config.set.clone(), config.producer_id_expiration_ms, Arc::clone(&clock)));
+    let partitions = Arc::new(Partitions::new(
+        config.broker_id,
+        store.clone(),
+        config.set.clone(),
+        config.producer_id_expiration_ms,
+        Arc::clone(&clock),
+    ));
     let metadata = MetadataView::new(quorum.image());
     let controller = Controller::new(Arc::clone(&quorum), Arc::clone(&entropy), controller_settings(&config));
     let tasks = TaskTracker::new();

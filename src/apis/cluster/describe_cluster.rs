@@ -33,7 +33,10 @@ impl Api for DescribeCluster {
         let mut response = DescribeClusterResponse::default();
         if cx.version >= 1 && request.endpoint_type != ENDPOINT_TYPE_BROKER {
             let (error, message) = if request.endpoint_type == ENDPOINT_TYPE_CONTROLLER {
-                (ErrorCode::MismatchedEndpointType, "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER")
+                (
+                    ErrorCode::MismatchedEndpointType,
+                    "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER",
+                )
             } else {
                 (ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type")
             };

@@ -179,7 +179,10 @@ async fn gather(cx: &Context, partitions: Vec<RequestedPartition>, limits: &Limi
 
 fn is_complete(cx: &Context, answers: &[Answer], limits: &Limits) -> bool {
     let bytes: usize = answers.iter().map(Answer::length_bytes).sum();
-    answers.is_empty() || bytes >= limits.bytes_min || answers.iter().any(Answer::is_urgent) || cx.broker.clock.monotonic() >= limits.deadline
+    answers.is_empty()
+        || bytes >= limits.bytes_min
+        || answers.iter().any(Answer::is_urgent)
+        || cx.broker.clock.monotonic() >= limits.deadline
 }
 
 fn read_all(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Vec<Answer> {

@@ -103,7 +103,13 @@ fn refused(index: i32, error: ErrorCode) -> ListOffsetsPartitionResponse {
     row
 }
 
-fn look_up(cx: &Context, image: &Image, topic: TopicRef<'_>, wanted: &ListOffsetsPartition, bound: FetchBound) -> ListOffsetsPartitionResponse {
+fn look_up(
+    cx: &Context,
+    image: &Image,
+    topic: TopicRef<'_>,
+    wanted: &ListOffsetsPartition,
+    bound: FetchBound,
+) -> ListOffsetsPartitionResponse {
     let index = wanted.partition_index;
     let result = find_partition(cx, image, topic, index).and_then(|partition| {
         let epoch = if cx.version >= 4 { LeaderEpoch::new(wanted.current_leader_epoch) } else { None };

@@ -31,7 +31,10 @@ impl Api for CreateTopics {
         let mut response = CreateTopicsResponse::default();
         response.topics = match cx.broker.controller.create_topics(request).await {
             Ok(topics) => topics,
-            Err(error) => names.into_iter().map(|name| CreatableTopicResult::default().with_name(name).with_error_code(control_code(error).code())).collect(),
+            Err(error) => names
+                .into_iter()
+                .map(|name| CreatableTopicResult::default().with_name(name).with_error_code(control_code(error).code()))
+                .collect(),
         };
         response
     }

@@ -1,8 +1,8 @@
 //! Replays a coordinator's partition into its shard.
 
 use std::io::Read;
-use std::os::unix::fs::FileExt;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 
 use group_coordinator::GroupShard;
 use model::{Offset, Piece};

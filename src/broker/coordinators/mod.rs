@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use group_coordinator::{Effects, GroupConfig, GroupReply, GroupShard, RequestMeta, partition_for};
 use metadata::{Delta, Image};
-use model::{BrokerId, PartitionIndex, TopicIdPartition, TopicPartition, Timestamp};
+use model::{BrokerId, PartitionIndex, Timestamp, TopicIdPartition, TopicPartition};
 use parking_lot::Mutex;
 use protocol::ErrorCode;
 use tokio::sync::{mpsc, oneshot};

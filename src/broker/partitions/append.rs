@@ -96,7 +96,12 @@ impl Partition {
     }
 
     /// Runs on the committer's thread.
-    fn appended(&self, result: Result<Appended, AppendError>, acks: RequiredAcks, reply: oneshot::Sender<Result<AppendOutcome, AppendRefusal>>) {
+    fn appended(
+        &self,
+        result: Result<Appended, AppendError>,
+        acks: RequiredAcks,
+        reply: oneshot::Sender<Result<AppendOutcome, AppendRefusal>>,
+    ) {
         let appended = match result {
             Ok(appended) => appended,
             Err(error) => {

@@ -42,11 +42,8 @@ impl Partition {
             FetchBound::HighWatermark => offsets.high_watermark(),
             FetchBound::LastStable => offsets.last_stable(),
         };
-        let timed = |found: TimedOffset| FoundOffset {
-            offset: found.offset,
-            timestamp: Some(found.timestamp),
-            leader_epoch: found.leader_epoch,
-        };
+        let timed =
+            |found: TimedOffset| FoundOffset { offset: found.offset, timestamp: Some(found.timestamp), leader_epoch: found.leader_epoch };
         let found = match query {
             OffsetQuery::Latest => {
                 let leader_epoch = Some(self.leader_epoch());

@@ -75,14 +75,7 @@ pub struct Partition {
 impl Partition {
     pub(super) fn new(topic: TopicName, log: PartitionLog, store: Store, config: Arc<TopicConfig>, broker_id: BrokerId) -> Self {
         let offsets = LogOffsets::opened(log.log_start_offset(), log.log_end_offset());
-        let state = State {
-            leader_epoch: LeaderEpoch::ZERO,
-            leads: false,
-            offsets,
-            replication: None,
-            waiting: VecDeque::new(),
-            config,
-        };
+        let state = State { leader_epoch: LeaderEpoch::ZERO, leads: false, offsets, replication: None, waiting: VecDeque::new(), config };
         Self { topic, broker_id, log, store, state: Mutex::new(state), watchers: WatchList::default() }
     }
 

@@ -71,8 +71,7 @@ impl Partition {
         {
             return Ok(PartitionRead { diverging: Some((end_epoch, end)), ..empty });
         }
-        let out_of_range =
-            || PartitionError::OffsetOutOfRange { log_start: offsets.log_start(), log_end: offsets.log_end() };
+        let out_of_range = || PartitionError::OffsetOutOfRange { log_start: offsets.log_start(), log_end: offsets.log_end() };
         if fetch.offset < offsets.log_start() || fetch.offset > offsets.log_end() {
             return Err(out_of_range());
         }

@@ -51,8 +51,7 @@ impl TestBroker {
         let running = broker::start(config, parts).await.unwrap();
         let apis = Arc::new(Apis::new(Arc::clone(&running.broker)));
         let shutdown = CancellationToken::new();
-        let server =
-            Server::new(Arc::clone(&apis), ConnectionLimits::default(), clock, MemoryBudget::new(256 << 20), shutdown.clone());
+        let server = Server::new(Arc::clone(&apis), ConnectionLimits::default(), clock, MemoryBudget::new(256 << 20), shutdown.clone());
         let server = tokio::spawn(async move { server.serve(listener, ListenerName::from("PLAINTEXT")).await });
         Self { address, running, apis, server, shutdown }
     }

@@ -1,7 +1,9 @@
 //! The binary and the library from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod client;
 mod derived;
+mod hostile;
 mod nodes;
 mod refusals;
 mod signals;

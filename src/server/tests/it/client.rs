@@ -1,0 +1,128 @@
+//! A client on a plain socket: raw frames, and typed requests.
+
+use std::fmt::Debug;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use protocol::messages::TopicName;
+use protocol::{Encodable, Request, StrBytes};
+use socket2::SockRef;
+
+/// How long an honest request may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A small generator of numbers (splitmix64): a seed says all that follows.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from 0 to `bound`, exclusive.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        let bound = u64::try_from(bound.max(1)).unwrap();
+        usize::try_from(self.next() % bound).unwrap()
+    }
+
+    /// As [`Self::below`], for offsets.
+    pub(crate) fn below_i64(&mut self, bound: i64) -> i64 {
+        i64::try_from(self.below(usize::try_from(bound).unwrap())).unwrap()
+    }
+
+    pub(crate) fn between(&mut self, lowest: i16, highest: i16) -> i16 {
+        lowest + i16::try_from(self.below(usize::try_from(highest - lowest + 1).unwrap())).unwrap()
+    }
+
+    /// True once in `times`.
+    pub(crate) fn once_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+}
+
+/// The number in an environment variable, or another one.
+pub(crate) fn number_of(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).ok().map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
+}
+
+pub(crate) fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+/// Header and body of a request.
+pub(crate) fn frame(key: i16, version: i16, correlation_id: i32, body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.extend_from_slice(&key.to_be_bytes());
+    frame.extend_from_slice(&version.to_be_bytes());
+    frame.extend_from_slice(&correlation_id.to_be_bytes());
+    frame.extend_from_slice(&4_i16.to_be_bytes());
+    frame.extend_from_slice(b"test");
+    if protocol::request_header_version(key, version) == Some(2) {
+        frame.push(0);
+    }
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// The frame behind its length.
+pub(crate) fn with_length(frame: &[u8]) -> Vec<u8> {
+    let mut bytes = i32::try_from(frame.len()).unwrap().to_be_bytes().to_vec();
+    bytes.extend_from_slice(frame);
+    bytes
+}
+
+pub(crate) struct Client {
+    stream: TcpStream,
+    next: i32,
+}
+
+impl Client {
+    /// Connects. Closing resets the connection, so that thousands of them leave no port waiting.
+    pub(crate) fn connect(address: &str, patience: Duration) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(patience)).unwrap();
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        Self { stream, next: 0 }
+    }
+
+    pub(crate) fn honest(address: &str) -> Self {
+        Self::connect(address, PATIENCE)
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    pub(crate) fn receive(&mut self) -> io::Result<Bytes> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length)?;
+        let mut answer = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
+        self.stream.read_exact(&mut answer)?;
+        Ok(answer.into())
+    }
+
+    /// Sends a request and checks of the answer what holds for every one: it decodes, and no code in it is UNKNOWN_SERVER_ERROR.
+    pub(crate) fn call<R: Request + Debug>(&mut self, version: i16, request: &R) -> R::Response
+    where
+        R::Response: Debug,
+    {
+        let mut body = BytesMut::new();
+        request.encode(&mut body, version).unwrap_or_else(|error| panic!("{version}: {request:?}: {error}"));
+        self.next += 1;
+        self.send(&with_length(&frame(R::KEY, version, self.next, &body))).unwrap();
+        let answer = self.receive().unwrap_or_else(|error| panic!("version {version} of {request:?}: {error}"));
+        let header = if protocol::response_header_version(R::KEY, version) == Some(1) { 5 } else { 4 };
+        assert_eq!(answer[..4], self.next.to_be_bytes());
+        let response = protocol::decode_response::<R>(version, &answer.slice(header..), 64 << 20)
+            .unwrap_or_else(|error| panic!("version {version} of {request:?}: {error}"));
+        assert!(!format!("{response:?}").contains("error_code: -1"), "version {version} of {request:?}: {response:?}");
+        response
+    }
+}
