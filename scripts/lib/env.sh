@@ -5,6 +5,12 @@ cache="${XDG_CACHE_HOME:-$HOME/.cache}/klamm"
 mkdir -p "$cache"
 # Cargo's target lies outside the clone, so that another clone compiles no RocksDB.
 export CARGO_TARGET_DIR="$cache/target"
+# Cargo takes two clones for the same packages and looks only whether a source is younger than what it compiled: after another clone's build
+# the sources of this one must look new, or the other's code would run here.
+if [ "$(cat "$cache/clone" 2>/dev/null)" != "$root" ]; then
+  find "$root/src" \( -name '*.rs' -o -name Cargo.toml \) -exec touch {} +
+  echo "$root" >"$cache/clone"
+fi
 # It would override .cargo/config.toml and compile RocksDB again, with slower checksums.
 unset RUSTFLAGS
 klamm_binary="$CARGO_TARGET_DIR/release/klamm"

@@ -15,10 +15,11 @@ pub mod source;
 
 use std::path::{Path, PathBuf};
 
-/// The root of the clone.
+/// The root of the clone: that of the crate whose tests Cargo runs, not that of the clone in which this crate was compiled.
 #[must_use]
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
+    let crate_root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&crate_root).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
 }
 
 /// All files below a folder of the clone with one of these endings, by path relative to the root. Folders that git does not keep are left out.

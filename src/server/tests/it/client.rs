@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use protocol::messages::TopicName;
-use protocol::{Encodable, Request, StrBytes};
+use protocol::{Request, StrBytes};
 use socket2::SockRef;
 
 /// How long an honest request may take.
@@ -106,6 +106,12 @@ impl Client {
         let mut answer = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
         self.stream.read_exact(&mut answer)?;
         Ok(answer.into())
+    }
+
+    /// Receives until the answer with this correlation id is there.
+    pub(crate) fn receive_until(&mut self, correlation_id: i32) -> io::Result<()> {
+        while !self.receive()?.starts_with(&correlation_id.to_be_bytes()) {}
+        Ok(())
     }
 
     /// Sends a request and checks of the answer what holds for every one: it decodes, and no code in it is UNKNOWN_SERVER_ERROR.
