@@ -22,6 +22,7 @@ pub mod metadata_view;
 pub mod partitions;
 pub mod producer_ids;
 pub mod purgatory;
+pub mod read_pool;
 mod start;
 
 use std::sync::Arc;

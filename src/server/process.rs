@@ -101,12 +101,19 @@ impl Signals {
     }
 }
 
+/// Reads from the disk run on threads of their own; so many at the most.
+const READ_THREADS_MAX: usize = 16;
+/// A thread that nobody needs goes after this time.
+const READ_THREAD_KEEP_ALIVE: Duration = Duration::from_secs(5);
+
 /// The runtime of a broker. The network's work is short, so there are as many workers as processors and not more.
 fn runtime(broker_id: i32) -> Result<Runtime, Problem> {
     let workers = std::thread::available_parallelism().map_or(2, NonZeroUsize::get).clamp(1, 16);
     Builder::new_multi_thread()
         .worker_threads(workers)
         .thread_name(format!("net-{broker_id}"))
+        .max_blocking_threads(READ_THREADS_MAX)
+        .thread_keep_alive(READ_THREAD_KEEP_ALIVE)
         .enable_all()
         .build()
         .map_err(|source| Problem::System { action: "start threads", source })

@@ -19,6 +19,7 @@ use std::time::Duration;
 use broker::fetch_session::{RequestedPartition, SessionPlan, SessionRefusal, SessionRequest, Told, TopicKey};
 use broker::partitions::{FetchBound, Partition, PartitionFetch, PartitionRead};
 use broker::purgatory::FetchWaiter;
+use broker::read_pool::off_thread;
 use bytes::{Bytes, BytesMut};
 use model::{LeaderEpoch, Offset, Piece, TopicId};
 use protocol::fetch_response::{DivergingEpoch, FetchPartition, FetchResponseHead, FetchTopic, Segment, write_fetch_response};
@@ -162,14 +163,15 @@ fn session_request(cx: &Context, request: FetchRequest) -> SessionRequest {
 
 /// Reads until there is enough, something urgent, or the deadline.
 async fn gather(cx: &Context, partitions: Vec<RequestedPartition>, limits: &Limits) -> Vec<Answer> {
-    let answers = read_all(cx, &partitions, limits);
+    let partitions: Arc<[RequestedPartition]> = partitions.into();
+    let answers = read_where_it_may_wait(cx, &partitions, limits).await;
     if is_complete(cx, &answers, limits) {
         return answers;
     }
     // Registered before the second look, so that what comes in between is seen by that look and what comes after it wakes the wait.
     let parked = Parked::new(cx, &partitions);
     loop {
-        let answers = read_all(cx, &partitions, limits);
+        let answers = read_where_it_may_wait(cx, &partitions, limits).await;
         if is_complete(cx, &answers, limits) {
             return answers;
         }
@@ -183,6 +185,25 @@ fn is_complete(cx: &Context, answers: &[Answer], limits: &Limits) -> bool {
         || bytes >= limits.bytes_min
         || answers.iter().any(Answer::is_urgent)
         || cx.broker.clock.monotonic() >= limits.deadline
+}
+
+/// Reads here what is in memory, and on the read pool what may need the disk.
+async fn read_where_it_may_wait(cx: &Context, partitions: &Arc<[RequestedPartition]>, limits: &Limits) -> Vec<Answer> {
+    if is_warm(cx, partitions) {
+        return read_all(cx, partitions, limits);
+    }
+    let (cx, all, limits) = (cx.clone(), Arc::clone(partitions), *limits);
+    match off_thread(move || read_all(&cx, &all, &limits)).await {
+        Some(answers) => answers,
+        None => partitions.iter().map(|asked| Answer { asked: asked.clone(), result: Err(ErrorCode::KafkaStorageError) }).collect(),
+    }
+}
+
+fn is_warm(cx: &Context, partitions: &[RequestedPartition]) -> bool {
+    partitions.iter().all(|asked| {
+        let Ok(partition) = resolve(cx, asked) else { return true };
+        Offset::new(asked.fetch_offset).is_none_or(|offset| partition.is_warm(offset))
+    })
 }
 
 fn read_all(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Vec<Answer> {

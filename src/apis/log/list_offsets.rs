@@ -15,6 +15,7 @@
 use std::collections::HashSet;
 
 use broker::partitions::{FetchBound, OffsetQuery, Partition};
+use broker::read_pool::off_thread;
 use metadata::Image;
 use model::{LeaderEpoch, Timestamp};
 use protocol::ErrorCode;
@@ -84,7 +85,7 @@ impl Api for ListOffsets {
                 row.partitions.push(if doubled {
                     refused(partition.partition_index, ErrorCode::InvalidRequest)
                 } else {
-                    look_up(&cx, &image, TopicRef::Name(topic.name.as_str()), partition, bound)
+                    look_up(&cx, &image, TopicRef::Name(topic.name.as_str()), partition, bound).await
                 });
             }
             row.name = topic.name;
@@ -103,7 +104,7 @@ fn refused(index: i32, error: ErrorCode) -> ListOffsetsPartitionResponse {
     row
 }
 
-fn look_up(
+async fn look_up(
     cx: &Context,
     image: &Image,
     topic: TopicRef<'_>,
@@ -111,11 +112,19 @@ fn look_up(
     bound: FetchBound,
 ) -> ListOffsetsPartitionResponse {
     let index = wanted.partition_index;
-    let result = find_partition(cx, image, topic, index).and_then(|partition| {
+    let led = find_partition(cx, image, topic, index).and_then(|partition| {
         let epoch = if cx.version >= 4 { LeaderEpoch::new(wanted.current_leader_epoch) } else { None };
         partition.check_leader(epoch).map_err(|error| error_codes::partition(&error))?;
-        find(&partition, asked(wanted.timestamp, cx.version), bound)
+        Ok(partition)
     });
+    let result = match (led, asked(wanted.timestamp, cx.version)) {
+        (Err(error), _) => Err(error),
+        // The index is on disk.
+        (Ok(partition), by_time @ Asked::Find(OffsetQuery::Time(_) | OffsetQuery::MaxTimestamp)) => {
+            off_thread(move || find(&partition, by_time, bound)).await.unwrap_or(Err(ErrorCode::KafkaStorageError))
+        }
+        (Ok(partition), known) => find(&partition, known, bound),
+    };
     match result {
         Err(error) => refused(index, error),
         Ok((timestamp, offset, epoch)) => {

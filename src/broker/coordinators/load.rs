@@ -1,20 +1,20 @@
 //! Replays a coordinator's partition into its shard.
 
-use std::io::Read;
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use group_coordinator::GroupShard;
-use model::{Offset, Piece};
+use model::Offset;
 use record_batch::{BatchIter, DecompressLimits};
 
 use crate::partitions::{FetchBound, Partition, PartitionError, PartitionFetch};
+use crate::read_pool::off_thread;
 
 /// How much of the log is held in memory at a time.
 const CHUNK_BYTES: usize = 4 << 20;
 
 /// Replays all committed records of `partition` into `shard`.
-pub(super) async fn load(shard: &mut GroupShard, partition: &Partition) -> Result<(), PartitionError> {
+pub(super) async fn load(shard: &mut GroupShard, partition: &Arc<Partition>) -> Result<(), PartitionError> {
     let mut offset = partition.offsets().log_start();
     let end = partition.offsets().high_watermark();
     while offset < end {
@@ -26,8 +26,9 @@ pub(super) async fn load(shard: &mut GroupShard, partition: &Partition) -> Resul
             current_leader_epoch: None,
             last_fetched_epoch: None,
         };
-        let read = partition.read(&fetch)?;
-        let bytes = gather(&read.pieces, read.length_bytes).map_err(|_| PartitionError::Storage)?;
+        let source = Arc::clone(partition);
+        let read = off_thread(move || source.read(&fetch)?.into_bytes().map_err(|_| PartitionError::Storage));
+        let bytes = read.await.unwrap_or(Err(PartitionError::Storage))?;
         let next = replay_batches(shard, &bytes, offset)?;
         if next <= offset {
             break;
@@ -36,34 +37,6 @@ pub(super) async fn load(shard: &mut GroupShard, partition: &Partition) -> Resul
         tokio::task::yield_now().await;
     }
     Ok(())
-}
-
-fn gather(pieces: &[Piece], length_bytes: usize) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(length_bytes);
-    for piece in pieces {
-        match piece {
-            Piece::Memory(memory) => bytes.extend_from_slice(memory),
-            Piece::File(range) => {
-                FileSlice { range, done: 0 }.read_to_end(&mut bytes)?;
-            }
-        }
-    }
-    Ok(bytes)
-}
-
-struct FileSlice<'a> {
-    range: &'a model::FileRange,
-    done: usize,
-}
-
-impl Read for FileSlice<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let left = self.range.length_bytes.saturating_sub(self.done).min(buffer.len());
-        let Some(target) = buffer.get_mut(..left) else { return Ok(0) };
-        let read = self.range.file.read_at(target, self.range.position.saturating_add(self.done as u64))?;
-        self.done += read;
-        Ok(read)
-    }
 }
 
 fn replay_batches(shard: &mut GroupShard, bytes: &[u8], from: Offset) -> Result<Offset, PartitionError> {

@@ -1,6 +1,7 @@
 //! Reads for consumers and followers.
 
-use log_store::ReadError;
+use bytes::Bytes;
+use log_store::{ReadError, ReadRange};
 use model::{LeaderEpoch, LogOffsets, Offset, Piece};
 
 use super::partition::{Partition, PartitionError};
@@ -56,7 +57,23 @@ pub struct PartitionRead {
     pub diverging: Option<(LeaderEpoch, Offset)>,
 }
 
+impl PartitionRead {
+    /// Reads the pieces into memory.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn into_bytes(self) -> std::io::Result<Bytes> {
+        ReadRange { pieces: self.pieces, length_bytes: self.length_bytes }.into_bytes()
+    }
+}
+
 impl Partition {
+    /// Whether [`Self::read`] from this offset finds all in memory, so that a network worker may call it.
+    #[must_use]
+    pub fn is_warm(&self, from: Offset) -> bool {
+        self.log.is_warm(from)
+    }
+
     /// Reads whole batches from the one that contains `fetch.offset` on.
     ///
     /// # Errors

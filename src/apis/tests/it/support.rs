@@ -12,7 +12,7 @@ use broker::{BrokerParts, Failpoints, RunningBroker};
 use bytes::{Bytes, BytesMut};
 use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use protocol::messages::{CreateTopicsRequest, TopicName};
-use protocol::{Encodable, Request, StrBytes};
+use protocol::{Request, StrBytes};
 use record_batch::BatchBuilder;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

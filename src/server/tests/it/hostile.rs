@@ -111,7 +111,9 @@ fn lies(key: i16, version: i16) -> Vec<Vec<u8>> {
     let body = fixtures::rich_request(key, version).unwrap_or_else(|| panic!("no fixture for {key} v{version}"));
     let honest = frame(key, version, 1, &body);
     (0..honest.len())
-        .flat_map(|place| [overwritten(&honest, place, &LARGEST_INT), overwritten(&honest, place, &LARGEST_VARINT), honest[..place].to_vec()])
+        .flat_map(|place| {
+            [overwritten(&honest, place, &LARGEST_INT), overwritten(&honest, place, &LARGEST_VARINT), honest[..place].to_vec()]
+        })
         .collect()
 }
 

@@ -6,6 +6,7 @@ mod derived;
 mod hostile;
 mod nodes;
 mod refusals;
+mod sendfile;
 mod signals;
 
 use std::io::{BufRead as _, BufReader};
