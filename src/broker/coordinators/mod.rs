@@ -108,8 +108,8 @@ impl Groups {
             shards.retain(|_, sender| !sender.is_closed());
             if !leads {
                 shards.remove(&id);
-            } else if !shards.contains_key(&id) {
-                shards.insert(id, self.spawn_shard(id));
+            } else {
+                shards.entry(id).or_insert_with(|| self.spawn_shard(id));
             }
         }
         let deleted: Vec<_> = delta.topics_deleted.values().map(|topic| topic.name.clone()).collect();
