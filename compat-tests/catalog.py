@@ -3,8 +3,12 @@
 # Order of a column; the label is what the scoreboard shows.
 CLIENTS = {
     "java": "Java kafka-clients 4.3.1",
+    "java-3.9": "kafka-clients 3.9",
+    "java-2.8": "kafka-clients 2.8",
     "python": "confluent-kafka (librdkafka)",
     "go": "franz-go",
+    "sarama": "sarama",
+    "kafka-go": "segmentio/kafka-go",
     "node": "kafkajs",
     "kcat": "kcat 1.7 (librdkafka 2.0)",
     "java-tools": "Kafka's console tools 4.3.1",

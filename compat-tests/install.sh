@@ -32,6 +32,17 @@ java_client() {
   echo "$stamp" > "$compat/java.stamp"
 }
 
+# old_java_client VERSION: an old kafka-clients in a folder of its own, for the classes compiled against the current one.
+old_java_client() {
+  local stamp
+  java_client
+  stamp="$(digest "$here/java/old-clients.xml")"
+  if current "java-$1" "$stamp"; then return; fi
+  rm -rf "$compat/java-$1"
+  mvn -q -B -f "$here/java/old-clients.xml" -Dkafka.version="$1" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$compat/java-$1" >&2
+  echo "$stamp" > "$compat/java-$1.stamp"
+}
+
 python_client() {
   local stamp
   stamp="$(digest "$here/python/requirements.txt")"
@@ -75,8 +86,10 @@ if [ $# -eq 0 ]; then set -- java java-tools python go node kcat; fi
 for client in "$@"; do
   case "$client" in
     java | java-tools) java_client ;;
+    java-3.9) old_java_client 3.9.2 ;;
+    java-2.8) old_java_client 2.8.2 ;;
     python) python_client ;;
-    go) go_client ;;
+    go | sarama | kafka-go) go_client ;;
     node) node_client ;;
     kcat) need kcat kcat ;;
     *) echo "unknown client $client" >&2; exit 2 ;;

@@ -38,13 +38,19 @@ STOP_TIMEOUT_S = 20
 def client_command(name):
     """The command line of a client program, as install.sh has laid it out."""
     libs = f"{COMPAT}/java-classes:{CACHE}/kafka-4.3.1/libs/*"
-    java = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
-    java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", libs]
+    java_options = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
+    java_options += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp"]
+    old_java = {version: [f"{COMPAT}/java-classes:{COMPAT}/java-{version}/*", "-Dcompat.old=true", "compat.Client"] for version in ("3.9.2", "2.8.2")}
+    java = java_options + [libs]
     return {
         "java": java + ["compat.Client"],
+        "java-3.9": java_options + old_java["3.9.2"],
+        "java-2.8": java_options + old_java["2.8.2"],
         "java-tools": java + ["compat.Tools"],
         "python": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "client.py")],
         "go": [f"{COMPAT}/go-client"],
+        "sarama": [f"{COMPAT}/go-client", "sarama"],
+        "kafka-go": [f"{COMPAT}/go-client", "kafka-go"],
         "node": ["node", f"{COMPAT}/node/client.js"],
         "kcat": [sys.executable, str(HERE / "kcat" / "client.py")],
     }[name]

@@ -17,6 +17,15 @@ import (
 const patience = 30 * time.Second
 
 func main() {
+	drivers := map[string]func() *driver{"sarama": saramaDriver, "kafka-go": kafkaGoDriver}
+	if len(os.Args) > 1 && drivers[os.Args[1]] != nil {
+		d := drivers[os.Args[1]]()
+		if len(os.Args) == 5 {
+			d.childMember(os.Args[3], os.Args[4])
+		}
+		play(d.table())
+		return
+	}
 	if len(os.Args) == 4 && os.Args[1] == "member" {
 		childMember(os.Args[2], os.Args[3])
 		return

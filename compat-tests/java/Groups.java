@@ -60,7 +60,7 @@ final class Groups {
         player.add("group-of-three-one-killed", Groups::groupOfThree)
             .add("assignors", Groups::assignors)
             .add("static-membership", Groups::staticMembership)
-            .add("group-admin", Groups::groupAdmin)
+            .add("group-admin", Player.OLD ? OldGroups::groupAdmin : Groups::groupAdmin)
             .add("commit-and-resume-after-kill", Groups::resume)
             .add("member-survives-kill", Groups::survive)
             .add("idempotent-across-kill", Groups::idempotent);

@@ -13,6 +13,7 @@ import java.util.Map;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.DescribeTopicsResult;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -21,6 +22,7 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.Uuid;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
@@ -91,7 +93,25 @@ final class Kafka {
     }
 
     static TopicDescription describe(String name) throws Exception {
-        return get(ADMIN.describeTopics(List.of(name)).allTopicNames()).get(name);
+        DescribeTopicsResult result = ADMIN.describeTopics(List.of(name));
+        try {
+            return get(result.allTopicNames()).get(name);
+        } catch (NoSuchMethodError error) {
+            // Before kafka-clients 3.1 the method had a name that later versions lack.
+            @SuppressWarnings("unchecked")
+            var all = (Future<Map<String, TopicDescription>>) DescribeTopicsResult.class.getMethod("all").invoke(result);
+            return get(all).get(name);
+        }
+    }
+
+    /** The topic's id, null where the client does not know of any (before 3.1). */
+    static Uuid topicId(String name) throws Exception {
+        TopicDescription description = describe(name);
+        try {
+            return description.topicId();
+        } catch (NoSuchMethodError error) {
+            return null;
+        }
     }
 
     static byte[] bytes(String text) {
