@@ -6,12 +6,15 @@ CLIENTS = {
     "java-3.9": "kafka-clients 3.9",
     "java-2.8": "kafka-clients 2.8",
     "python": "confluent-kafka (librdkafka)",
+    "kafka-python": "kafka-python",
+    "aiokafka": "aiokafka",
     "go": "franz-go",
     "sarama": "sarama",
     "kafka-go": "segmentio/kafka-go",
     "node": "kafkajs",
     "kcat": "kcat 1.7 (librdkafka 2.0)",
     "java-tools": "Kafka's console tools 4.3.1",
+    "programs": "programs beside Kafka",
 }
 
 # Played by the libraries, and by kcat where a command line can express them.
@@ -55,5 +58,13 @@ TOOL_SCENARIOS = {
     "producer-perf": "kafka-producer-perf-test with each acks",
 }
 
-SCENARIOS = {**LIBRARY_SCENARIOS, **TOOL_SCENARIOS}
+# Programs that people put in front of Kafka, one scenario each.
+PROGRAM_SCENARIOS = {
+    "connect": "Kafka Connect standalone: file source and file sink, and again after a restart",
+    "rsyslog": "rsyslog: omkafka sends the lines of a file, imkafka writes a topic to a file",
+    "syslog-ng": "syslog-ng: its kafka-c destination sends the lines of a file",
+    "faust": "Faust: an agent with a table and its changelog topic",
+}
+
+SCENARIOS = {**LIBRARY_SCENARIOS, **TOOL_SCENARIOS, **PROGRAM_SCENARIOS}
 TARGETS = ("kafka", "klamm")

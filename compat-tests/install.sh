@@ -22,6 +22,9 @@ debian() {
 # need COMMAND PACKAGE: installs the package where the command is missing.
 need() { command -v "$1" >/dev/null 2>&1 || debian "$2"; }
 
+# Where Debian keeps a library of the machine's architecture.
+multiarch_lib() { echo "/usr/lib/$(uname -m)-linux-gnu/$1"; }
+
 java_client() {
   local stamp
   need javac openjdk-17-jdk-headless
@@ -82,15 +85,22 @@ need java openjdk-17-jdk-headless
 need mvn maven
 need python3 python3
 "$here/kafka/kafka.sh" install
-if [ $# -eq 0 ]; then set -- java java-tools python go node kcat; fi
+if [ $# -eq 0 ]; then set -- java java-3.9 java-2.8 java-tools python kafka-python aiokafka go sarama kafka-go node kcat programs; fi
 for client in "$@"; do
   case "$client" in
     java | java-tools) java_client ;;
     java-3.9) old_java_client 3.9.2 ;;
     java-2.8) old_java_client 2.8.2 ;;
-    python) python_client ;;
+    python | kafka-python | aiokafka) python_client ;;
     go | sarama | kafka-go) go_client ;;
     node) node_client ;;
+    programs)
+      python_client
+      need rsyslogd rsyslog
+      need syslog-ng syslog-ng-core
+      [ -e "$(multiarch_lib rsyslog/omkafka.so)" ] || debian rsyslog-kafka
+      [ -e "$(multiarch_lib syslog-ng/3.38/libkafka.so)" ] || debian syslog-ng-mod-rdkafka
+      ;;
     kcat) need kcat kcat ;;
     *) echo "unknown client $client" >&2; exit 2 ;;
   esac

@@ -48,10 +48,13 @@ def client_command(name):
         "java-2.8": java_options + old_java["2.8.2"],
         "java-tools": java + ["compat.Tools"],
         "python": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "client.py")],
+        "kafka-python": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "pure.py"), "kafka-python"],
+        "aiokafka": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "pure.py"), "aiokafka"],
         "go": [f"{COMPAT}/go-client"],
         "sarama": [f"{COMPAT}/go-client", "sarama"],
         "kafka-go": [f"{COMPAT}/go-client", "kafka-go"],
         "node": ["node", f"{COMPAT}/node/client.js"],
+        "programs": [f"{COMPAT}/python/bin/python", str(HERE / "programs" / "client.py")],
         "kcat": [sys.executable, str(HERE / "kcat" / "client.py")],
     }[name]
 

@@ -1,0 +1,160 @@
+"""Programs that people put in front of Kafka, each with a small configuration; what they wrote is read with confluent-kafka."""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from player import BOOTSTRAP, WORK, equal, play, scenario, true, until
+
+HERE = pathlib.Path(__file__).resolve().parent
+HOME = pathlib.Path(WORK) / "programs"
+LIBS = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "klamm" / "kafka-4.3.1" / "libs"
+
+
+def create(*topics):
+    admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
+    for future in admin.create_topics([NewTopic(topic, 1, 1) for topic in topics]).values():
+        future.result(30)
+    until(lambda: set(topics) <= set(admin.list_topics(timeout=20).topics), f"{topics} are known to the broker")
+
+
+def produce(topic, values):
+    producer, failures = Producer({"bootstrap.servers": BOOTSTRAP}), []
+    for value in values:
+        producer.produce(topic, value, on_delivery=lambda error, _: error and failures.append(error))
+    equal((producer.flush(30), failures), (0, []), "records left and failures")
+
+
+def read(topic, count):
+    consumer = Consumer({"bootstrap.servers": BOOTSTRAP, "group.id": "reader-of-" + topic, "auto.offset.reset": "earliest", "topic.metadata.refresh.interval.ms": 500})
+    consumer.subscribe([topic])
+    got, deadline = [], time.monotonic() + 40
+    while len(got) < count:
+        true(time.monotonic() < deadline, f"{len(got)} of {count} records in {topic}")
+        for message in consumer.consume(count - len(got), 0.2):
+            if not message.error():
+                got.append(message.value().decode())
+    consumer.close()
+    return got
+
+
+@contextlib.contextmanager
+def running(name, *command, **environment):
+    """A program in a process of its own, ended with SIGTERM."""
+    with (HOME / f"{name}.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=HOME, env={**os.environ, **environment})
+    try:
+        yield process
+        true(process.poll() is None, f"{name} ended by itself; log: {HOME}/{name}.log")
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def lines_of(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def properties(name, **fields):
+    path = HOME / f"{name}.properties"
+    path.write_text("".join(f"{key.replace('__', '.')}={value}\n" for key, value in fields.items()))
+    return str(path)
+
+
+@scenario("connect")
+def connect():
+    create("from-file")
+    source, sink = HOME / "source.txt", HOME / "sink.txt"
+    lines = [f"line {i}" for i in range(50)]
+    source.write_text("".join(line + "\n" for line in lines))
+    text = "org.apache.kafka.connect.storage.StringConverter"
+    worker = {
+        "bootstrap__servers": BOOTSTRAP, "key__converter": text, "value__converter": text, "offset__storage__file__filename": HOME / "connect.offsets",
+        "offset__flush__interval__ms": 1000, "listeners": "http://127.0.0.1:0",
+    }
+    kind = "org.apache.kafka.connect.file.FileStream"
+    command = [
+        "java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{LIBS}/*",
+        "org.apache.kafka.connect.cli.ConnectStandalone", properties("worker", **worker),
+        properties("file-source", name="file-source", connector__class=f"{kind}SourceConnector", tasks__max=1, file=source, topic="from-file"),
+        properties("file-sink", name="file-sink", connector__class=f"{kind}SinkConnector", tasks__max=1, file=sink, topics="from-file"),
+    ]
+    with running("connect", *command):
+        equal(read("from-file", 50), lines, "records of the source")
+        until(lambda: lines_of(sink) == lines, "the lines in the sink's file", 40)
+        with source.open("a") as more:
+            more.write("one more\n")
+        until(lambda: lines_of(sink) == lines + ["one more"], "the line that was added")
+    # A second run goes on where the first one ended: offsets of the source in its file, of the sink in its group.
+    with source.open("a") as more:
+        more.write("after a restart\n")
+    with running("connect", *command):
+        until(lambda: lines_of(sink)[-1:] == ["after a restart"], "the line after the restart", 40)
+    equal(lines_of(sink), lines + ["one more", "after a restart"], "the sink's file")
+
+
+@scenario("rsyslog")
+def rsyslog():
+    create("from-rsyslog", "to-rsyslog")
+    inputs, output, config = HOME / "rsyslog-input.txt", HOME / "rsyslog-output.txt", HOME / "rsyslog.conf"
+    lines = [f"event {i}" for i in range(50)]
+    inputs.write_text("".join(line + "\n" for line in lines))
+    host = BOOTSTRAP
+    config.write_text(f"""
+global(workDirectory="{HOME}")
+module(load="imfile" mode="polling" pollingInterval="1")
+module(load="omkafka")
+module(load="imkafka")
+template(name="raw" type="string" string="%msg%")
+template(name="line" type="string" string="%msg%\\n")
+input(type="imfile" file="{inputs}" tag="file" ruleset="send")
+ruleset(name="send") {{ action(type="omkafka" broker=["{host}"] topic="from-rsyslog" template="raw" resubmitOnFailure="on") }}
+input(type="imkafka" broker=["{host}"] topic="to-rsyslog" consumergroup="rsyslog" ruleset="receive" confParam=["auto.offset.reset=earliest"])
+ruleset(name="receive") {{ action(type="omfile" file="{output}" template="line") }}
+""")
+    with running("rsyslog", "rsyslogd", "-n", "-f", str(config), "-i", str(HOME / "rsyslog.pid")):
+        equal([line.strip() for line in read("from-rsyslog", 50)], lines, "records of omkafka")
+        produce("to-rsyslog", lines)
+        until(lambda: [line.strip() for line in lines_of(output)] == lines, lambda: f"lines of imkafka: {len(lines_of(output))}", 40)
+
+
+@scenario("syslog-ng")
+def syslog_ng():
+    create("from-syslog-ng")
+    inputs, config = HOME / "syslog-ng-input.txt", HOME / "syslog-ng.conf"
+    lines = [f"event {i}" for i in range(50)]
+    inputs.write_text("".join(line + "\n" for line in lines))
+    config.write_text(f"""@version: 3.38
+source files {{ file("{inputs}" flags(no-parse) follow-freq(1)); }};
+destination broker {{ kafka-c(bootstrap-servers("{BOOTSTRAP}") topic("from-syslog-ng") message("$MSG") sync-send(no)); }};
+log {{ source(files); destination(broker); }};
+""")
+    files = [f"--{kind}={HOME}/syslog-ng.{kind}" for kind in ("persist-file", "pidfile", "control")]
+    with running("syslog-ng", "syslog-ng", "-F", "--no-caps", "-f", str(config), *files):
+        equal(read("from-syslog-ng", 50), lines, "records")
+
+
+@scenario("faust")
+def faust():
+    create("faust-in", "faust-out")
+    command = [sys.executable, "-m", "faust", "-A", "faust_app", "worker", "-l", "info", "--without-web"]
+    with running("faust", *command, PYTHONPATH=str(HERE), FAUST_DATADIR=str(HOME / "faust")):
+        produce("faust-in", [f"w{i % 5}" for i in range(50)])
+        equal(sorted(read("faust-out", 50)), sorted(f"w{i % 5}={i // 5 + 1}" for i in range(50)), "counts of the table")
+
+
+if __name__ == "__main__":
+    HOME.mkdir(parents=True, exist_ok=True)
+    play()
