@@ -11,7 +11,7 @@ use protocol::{Request, StrBytes};
 use socket2::SockRef;
 
 /// How long an honest request may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A small generator of numbers (splitmix64): a seed says all that follows.
 pub(crate) struct Random(pub(crate) u64);
@@ -29,15 +29,6 @@ impl Random {
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound.max(1)).unwrap();
         usize::try_from(self.next() % bound).unwrap()
-    }
-
-    /// As [`Self::below`], for offsets.
-    pub(crate) fn below_i64(&mut self, bound: i64) -> i64 {
-        i64::try_from(self.below(usize::try_from(bound).unwrap())).unwrap()
-    }
-
-    pub(crate) fn between(&mut self, lowest: i16, highest: i16) -> i16 {
-        lowest + i16::try_from(self.below(usize::try_from(highest - lowest + 1).unwrap())).unwrap()
     }
 
     /// True once in `times`.
@@ -85,11 +76,16 @@ pub(crate) struct Client {
 impl Client {
     /// Connects. Closing resets the connection, so that thousands of them leave no port waiting.
     pub(crate) fn connect(address: &str, patience: Duration) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(patience)).unwrap();
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-        Self { stream, next: 0 }
+        Self::try_connect(address, patience).unwrap()
+    }
+
+    /// As [`Self::connect`], to a broker that may be gone.
+    pub(crate) fn try_connect(address: &str, patience: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(patience))?;
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        Ok(Self { stream, next: 0 })
     }
 
     pub(crate) fn honest(address: &str) -> Self {
@@ -114,20 +110,36 @@ impl Client {
         Ok(())
     }
 
+    /// Sends a request without waiting for its answer, whose correlation id it returns.
+    pub(crate) fn post<R: Request>(&mut self, version: i16, request: &R) -> io::Result<i32> {
+        let mut body = BytesMut::new();
+        request.encode(&mut body, version).unwrap_or_else(|error| panic!("version {version} of API {}: {error}", R::KEY));
+        self.next += 1;
+        self.send(&with_length(&frame(R::KEY, version, self.next, &body)))?;
+        Ok(self.next)
+    }
+
+    /// Receives the answer to a posted request; answers come in the order of the requests.
+    pub(crate) fn answer<R: Request>(&mut self, version: i16, correlation_id: i32) -> io::Result<R::Response> {
+        let answer = self.receive()?;
+        let header = if protocol::response_header_version(R::KEY, version) == Some(1) { 5 } else { 4 };
+        assert_eq!(answer[..4], correlation_id.to_be_bytes());
+        let response = protocol::decode_response::<R>(version, &answer.slice(header..), 64 << 20);
+        Ok(response.unwrap_or_else(|error| panic!("version {version} of API {}: {error}", R::KEY)))
+    }
+
+    /// Sends a request to a broker that may end at any time, and receives its answer.
+    pub(crate) fn try_call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
+        let correlation_id = self.post(version, request)?;
+        self.answer::<R>(version, correlation_id)
+    }
+
     /// Sends a request and checks of the answer what holds for every one: it decodes, and no code in it is UNKNOWN_SERVER_ERROR.
     pub(crate) fn call<R: Request + Debug>(&mut self, version: i16, request: &R) -> R::Response
     where
         R::Response: Debug,
     {
-        let mut body = BytesMut::new();
-        request.encode(&mut body, version).unwrap_or_else(|error| panic!("{version}: {request:?}: {error}"));
-        self.next += 1;
-        self.send(&with_length(&frame(R::KEY, version, self.next, &body))).unwrap();
-        let answer = self.receive().unwrap_or_else(|error| panic!("version {version} of {request:?}: {error}"));
-        let header = if protocol::response_header_version(R::KEY, version) == Some(1) { 5 } else { 4 };
-        assert_eq!(answer[..4], self.next.to_be_bytes());
-        let response = protocol::decode_response::<R>(version, &answer.slice(header..), 64 << 20)
-            .unwrap_or_else(|error| panic!("version {version} of {request:?}: {error}"));
+        let response = self.try_call(version, request).unwrap_or_else(|error| panic!("version {version} of {request:?}: {error}"));
         assert!(!format!("{response:?}").contains("error_code: -1"), "version {version} of {request:?}: {response:?}");
         response
     }

@@ -4,6 +4,7 @@
 mod client;
 mod derived;
 mod hostile;
+mod kills;
 mod nodes;
 mod refusals;
 mod sendfile;
