@@ -62,7 +62,6 @@ TOOL_SCENARIOS = {
 PROGRAM_SCENARIOS = {
     "connect": "Kafka Connect standalone: file source and file sink, and again after a restart",
     "rsyslog": "rsyslog: omkafka sends the lines of a file, imkafka writes a topic to a file",
-    "syslog-ng": "syslog-ng: its kafka-c destination sends the lines of a file",
     "faust": "Faust: an agent with a table and its changelog topic",
 }
 

@@ -97,9 +97,7 @@ for client in "$@"; do
     programs)
       python_client
       need rsyslogd rsyslog
-      need syslog-ng syslog-ng-core
       [ -e "$(multiarch_lib rsyslog/omkafka.so)" ] || debian rsyslog-kafka
-      [ -e "$(multiarch_lib syslog-ng/3.38/libkafka.so)" ] || debian syslog-ng-mod-rdkafka
       ;;
     kcat) need kcat kcat ;;
     *) echo "unknown client $client" >&2; exit 2 ;;

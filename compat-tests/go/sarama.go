@@ -14,6 +14,7 @@ func saramaConfig() *sarama.Config {
 	config := sarama.NewConfig()
 	config.Version = sarama.MaxVersion
 	config.Producer.Return.Successes = true
+	config.Producer.Retry.Max = 200
 	config.Producer.MaxMessageBytes = 3000000
 	config.Consumer.Return.Errors = true
 	config.Consumer.MaxWaitTime = 200 * time.Millisecond

@@ -38,13 +38,13 @@ func kafkaGoCode(err error) int {
 func kafkaGoProduce(topic string, all []*message, how sending) error {
 	next := 0
 	writer := &kafka.Writer{
-		Addr: kafka.TCP(bootstrap), Topic: topic, BatchBytes: 3000000, BatchTimeout: 5 * time.Millisecond, MaxAttempts: 5,
+		Addr: kafka.TCP(bootstrap), Topic: topic, BatchBytes: 3000000, BatchTimeout: 5 * time.Millisecond, MaxAttempts: 100, WriteBackoffMax: 200 * time.Millisecond,
 		AllowAutoTopicCreation: how.autoCreate, Transport: &kafka.Transport{MetadataTTL: 5 * time.Second},
 		RequiredAcks: map[string]kafka.RequiredAcks{"": kafka.RequireAll, "all": kafka.RequireAll, "1": kafka.RequireOne, "0": kafka.RequireNone}[how.acks],
 		Balancer:     kafka.BalancerFunc(func(kafka.Message, ...int) int { next++; return int(all[next-1].partition) }),
 	}
 	if how.autoCreate {
-		writer.MaxAttempts = 30
+		writer.MaxAttempts = 1
 	}
 	if how.keyed {
 		writer.Balancer = kafka.Murmur2Balancer{}
@@ -61,8 +61,8 @@ func kafkaGoProduce(topic string, all []*message, how sending) error {
 		out = append(out, one)
 	}
 	err := writer.WriteMessages(background(), out...)
-	// It leaves it to its caller to try again while a topic is being created or the broker is being restarted.
-	for attempt := 0; attempt < 20 && (how.autoCreate && err != nil || errors.Is(err, context.DeadlineExceeded)); attempt++ {
+	// It leaves it to its caller to try again while a topic is being created.
+	for attempt := 0; attempt < 30 && err != nil && how.autoCreate; attempt++ {
 		time.Sleep(200 * time.Millisecond)
 		next = 0
 		err = writer.WriteMessages(background(), out...)

@@ -67,8 +67,8 @@ def lines_of(path):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def properties(name, **fields):
-    path = HOME / f"{name}.properties"
+def properties(file_name, **fields):
+    path = HOME / f"{file_name}.properties"
     path.write_text("".join(f"{key.replace('__', '.')}={value}\n" for key, value in fields.items()))
     return str(path)
 
@@ -118,7 +118,7 @@ module(load="imfile" mode="polling" pollingInterval="1")
 module(load="omkafka")
 module(load="imkafka")
 template(name="raw" type="string" string="%msg%")
-template(name="line" type="string" string="%msg%\\n")
+template(name="line" type="string" string="%rawmsg%\\n")
 input(type="imfile" file="{inputs}" tag="file" ruleset="send")
 ruleset(name="send") {{ action(type="omkafka" broker=["{host}"] topic="from-rsyslog" template="raw" resubmitOnFailure="on") }}
 input(type="imkafka" broker=["{host}"] topic="to-rsyslog" consumergroup="rsyslog" ruleset="receive" confParam=["auto.offset.reset=earliest"])
@@ -128,22 +128,6 @@ ruleset(name="receive") {{ action(type="omfile" file="{output}" template="line")
         equal([line.strip() for line in read("from-rsyslog", 50)], lines, "records of omkafka")
         produce("to-rsyslog", lines)
         until(lambda: [line.strip() for line in lines_of(output)] == lines, lambda: f"lines of imkafka: {len(lines_of(output))}", 40)
-
-
-@scenario("syslog-ng")
-def syslog_ng():
-    create("from-syslog-ng")
-    inputs, config = HOME / "syslog-ng-input.txt", HOME / "syslog-ng.conf"
-    lines = [f"event {i}" for i in range(50)]
-    inputs.write_text("".join(line + "\n" for line in lines))
-    config.write_text(f"""@version: 3.38
-source files {{ file("{inputs}" flags(no-parse) follow-freq(1)); }};
-destination broker {{ kafka-c(bootstrap-servers("{BOOTSTRAP}") topic("from-syslog-ng") message("$MSG") sync-send(no)); }};
-log {{ source(files); destination(broker); }};
-""")
-    files = [f"--{kind}={HOME}/syslog-ng.{kind}" for kind in ("persist-file", "pidfile", "control")]
-    with running("syslog-ng", "syslog-ng", "-F", "--no-caps", "-f", str(config), *files):
-        equal(read("from-syslog-ng", 50), lines, "records")
 
 
 @scenario("faust")

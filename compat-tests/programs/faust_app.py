@@ -7,7 +7,7 @@ import faust
 app = faust.App("faust-counter", broker=f"kafka://{os.environ['COMPAT_BOOTSTRAP']}", value_serializer="raw", topic_partitions=1, topic_replication_factor=1)
 words = app.topic("faust-in", value_type=bytes)
 counted = app.topic("faust-out", value_type=bytes)
-counts = app.Table("counts", default=int, key_type=str, value_type=int, value_serializer="json", partitions=1)
+counts = app.Table("counts", default=int, key_type=str, value_type=int, partitions=1)
 
 
 @app.agent(words)

@@ -1,9 +1,10 @@
 """kafka-python as pure.py wants it."""
 
+import sys
 import threading
 import time
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import errors, KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
@@ -12,7 +13,7 @@ from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAs
 from kafka.errors import KafkaError, NoError
 from kafka.structs import OffsetAndMetadata
 
-from player import BOOTSTRAP
+from player import BOOTSTRAP, until
 
 BASE = {"bootstrap_servers": BOOTSTRAP, "reconnect_backoff_max_ms": 300}
 
@@ -23,8 +24,9 @@ class Member(threading.Thread):
     def __init__(self, group, topic, **config):
         super().__init__(daemon=True)
         self.values, self.stopping, self.now = [], False, set()
+        self.topic = topic
         self.consumer = KafkaConsumer(
-            topic, **BASE, group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=500, auto_offset_reset="earliest",
+            **BASE, group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=500, auto_offset_reset="earliest",
             enable_auto_commit=False, fetch_max_wait_ms=100, **config
         )
         self.start()
@@ -33,13 +35,17 @@ class Member(threading.Thread):
         return self.now
 
     def run(self):
+        # A leader that joins before it knows the topic's partitions may assign none, and look again only after metadata_max_age_ms.
+        until(lambda: self.consumer.partitions_for_topic(self.topic), "the partitions")
+        self.consumer.subscribe([self.topic])
         while not self.stopping:
             try:
                 for records in self.consumer.poll(100).values():
                     self.values += [r.value for r in records]
                 self.now = {p.partition for p in self.consumer.assignment()}
                 self.consumer.commit()
-            except KafkaError:
+            except KafkaError as error:
+                print(f"member: {error!r}", file=sys.stderr)
                 time.sleep(0.05)  # A rebalance or a kill came between: what was not committed is read again.
         self.consumer.close()
 
@@ -145,8 +151,10 @@ class Driver:
     def ungroup(self, group):
         answer = self.admin().delete_groups([group])
         for error in answer.values() if isinstance(answer, dict) else [error for _, error in answer]:
-            if error not in (NoError, "OK"):
-                raise error() if isinstance(error, type) else RuntimeError(error)
+            if isinstance(error, str) and error != "OK":
+                error = getattr(errors, error)
+            if isinstance(error, type) and error is not NoError:
+                raise error()
 
     def stream(self, topic):
         producer = KafkaProducer(**BASE, enable_idempotence=True, linger_ms=2, delivery_timeout_ms=60000, request_timeout_ms=10000)
