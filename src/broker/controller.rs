@@ -7,13 +7,22 @@
 use std::sync::Arc;
 
 use metadata::Image;
-use metadata::configs::{ConfigView, StaticConfig};
-use metadata::controller::{self as decide, Decision, InternalTopic, TopicContext, TopicDefaults};
+use metadata::configs::{ConfigView, GROUP_ROWS, StaticConfig};
+use metadata::controller::{self as decide, ConfigTables, Decision, InternalTopic, Refusal, TopicContext, TopicDefaults};
+use model::config::Row;
 use model::{BrokerId, ProducerId};
+use protocol::messages::alter_client_quotas_response::EntryData as QuotaEntryData;
+use protocol::messages::alter_configs_response::AlterConfigsResourceResponse as LegacyAlterResponse;
+use protocol::messages::alter_partition_reassignments_response::ReassignableTopicResponse;
 use protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use protocol::messages::create_topics_response::CreatableTopicResult;
 use protocol::messages::delete_topics_response::DeletableTopicResult;
-use protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest};
+use protocol::messages::elect_leaders_response::ReplicaElectionResult;
+use protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use protocol::messages::{
+    AlterClientQuotasRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteTopicsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
+};
 use quorum::MetadataQuorum;
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -45,6 +54,8 @@ pub struct ControllerSettings {
     pub defaults: TopicDefaults,
     /// The form of the offsets topic.
     pub offsets_topic: InternalTopic,
+    /// The keys that brokers have.
+    pub broker_rows: Vec<Row>,
 }
 
 /// The broker's way to the metadata log. Cheap to clone.
@@ -65,6 +76,18 @@ impl Inner {
     fn topic_context<'a>(&'a self, image: &'a Image) -> TopicContext<'a> {
         let settings = &self.settings;
         TopicContext { view: ConfigView::new(image, settings.broker_id, &settings.given), defaults: settings.defaults }
+    }
+
+    fn tables(&self) -> ConfigTables<'_> {
+        ConfigTables { broker: &self.settings.broker_rows, group: GROUP_ROWS }
+    }
+}
+
+/// A refusal as a decision that changes nothing.
+fn refusable<T>(decided: Result<Decision<T>, Refusal>) -> Decision<Result<T, Refusal>> {
+    match decided {
+        Ok(Decision { records, response }) => Decision { records, response: Ok(response) },
+        Err(refusal) => Decision { records: Vec::new(), response: Err(refusal) },
     }
 }
 
@@ -129,6 +152,67 @@ impl Controller {
     /// When the metadata log does not take the records.
     pub async fn create_partitions(&self, request: CreatePartitionsRequest) -> Result<Vec<CreatePartitionsTopicResult>, ControlError> {
         self.change(move |_inner, image| Ok(decide::create_partitions(image, &request))).await
+    }
+
+    /// IncrementalAlterConfigs.
+    ///
+    /// # Errors
+    /// When the metadata log does not take the records.
+    pub async fn incremental_alter_configs(
+        &self,
+        request: IncrementalAlterConfigsRequest,
+    ) -> Result<Vec<AlterConfigsResourceResponse>, ControlError> {
+        self.change(move |inner, image| Ok(decide::incremental_alter_configs(inner.topic_context(image).view, &request, inner.tables())))
+            .await
+    }
+
+    /// AlterConfigs.
+    ///
+    /// # Errors
+    /// When the metadata log does not take the records.
+    pub async fn alter_configs(&self, request: AlterConfigsRequest) -> Result<Vec<LegacyAlterResponse>, ControlError> {
+        self.change(move |inner, image| Ok(decide::alter_configs(inner.topic_context(image).view, &request, inner.tables()))).await
+    }
+
+    /// AlterClientQuotas.
+    ///
+    /// # Errors
+    /// When the metadata log does not take the records.
+    pub async fn alter_client_quotas(&self, request: AlterClientQuotasRequest) -> Result<Vec<QuotaEntryData>, ControlError> {
+        self.change(move |_inner, image| Ok(decide::alter_client_quotas(image, &request))).await
+    }
+
+    /// ElectLeaders; inside is the refusal of the request as a whole.
+    ///
+    /// # Errors
+    /// When the metadata log does not take the records.
+    pub async fn elect_leaders(&self, request: ElectLeadersRequest) -> Result<Result<Vec<ReplicaElectionResult>, Refusal>, ControlError> {
+        self.change(move |_inner, image| Ok(refusable(decide::elect_leaders(image, &request)))).await
+    }
+
+    /// AlterPartitionReassignments.
+    ///
+    /// # Errors
+    /// When the metadata log does not take the records.
+    pub async fn alter_partition_reassignments(
+        &self,
+        request: AlterPartitionReassignmentsRequest,
+    ) -> Result<Vec<ReassignableTopicResponse>, ControlError> {
+        self.change(move |_inner, image| Ok(decide::alter_partition_reassignments(image, &request))).await
+    }
+
+    /// UnregisterBroker; inside is the refusal.
+    ///
+    /// # Errors
+    /// When the metadata log does not take the records.
+    pub async fn unregister_broker(&self, broker_id: i32) -> Result<Result<(), Refusal>, ControlError> {
+        self.change(move |_inner, image| Ok(refusable(decide::unregister_broker(image, broker_id)))).await
+    }
+
+    /// The term of the quorum's leader.
+    #[must_use]
+    pub fn leader_term(&self) -> u64 {
+        self.inner.quorum.leader_term()
     }
 
     /// Creates `__consumer_offsets`, unless it is there.

@@ -200,6 +200,7 @@ fn controller_settings(config: &BrokerConfig) -> ControllerSettings {
     ControllerSettings {
         broker_id: config.broker_id,
         given: config.set.clone(),
+        broker_rows: config.rows.clone(),
         defaults: TopicDefaults { num_partitions: config.num_partitions, replication_factor: config.default_replication_factor },
         offsets_topic: InternalTopic::ConsumerOffsets {
             partitions: config.offsets_topic_num_partitions,

@@ -43,6 +43,16 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
+    /// The bytes of the file system that holds the directory, and how many of them are usable.
+    ///
+    /// # Errors
+    /// If the file system does not say.
+    pub fn space_bytes(&self) -> Result<(u64, u64), StorageError> {
+        let directory = &self.0.engine.options.directory;
+        let figures = rustix::fs::statvfs(directory).map_err(|error| StorageError::io("ask for the space of", directory, error.into()))?;
+        Ok((figures.f_blocks.saturating_mul(figures.f_frsize), figures.f_bavail.saturating_mul(figures.f_frsize)))
+    }
+
     /// Opens a data directory, making it if need be. Deletions that a crash interrupted are finished; partitions are recovered when they are
     /// opened.
     ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use model::{BrokerEpoch, BrokerId, ProducerId, TopicId, TopicIdPartition, TopicName};
 
+use crate::client_quotas::QuotaEntity;
 use crate::image::{Broker, Image, Partition, Topic, collision_form, index_of};
 use crate::records::{ConfigResource, ConfigResourceType, MetadataRecord};
 
@@ -21,6 +22,8 @@ pub struct Delta {
     pub partitions_changed: BTreeSet<TopicIdPartition>,
     /// Resources whose configurations changed. Those of a deleted topic go without being named here.
     pub configs_changed: BTreeSet<ConfigResource>,
+    /// Entities whose client quotas changed.
+    pub client_quotas_changed: BTreeSet<QuotaEntity>,
     /// Brokers that registered, changed or went.
     pub brokers_changed: BTreeSet<BrokerId>,
     /// Whether finalized features changed.
@@ -45,6 +48,7 @@ impl Delta {
                 .flat_map(|topic| topic.partitions().map(|(partition, _)| TopicIdPartition { topic_id: topic.id, partition }))
                 .collect(),
             configs_changed: image.configs.keys().cloned().collect(),
+            client_quotas_changed: image.client_quotas.keys().cloned().collect(),
             brokers_changed: image.brokers.keys().copied().collect(),
             features_changed: !image.features.is_empty(),
             producer_ids_changed: image.next_producer_id > ProducerId::ZERO,
@@ -108,6 +112,17 @@ impl Image {
             MetadataRecord::PartitionChange { .. } => return self.change_partition(delta, record),
             MetadataRecord::RemoveTopic { topic_id } => return self.remove_topic(delta, *topic_id),
             MetadataRecord::Config { resource, key, value } => self.set_config(delta, resource, key, value.as_deref()),
+            MetadataRecord::ClientQuota { entity, key, value } => {
+                let values = Arc::make_mut(self.client_quotas.entry(entity.clone()).or_default());
+                match value {
+                    Some(value) => values.insert(key.clone(), *value),
+                    None => values.remove(key),
+                };
+                if values.is_empty() {
+                    self.client_quotas.remove(entity);
+                }
+                delta.client_quotas_changed.insert(entity.clone());
+            }
             MetadataRecord::ProducerIds { next_producer_id, .. } => {
                 // Ids that were given out once must never be given out again, whatever order proposals took.
                 if *next_producer_id <= self.next_producer_id {

@@ -8,11 +8,13 @@ use model::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionIndex, ProducerId, Topi
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::client_quotas::{QuotaEntity, QuotaValues};
 use crate::records::{ConfigResource, ConfigResourceType, Endpoint, FeatureRange};
 
 /// The topics that the cluster itself writes to.
 const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
+const NO_QUOTAS: &QuotaValues = &BTreeMap::new();
 const NO_OVERRIDES: &BTreeMap<String, String> = &BTreeMap::new();
 
 /// Whether a topic of this name belongs to the cluster itself (`Topic.isInternal`).
@@ -123,6 +125,7 @@ pub struct Image {
     /// Names with `.` or `_`, by their form with `_` only: two of one form would share a metric's name in Kafka.
     pub(crate) colliding_names: OrdMap<String, BTreeSet<TopicName>>,
     pub(crate) configs: OrdMap<ConfigResource, Arc<BTreeMap<String, String>>>,
+    pub(crate) client_quotas: OrdMap<QuotaEntity, Arc<QuotaValues>>,
     pub(crate) next_producer_id: ProducerId,
     pub(crate) features: OrdMap<String, i16>,
     pub(crate) features_epoch: u64,
@@ -209,6 +212,22 @@ impl Image {
             .iter()
             .filter(|(resource, _)| resource.resource_type == ConfigResourceType::Group)
             .map(|(resource, values)| (resource.name.as_str(), values.as_ref()))
+    }
+
+    /// All client quotas, by entity.
+    pub fn client_quotas(&self) -> impl Iterator<Item = (&QuotaEntity, &QuotaValues)> {
+        self.client_quotas.iter().map(|(entity, values)| (entity, values.as_ref()))
+    }
+
+    /// The quotas of one entity; none if none were set.
+    #[must_use]
+    pub fn client_quota(&self, entity: &QuotaEntity) -> &QuotaValues {
+        self.client_quotas.get(entity).map_or(NO_QUOTAS, Arc::as_ref)
+    }
+
+    /// All resources of a type for which something is set.
+    pub fn configured(&self, resource_type: ConfigResourceType) -> impl Iterator<Item = &str> {
+        self.configs.keys().filter(move |resource| resource.resource_type == resource_type).map(|resource| resource.name.as_str())
     }
 
     /// The first id of the next block of producer ids.

@@ -25,6 +25,7 @@
 #![deny(missing_docs)]
 
 mod apply;
+pub mod client_quotas;
 pub mod configs;
 pub mod controller;
 mod image;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::client_quotas::{QuotaEntity, QuotaValue};
+
 /// The first byte of each encoded list of records.
 const FORMAT_VERSION: u8 = 1;
 
@@ -211,6 +213,15 @@ pub enum MetadataRecord {
         broker_epoch: BrokerEpoch,
         /// The first id of the next block.
         next_producer_id: ProducerId,
+    },
+    /// A client quota is set, or with no value taken away.
+    ClientQuota {
+        /// Whom it concerns.
+        entity: QuotaEntity,
+        /// The quota's key.
+        key: String,
+        /// The value.
+        value: Option<QuotaValue>,
     },
 }
 

@@ -7,6 +7,7 @@ use model::{ProducerId, TopicId, TopicName};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::client_quotas::{QuotaEntity, QuotaValues};
 use crate::image::{Broker, Image, Partition, Topic, collision_form};
 use crate::records::ConfigResource;
 
@@ -49,6 +50,12 @@ struct Body {
     features_epoch: u64,
 }
 
+/// What later versions added to the body; it follows it, and is absent in older snapshots.
+#[derive(Default, Serialize, Deserialize)]
+struct Extension {
+    client_quotas: Vec<(QuotaEntity, QuotaValues)>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct TopicBody {
     id: TopicId,
@@ -79,7 +86,10 @@ impl Image {
             features_epoch: self.features_epoch,
         };
         // Writing plain data to a vector cannot fail: no type here has an encoding that postcard refuses.
-        let body = postcard::to_stdvec(&body).unwrap_or_default();
+        let extension = Extension {
+            client_quotas: self.client_quotas.iter().map(|(entity, values)| (entity.clone(), QuotaValues::clone(values))).collect(),
+        };
+        let body = postcard::to_stdvec(&body).and_then(|body| postcard::to_extend(&extension, body)).unwrap_or_default();
         let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
         bytes.push(FORMAT_VERSION);
         bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
@@ -101,12 +111,15 @@ impl Image {
         if computed != stored {
             return Err(SnapshotError::Checksum { computed, stored });
         }
-        let body: Body = postcard::from_bytes(body).map_err(SnapshotError::Malformed)?;
+        let (body, rest): (Body, _) = postcard::take_from_bytes(body).map_err(SnapshotError::Malformed)?;
+        let extension: Extension =
+            if rest.is_empty() { Extension::default() } else { postcard::from_bytes(rest).map_err(SnapshotError::Malformed)? };
         let mut image = Image {
             index: body.index,
             cluster_id: body.cluster_id.map(Into::into),
             brokers: body.brokers.into_iter().map(|broker| (broker.id, Arc::new(broker))).collect(),
             configs: body.configs.into_iter().map(|(resource, values)| (resource, Arc::new(values))).collect(),
+            client_quotas: extension.client_quotas.into_iter().map(|(entity, values)| (entity, Arc::new(values))).collect(),
             next_producer_id: body.next_producer_id,
             features: body.features.into_iter().collect(),
             features_epoch: body.features_epoch,

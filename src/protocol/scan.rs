@@ -23,6 +23,8 @@ pub struct ScanReport {
     /// An upper bound of what decoding allocates, the message itself included. Strings and byte fields count nothing but their handle when
     /// the body is decoded from [`Bytes`], as they are slices of the frame then.
     pub memory_bytes: usize,
+    /// How many bytes follow the message; the decoder leaves them.
+    pub rest_bytes: usize,
 }
 
 /// Why a body may not be decoded.
@@ -118,7 +120,7 @@ pub enum DecodeError {
 /// # Errors
 /// If decoding it would panic, abort or allocate more than `permit_bytes`, or if it does not begin with a well-formed message.
 pub fn scan_request(api_key: i16, version: i16, body: &[u8], permit_bytes: usize) -> Result<ScanReport, ScanError> {
-    scan_message(shapes::request(api_key), (api_key, version), body, permit_bytes).map(|(report, _rest_bytes)| report)
+    scan_message(shapes::request(api_key), (api_key, version), body, permit_bytes)
 }
 
 /// Scans a response's body (what follows the header), as [`scan_request`] does: a follower and a proxy decode what others send.
@@ -127,8 +129,10 @@ pub fn scan_request(api_key: i16, version: i16, body: &[u8], permit_bytes: usize
 /// As [`scan_request`], and if bytes follow the message.
 pub fn scan_response(api_key: i16, version: i16, body: &[u8], permit_bytes: usize) -> Result<ScanReport, ScanError> {
     match scan_message(shapes::response(api_key), (api_key, version), body, permit_bytes)? {
-        (report, 0) => Ok(report),
-        (_, left) => Err(ScanError { fault: Fault::TrailingBytes(left), at: body.len().saturating_sub(left), field: "frame" }),
+        report @ ScanReport { rest_bytes: 0, .. } => Ok(report),
+        ScanReport { rest_bytes: left, .. } => {
+            Err(ScanError { fault: Fault::TrailingBytes(left), at: body.len().saturating_sub(left), field: "frame" })
+        }
     }
 }
 
@@ -154,13 +158,12 @@ fn decode_scanned<M: Decodable>(version: i16, body: &Bytes) -> Result<M, DecodeE
     M::decode(&mut body.clone(), version).map_err(|error| DecodeError::Decoder(error.into()))
 }
 
-/// The report, and how many bytes follow the message.
 fn scan_message(
     message: Option<&'static Message>,
     (api_key, version): (i16, i16),
     body: &[u8],
     permit_bytes: usize,
-) -> Result<(ScanReport, usize), ScanError> {
+) -> Result<ScanReport, ScanError> {
     let refuse = |fault| ScanError { fault, at: 0, field: "header" };
     let message = message.ok_or_else(|| refuse(Fault::UnknownKey { api_key }))?;
     if !message.versions.contains(version) {
@@ -168,8 +171,7 @@ fn scan_message(
     }
     let mut scan = Scan::new(body, version, message.flexible.contains(version), permit_bytes);
     let scanned = scan.message(&message.body);
-    let report = scanned.map(|()| ScanReport { memory_bytes: scan.memory_bytes }).map_err(|fault| scan.error(fault))?;
-    Ok((report, scan.rest.len()))
+    scanned.map(|()| ScanReport { memory_bytes: scan.memory_bytes, rest_bytes: scan.rest.len() }).map_err(|fault| scan.error(fault))
 }
 
 /// The state of a walk.

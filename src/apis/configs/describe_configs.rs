@@ -11,7 +11,7 @@
 //! # Tests
 //! Java tools `kafka-configs --describe` and `kafka-topics --describe`; `describe_configs` in `metadata`.
 
-use metadata::configs::{ConfigView, DescribeOptions};
+use metadata::configs::{ConfigView, DescribeOptions, GROUP_ROWS};
 use metadata::controller::ConfigTables;
 use protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
@@ -31,7 +31,7 @@ impl Api for DescribeConfigs {
         let config = &cx.broker.config;
         let view = ConfigView::new(&image, config.broker_id, &config.set);
         let options = DescribeOptions { synonyms: request.include_synonyms, documentation: request.include_documentation };
-        let tables = ConfigTables { broker: &config.rows, group: &[] };
+        let tables = ConfigTables { broker: &config.rows, group: GROUP_ROWS };
         let mut response = DescribeConfigsResponse::default();
         response.results = request.resources.iter().map(|resource| view.describe(resource, options, tables)).collect();
         response

@@ -1,5 +1,7 @@
 //! APIs that read and write logs.
 
+pub(crate) mod delete_records;
+pub(crate) mod describe_producers;
 pub(crate) mod fetch;
 pub(crate) mod list_offsets;
 pub(crate) mod offset_for_leader_epoch;

@@ -52,6 +52,12 @@ impl Partitions {
         self.by_id.read().values().map(Arc::clone).collect()
     }
 
+    /// The bytes of the file system that holds the data, and how many of them are usable; `None` if it does not say.
+    #[must_use]
+    pub fn space_bytes(&self) -> Option<(u64, u64)> {
+        self.store.space_bytes().ok()
+    }
+
     /// Brings the partitions in line with `image`; `delta` says what changed.
     ///
     /// # Errors

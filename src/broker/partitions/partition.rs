@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use log_store::{LogConfig, PartitionLog, Store};
+use log_store::{LogConfig, PartitionLog, ProducerSnapshot, Store};
 use metadata::configs::TopicConfig;
 use model::{BrokerId, LeaderEpoch, LogOffsets, Offset, TopicIdPartition, TopicName};
 use parking_lot::Mutex;
@@ -113,6 +113,33 @@ impl Partition {
     #[must_use]
     pub fn config(&self) -> Arc<TopicConfig> {
         Arc::clone(&self.state.lock().config)
+    }
+
+    /// The idempotent producers that the log knows.
+    #[must_use]
+    pub fn active_producers(&self) -> Vec<ProducerSnapshot> {
+        self.log.active_producers()
+    }
+
+    /// Moves the log's start forward to `before` (`None`: to the high watermark) and returns where it is then. It removes files, so it must not
+    /// run on a network worker.
+    ///
+    /// # Errors
+    /// An offset beyond the high watermark, a partition that this broker does not lead, or a disk that refuses.
+    pub fn delete_records(&self, before: Option<Offset>) -> Result<Offset, PartitionError> {
+        self.check_leader(None)?;
+        let offsets = self.offsets();
+        let before = before.unwrap_or(offsets.high_watermark());
+        if before > offsets.high_watermark() {
+            return Err(PartitionError::OffsetOutOfRange { log_start: offsets.log_start(), log_end: offsets.log_end() });
+        }
+        self.log.advance_log_start(before).map_err(|error| {
+            tracing::error!(partition = %self.id(), %error, "the log's start cannot be moved");
+            PartitionError::Storage
+        })?;
+        let mut state = self.state.lock();
+        state.offsets.advance_log_start(self.log.log_start_offset());
+        Ok(state.offsets.log_start())
     }
 
     /// Checks the request's leader epoch (KIP-320) first and leadership second, as Kafka does.

@@ -107,8 +107,11 @@ impl ConfigView<'_> {
                 EffectiveConfig { value: from_broker.or(row.default.map(str::to_owned)), source: ConfigSource::Default }
             }
         };
-        let mut synonyms = row.synonym.map(|name| self.broker_synonyms(name, row.default, row.is_sensitive())).unwrap_or_default();
-        synonyms.insert(0, synonym(row.name, effective.value.as_deref(), effective.source));
+        // A key without a broker key has its own default as the last synonym.
+        let mut synonyms = self.broker_synonyms(row.synonym.unwrap_or(row.name), row.default, row.is_sensitive());
+        if overrides.contains_key(row.name) {
+            synonyms.insert(0, synonym(row.name, effective.value.as_deref(), effective.source));
+        }
         entry(row, effective, synonyms, false, options)
     }
 

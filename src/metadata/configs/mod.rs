@@ -5,6 +5,7 @@
 //! `ConfigHelper`, `DynamicBrokerConfig`.
 
 mod describe;
+mod group_rows;
 mod rows;
 mod topic_config;
 mod values;
@@ -15,6 +16,7 @@ use model::BrokerId;
 use model::config::{Kind, Row};
 
 pub use describe::DescribeOptions;
+pub use group_rows::GROUP_ROWS;
 pub use rows::{TOPIC_ROWS, topic_row};
 pub use topic_config::{TimestampType, TopicCompression, TopicConfig};
 pub use values::{InvalidConfig, canonical, check, check_topic_values};

@@ -3,9 +3,11 @@
 
 mod alter_configs;
 mod brokers;
+mod client_quotas;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod leaders;
 mod placement;
 mod producer_ids;
 mod topic_names;
@@ -17,9 +19,11 @@ use thiserror::Error;
 
 pub use alter_configs::{alter_configs, incremental_alter_configs};
 pub use brokers::{BrokerRegistration, DuplicateBroker, bootstrap_cluster, register_broker};
+pub use client_quotas::{alter_client_quotas, describe_client_quotas};
 pub use create_partitions::create_partitions;
 pub use create_topics::{InternalTopic, create_internal_topic, create_topics};
 pub use delete_topics::delete_topics;
+pub use leaders::{alter_partition_reassignments, elect_leaders, unregister_broker};
 pub use placement::{PlacementError, place};
 pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, ProducerIdsError, allocate_producer_ids};
 pub use topic_names::{TopicNameError, check_topic_name};

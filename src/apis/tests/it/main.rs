@@ -1,9 +1,13 @@
 //! A whole broker in process, over real sockets and a real store: what every API answers, in every version, and what clients see over restarts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod admin;
 mod every_version;
 mod fetch;
 mod many_brokers;
 mod metadata;
 mod produce;
+#[path = "../../../../fuzz/sequences/mod.rs"]
+mod sequences;
+mod seeded_sequences;
 mod support;

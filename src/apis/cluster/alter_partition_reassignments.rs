@@ -1,0 +1,41 @@
+//! AlterPartitionReassignments (key 45, versions 0-1): begins and cancels moves of partitions (KIP-455).
+//!
+//! - No replicas means cancel: NO_REASSIGNMENT_IN_PROGRESS, since nothing moves.
+//! - The replicas that a partition has, in any order, are taken; a broker that is not registered is INVALID_REPLICA_ASSIGNMENT.
+//!
+//! # Deviations
+//! None that a single broker can show.
+//!
+//! # Tests
+//! Java tools `kafka-reassign-partitions`.
+
+use protocol::StrBytes;
+use protocol::messages::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
+
+use crate::api::{Api, Context, Versions};
+use crate::topics::control_code;
+
+pub(crate) struct AlterPartitionReassignments;
+
+impl Api for AlterPartitionReassignments {
+    const KEY: i16 = 45;
+    const NAME: &'static str = "AlterPartitionReassignments";
+    const VERSIONS: Versions = Versions::new(0, 1);
+    type Request = AlterPartitionReassignmentsRequest;
+    type Response = AlterPartitionReassignmentsResponse;
+
+    async fn handle(cx: Context, request: AlterPartitionReassignmentsRequest) -> AlterPartitionReassignmentsResponse {
+        let mut response = AlterPartitionReassignmentsResponse::default();
+        if cx.version >= 1 {
+            response.allow_replication_factor_change = request.allow_replication_factor_change;
+        }
+        match cx.broker.controller.alter_partition_reassignments(request).await {
+            Ok(responses) => response.responses = responses,
+            Err(error) => {
+                response.error_code = control_code(error).code();
+                response.error_message = Some(StrBytes::from_string(error.to_string()));
+            }
+        }
+        response
+    }
+}

@@ -1,0 +1,33 @@
+//! UnregisterBroker (key 64, version 0): forgets a broker (KIP-500).
+//!
+//! # Deviations
+//! - A broker that runs is refused with INVALID_REQUEST; Kafka forgets it, and its partitions with it, until it registers again.
+//!
+//! # Tests
+//! Java tools `kafka-cluster unregister`.
+
+use protocol::StrBytes;
+use protocol::messages::{UnregisterBrokerRequest, UnregisterBrokerResponse};
+
+use crate::api::{Api, Context, Versions};
+use crate::topics::control_code;
+
+pub(crate) struct UnregisterBroker;
+
+impl Api for UnregisterBroker {
+    const KEY: i16 = 64;
+    const NAME: &'static str = "UnregisterBroker";
+    const VERSIONS: Versions = Versions::new(0, 0);
+    type Request = UnregisterBrokerRequest;
+    type Response = UnregisterBrokerResponse;
+
+    async fn handle(cx: Context, request: UnregisterBrokerRequest) -> UnregisterBrokerResponse {
+        let response = UnregisterBrokerResponse::default();
+        let (code, message) = match cx.broker.controller.unregister_broker(request.broker_id.0).await {
+            Ok(Ok(())) => return response,
+            Ok(Err(refusal)) => (refusal.code, refusal.message),
+            Err(error) => (control_code(error), Some(error.to_string())),
+        };
+        response.with_error_code(code.code()).with_error_message(message.map(StrBytes::from_string))
+    }
+}

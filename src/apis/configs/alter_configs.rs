@@ -1,0 +1,41 @@
+//! AlterConfigs (key 33, versions 0-2): sets a resource's configurations; those that are not named go back to their defaults.
+//!
+//! - Each resource is altered whole or not. kafkajs, aiokafka and librdkafka still send this; Java sends IncrementalAlterConfigs.
+//!
+//! # Deviations
+//! None.
+//!
+//! # Tests
+//! `alter_configs` in `metadata`.
+
+use protocol::StrBytes;
+use protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
+use protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
+
+use crate::api::{Api, Context, Versions};
+use crate::topics::control_code;
+
+pub(crate) struct AlterConfigs;
+
+impl Api for AlterConfigs {
+    const KEY: i16 = 33;
+    const NAME: &'static str = "AlterConfigs";
+    const VERSIONS: Versions = Versions::new(0, 2);
+    type Request = AlterConfigsRequest;
+    type Response = AlterConfigsResponse;
+
+    async fn handle(cx: Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
+        let asked: Vec<_> = request.resources.iter().map(|resource| (resource.resource_type, resource.resource_name.clone())).collect();
+        let rows = cx.broker.controller.alter_configs(request).await.unwrap_or_else(|error| {
+            let refused = asked.into_iter().map(|(resource_type, name)| {
+                AlterConfigsResourceResponse::default()
+                    .with_resource_type(resource_type)
+                    .with_resource_name(name)
+                    .with_error_code(control_code(error).code())
+                    .with_error_message(Some(StrBytes::from_string(error.to_string())))
+            });
+            refused.collect()
+        });
+        AlterConfigsResponse::default().with_responses(rows)
+    }
+}

@@ -1,0 +1,64 @@
+//! DescribeProducers (key 61, version 0): the idempotent producers whose state a partition keeps (KIP-664).
+//!
+//! # Deviations
+//! - No producer has an open transaction: there are no transactions yet.
+//!
+//! # Tests
+//! Java tools `kafka-transactions describe-producers`.
+
+use model::{Sequence, Timestamp};
+use protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
+use protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
+
+use super::{TopicRef, find_partition};
+use crate::api::{Api, Context, Versions};
+use crate::error_codes;
+
+const NONE: i32 = -1;
+
+pub(crate) struct DescribeProducers;
+
+impl Api for DescribeProducers {
+    const KEY: i16 = 61;
+    const NAME: &'static str = "DescribeProducers";
+    const VERSIONS: Versions = Versions::new(0, 0);
+    type Request = DescribeProducersRequest;
+    type Response = DescribeProducersResponse;
+
+    async fn handle(cx: Context, request: DescribeProducersRequest) -> DescribeProducersResponse {
+        let image = cx.broker.metadata.image();
+        let mut response = DescribeProducersResponse::default();
+        for topic in request.topics {
+            let mut row = TopicResponse::default();
+            for index in topic.partition_indexes {
+                let found = find_partition(&cx, &image, TopicRef::Name(topic.name.as_str()), index).and_then(|partition| {
+                    partition.check_leader(None).map_err(|error| error_codes::partition(&error))?;
+                    Ok(partition)
+                });
+                let mut answer = PartitionResponse::default().with_partition_index(index);
+                match found {
+                    Err(error) => answer.error_code = error.code(),
+                    Ok(partition) => {
+                        answer.active_producers = partition
+                            .active_producers()
+                            .into_iter()
+                            .map(|producer| {
+                                ProducerState::default()
+                                    .with_producer_id(ProducerId(producer.producer_id.get()))
+                                    .with_producer_epoch(i32::from(producer.producer_epoch.get()))
+                                    .with_last_sequence(producer.last_sequence.map_or(NONE, Sequence::get))
+                                    .with_last_timestamp(producer.last_timestamp.map_or(i64::from(NONE), Timestamp::millis))
+                                    .with_coordinator_epoch(NONE)
+                                    .with_current_txn_start_offset(i64::from(NONE))
+                            })
+                            .collect();
+                    }
+                }
+                row.partitions.push(answer);
+            }
+            row.name = topic.name;
+            response.topics.push(row);
+        }
+        response
+    }
+}
