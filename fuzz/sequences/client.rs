@@ -75,6 +75,7 @@ impl<'a> Run<'a> {
     pub(crate) async fn play(&mut self) -> Checked {
         let steps = 1 + self.source.below(STEPS_MAX);
         self.create_topic(0).await?;
+        self.create_topic(1).await?;
         self.init_producer_id().await?;
         for _ in 0..steps {
             self.step().await?;
@@ -84,7 +85,8 @@ impl<'a> Run<'a> {
     }
 
     async fn step(&mut self) -> Checked {
-        let slot = self.source.below(self.world.topics.len());
+        // Mostly the first topic, so that requests meet.
+        let slot = self.source.pick(&[0, 0, 0, 1, 1, 2]);
         match self.source.below(32) {
             0 => self.create_topic(slot).await,
             1 => self.delete_topic(slot).await,

@@ -78,7 +78,8 @@ impl Run<'_> {
             (Some(known), 3) => {
                 let epoch = known.epoch;
                 let place = self.source.below(known.recent.len());
-                let again = self.world.partition(slot, partition).and_then(|partition| partition.producers.get(&id)?.recent.get(place).cloned());
+                let again =
+                    self.world.partition(slot, partition).and_then(|partition| partition.producers.get(&id)?.recent.get(place).cloned());
                 let Some(again) = again else { return self.ordinary(7) };
                 let producer = Some((id, epoch, again.first));
                 return Sent { records: Some(again.sent), count: again.count, producer, expect: Expect::Duplicate(again.base) };
@@ -215,7 +216,8 @@ impl Run<'_> {
         let partition = i32::try_from(self.source.below(4)).unwrap();
         let timestamp = self.source.pick(&[-1, -1, -2, -3, -4, -5, -6, 0, self.now(), i64::MAX]);
         let epoch = if version >= 4 { self.source.pick(&[-1, -1, 0, 1]) } else { -1 };
-        let asked = ListOffsetsPartition::default().with_partition_index(partition).with_current_leader_epoch(epoch).with_timestamp(timestamp);
+        let asked =
+            ListOffsetsPartition::default().with_partition_index(partition).with_current_leader_epoch(epoch).with_timestamp(timestamp);
         let topic = ListOffsetsTopic::default().with_name(topic_name(&self.world.topics[slot].name)).with_partitions(vec![asked]);
         let mut request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
         if version >= 2 {

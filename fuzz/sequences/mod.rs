@@ -98,7 +98,7 @@ impl Harness {
 
     /// Plays the sequence that the bytes describe; returns how many requests that were.
     pub(crate) fn play(&mut self, data: &[u8]) -> Checked<usize> {
-        if self.sequences % SEQUENCES_PER_BROKER == 0 {
+        if self.sequences.is_multiple_of(SEQUENCES_PER_BROKER) {
             self.renew()?;
         }
         self.sequences += 1;

@@ -84,15 +84,13 @@ impl Run<'_> {
         let indexes = vec![0, 1, 2, 3];
         let mut request = OffsetFetchRequest::default();
         if version >= OFFSET_FETCH_BY_GROUPS {
-            let topic = |name: &String| {
-                OffsetFetchRequestTopics::default().with_name(topic_name(name)).with_partition_indexes(indexes.clone())
-            };
+            let topic =
+                |name: &String| OffsetFetchRequestTopics::default().with_name(topic_name(name)).with_partition_indexes(indexes.clone());
             let topics = topics.map(|names| names.iter().map(topic).collect());
             request.groups = vec![OffsetFetchRequestGroup::default().with_group_id(group_id).with_topics(topics)];
         } else {
-            let topic = |name: &String| {
-                OffsetFetchRequestTopic::default().with_name(topic_name(name)).with_partition_indexes(indexes.clone())
-            };
+            let topic =
+                |name: &String| OffsetFetchRequestTopic::default().with_name(topic_name(name)).with_partition_indexes(indexes.clone());
             request.group_id = group_id;
             request.topics = topics.map(|names| names.iter().map(topic).collect());
         }
@@ -118,8 +116,7 @@ impl Run<'_> {
         let name = self.world.topics[slot].name.clone();
         let row = OffsetDeleteRequestPartition::default().with_partition_index(partition);
         let topic = OffsetDeleteRequestTopic::default().with_name(topic_name(&name)).with_partitions(vec![row]);
-        let request =
-            OffsetDeleteRequest::default().with_group_id(GroupId(text(&self.world.groups[group].id))).with_topics(vec![topic]);
+        let request = OffsetDeleteRequest::default().with_group_id(GroupId(text(&self.world.groups[group].id))).with_topics(vec![topic]);
         let answer = self.call(0, &request).await?;
         let row = answer.topics.first().and_then(|topic| topic.partitions.first());
         if answer.error_code == 0 && row.is_some_and(|row| row.error_code == 0) {

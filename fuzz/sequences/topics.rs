@@ -71,10 +71,11 @@ impl Run<'_> {
     /// The topic's id and number of partitions as the metadata has them.
     async fn look_up(&mut self, slot: usize) -> Checked<Option<(Uuid, usize)>> {
         let asked = MetadataRequestTopic::default().with_name(Some(topic_name(&self.world.topics[slot].name)));
-        let answer = self.call(12, &MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(false)).await?;
+        let answer =
+            self.call(12, &MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(false)).await?;
         ensure!(answer.topics.len() == 1, "one topic was asked for");
         let row = &answer.topics[0];
-        Ok((row.error_code == 0).then(|| (row.topic_id, row.partitions.len())))
+        Ok((row.error_code == 0).then_some((row.topic_id, row.partitions.len())))
     }
 
     pub(crate) async fn delete_topic(&mut self, slot: usize) -> Checked {

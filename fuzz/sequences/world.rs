@@ -140,12 +140,7 @@ impl World {
             members[2].instance_id = Some("static-2".to_owned());
             Group { id: format!("g{run}-{number}"), generation: 0, members, committed: BTreeMap::new() }
         };
-        Self {
-            topics: (0..3).map(slot).collect(),
-            groups: (0..2).map(group).collect(),
-            producers: Vec::new(),
-            sessions: Vec::new(),
-        }
+        Self { topics: (0..3).map(slot).collect(), groups: (0..2).map(group).collect(), producers: Vec::new(), sessions: Vec::new() }
     }
 
     pub(crate) fn partition(&self, slot: usize, partition: i32) -> Option<&Partition> {

@@ -1,7 +1,7 @@
 //! AlterClientQuotas and DescribeClientQuotas (`ClientQuotaControlManager`, `ClientQuotasImage`; KIP-546).
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use protocol::messages::alter_client_quotas_request::EntryData as AlterEntry;
 use protocol::messages::alter_client_quotas_response as altered;
@@ -225,7 +225,8 @@ mod tests {
         let rows = describe_client_quotas(&image, &DescribeClientQuotasRequest::default()).unwrap();
         assert_eq!(rows.len(), 1);
         assert!((rows[0].values[0].value - 1024.0).abs() < f64::EPSILON);
-        let user = ComponentData::default().with_entity_type(StrBytes::from_static_str("user")).with_match_type(MATCH_SPECIFIED).with_match(None);
+        let user =
+            ComponentData::default().with_entity_type(StrBytes::from_static_str("user")).with_match_type(MATCH_SPECIFIED).with_match(None);
         let strict = DescribeClientQuotasRequest::default().with_components(vec![user]).with_strict(true);
         assert!(describe_client_quotas(&image, &strict).unwrap().is_empty());
         let (code, image) = altered(&image, entry(&[("user", Some("a")), ("client-id", None)], "producer_byte_rate", 0.0, true));

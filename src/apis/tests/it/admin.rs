@@ -26,7 +26,8 @@ async fn delete_records(client: &mut TestClient, topic: &str, offset: i64) -> (i
 async fn earliest(client: &mut TestClient, topic: &str) -> i64 {
     let partition = ListOffsetsPartition::default().with_timestamp(-2);
     let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
-    client.call(7, &ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic])).await.topics[0].partitions[0].offset
+    client.call(7, &ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic])).await.topics[0].partitions[0]
+        .offset
 }
 
 /// Sets a topic's key and returns the error code.
@@ -90,9 +91,8 @@ async fn client_quotas_survive_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let broker = TestBroker::start(directory.path(), &[]).await;
     let mut client = broker.client().await;
-    let user = EntityData::default()
-        .with_entity_type(StrBytes::from_static_str("user"))
-        .with_entity_name(Some(StrBytes::from_static_str("a")));
+    let user =
+        EntityData::default().with_entity_type(StrBytes::from_static_str("user")).with_entity_name(Some(StrBytes::from_static_str("a")));
     let op = OpData::default().with_key(StrBytes::from_static_str("producer_byte_rate")).with_value(1024.0);
     let request = AlterClientQuotasRequest::default().with_entries(vec![EntryData::default().with_entity(vec![user]).with_ops(vec![op])]);
     assert_eq!(client.call(1, &request).await.entries[0].error_code, 0);
