@@ -67,7 +67,7 @@ def play(target, klamm_binary, only):
             broker.command = [str(klamm_binary), "server", "-c", str(properties)]
         broker.start()
         try:
-            lines = [json.loads(line) for line in driver(str(broker.port), *([only] if only else []))]
+            lines = [json.loads(line) for line in driver(str(broker.port), "300" if target == "kafka" else "0", *([only] if only else []))]
             if broker.ended_by_itself() is not None:
                 raise RuntimeError(f"the broker ended by itself: {broker.log_path.read_text()[-2000:]}")
         finally:

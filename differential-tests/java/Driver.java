@@ -22,17 +22,20 @@ import java.util.List;
 import java.util.Map;
 import org.apache.kafka.common.message.ApiMessageType;
 
-/** Plays the scenarios against one broker and prints one JSON line per case and version. Arguments: scenario folder, port or 'list', [part of a name]. */
+/** Plays the scenarios against one broker and prints one JSON line per case and version. Arguments: scenario folder, port or 'list', how many ms a change needs to be seen, [part of a name]. */
 public final class Driver {
     private static final int TIMEOUT_MS = 5000;
+    private static final int SETTLE_TURNS = 50;
     private static final ObjectMapper JSON = new ObjectMapper();
 
     private final int port;
     private final PrintStream out;
+    private final int settleMs;
     private final Map<ApiMessageType, short[]> served = new HashMap<>();
 
-    private Driver(int port, PrintStream out) {
+    private Driver(int port, int settleMs, PrintStream out) {
         this.port = port;
+        this.settleMs = settleMs;
         this.out = out;
     }
 
@@ -147,6 +150,9 @@ public final class Driver {
                         throw e;
                     }
                     variables.save(step.path("save"), answer);
+                    if (i < steps.size() - 1) {
+                        settle(connection, stepApi, answer);
+                    }
                     if (i >= main || step.path("show").asBoolean(false)) {
                         line.withArray("answers").add(normaliser.normalise(answer));
                     }
@@ -155,6 +161,40 @@ public final class Driver {
         }
         out.println(line);
         out.flush();
+    }
+
+    /** Whether the broker has become the leader of the topics, which it does after it has told of them. */
+    private static boolean leads(Connection connection, JsonNode topics) throws Exception {
+        ObjectNode request = JSON.createObjectNode().put("replicaId", -1);
+        for (JsonNode topic : topics) {
+            ObjectNode asked = request.withArray("topics").addObject().put("name", topic.path("name").asText());
+            asked.putArray("partitions").addObject().put("partitionIndex", 0).put("timestamp", -1);
+        }
+        ObjectNode answer = connection.ask(ApiMessageType.LIST_OFFSETS, (short) 5, request, false);
+        return answer.findValuesAsText("errorCode").stream().allMatch("0"::equals);
+    }
+
+    /** Apache Kafka's broker learns of its controller's changes only after they were answered: the next step must find them. */
+    private void settle(Connection connection, ApiMessageType api, ObjectNode answer) throws Exception {
+        switch (api) {
+            case CREATE_TOPICS -> {
+                ObjectNode request = JSON.createObjectNode().put("allowAutoTopicCreation", false);
+                answer.path("topics").forEach(topic -> {
+                    if (topic.path("errorCode").asInt(-1) == 0) {
+                        request.withArray("topics").addObject().put("name", topic.path("name").asText());
+                    }
+                });
+                for (int turn = 0; settleMs > 0 && request.has("topics") && turn < SETTLE_TURNS; turn++) {
+                    ObjectNode seen = connection.ask(ApiMessageType.METADATA, (short) 12, request.deepCopy(), false);
+                    if (!seen.path("topics").findValuesAsText("errorCode").contains("3") && leads(connection, request.path("topics"))) {
+                        return;
+                    }
+                    Thread.sleep(10);
+                }
+            }
+            case DELETE_TOPICS, CREATE_PARTITIONS, ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS, ALTER_CLIENT_QUOTAS -> Thread.sleep(settleMs);
+            default -> { }
+        }
     }
 
     private static String name(ApiMessageType api, int version, String word) {
@@ -176,7 +216,7 @@ public final class Driver {
     public static void main(String[] arguments) throws Exception {
         ObjectMapper yaml = new ObjectMapper(new YAMLFactory());
         boolean list = arguments[1].equals("list");
-        Driver driver = new Driver(list ? 0 : Integer.parseInt(arguments[1]), new PrintStream(System.out, false, "UTF-8"));
+        Driver driver = new Driver(list ? 0 : Integer.parseInt(arguments[1]), list ? 0 : Integer.parseInt(arguments[2]), new PrintStream(System.out, false, "UTF-8"));
         if (!list) {
             driver.learn();
         }
@@ -206,7 +246,7 @@ public final class Driver {
         int latest = api.highestSupportedVersion(false);
         for (short version = api.lowestSupportedVersion(); version <= latest; version++) {
             String name = name(api, version, word);
-            if (!wants(scenario, version, latest) || (arguments.length > 2 && !name.contains(arguments[2]))) {
+            if (!wants(scenario, version, latest) || (arguments.length > 3 && !name.contains(arguments[3]))) {
                 continue;
             }
             if (list) {
