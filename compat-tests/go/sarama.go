@@ -273,7 +273,9 @@ func saramaDriver() *driver {
 			answer, err := admined(func(a sarama.ClusterAdmin) (*sarama.OffsetFetchResponse, error) {
 				return a.ListConsumerGroupOffsets(group, map[string][]int32{topic: {partition}})
 			})
-			must(err, "committed")
+			if err != nil || answer.GetBlock(topic, partition) == nil {
+				return -1 // The coordinator is not ready yet.
+			}
 			return answer.GetBlock(topic, partition).Offset
 		},
 		commit: func(group, topic string, offset int64) error {

@@ -324,7 +324,7 @@ final class Groups {
             }
         });
         int sent = 0;
-        try (KafkaProducer<byte[], byte[]> producer = producer("linger.ms", 2, "delivery.timeout.ms", 60000, "request.timeout.ms", 10000)) {
+        try (KafkaProducer<byte[], byte[]> producer = producer("enable.idempotence", true, "linger.ms", 2, "delivery.timeout.ms", 60000, "request.timeout.ms", 10000)) {
             while (sent < 1500 || restart.isAlive()) {
                 futures.add(producer.send(new ProducerRecord<>(topic, bytes(String.valueOf(sent)))));
                 if (++sent == 500) restart.start();

@@ -33,10 +33,10 @@ def produce(topic, values):
     equal((producer.flush(30), failures), (0, []), "records left and failures")
 
 
-def read(topic, count):
+def read(topic, count, timeout_s=40):
     consumer = Consumer({"bootstrap.servers": BOOTSTRAP, "group.id": "reader-of-" + topic, "auto.offset.reset": "earliest", "topic.metadata.refresh.interval.ms": 500})
     consumer.subscribe([topic])
-    got, deadline = [], time.monotonic() + 40
+    got, deadline = [], time.monotonic() + timeout_s
     while len(got) < count:
         true(time.monotonic() < deadline, f"{len(got)} of {count} records in {topic}")
         for message in consumer.consume(count - len(got), 0.2):
@@ -82,7 +82,7 @@ def connect():
     text = "org.apache.kafka.connect.storage.StringConverter"
     worker = {
         "bootstrap__servers": BOOTSTRAP, "key__converter": text, "value__converter": text, "offset__storage__file__filename": HOME / "connect.offsets",
-        "offset__flush__interval__ms": 1000, "listeners": "http://127.0.0.1:0",
+        "offset__flush__interval__ms": 1000, "listeners": "http://127.0.0.1:0", "plugin__discovery": "service_load",
     }
     kind = "org.apache.kafka.connect.file.FileStream"
     command = [
@@ -92,7 +92,7 @@ def connect():
         properties("file-sink", name="file-sink", connector__class=f"{kind}SinkConnector", tasks__max=1, file=sink, topics="from-file"),
     ]
     with running("connect", *command):
-        equal(read("from-file", 50), lines, "records of the source")
+        equal(read("from-file", 50, 75), lines, "records of the source")
         until(lambda: lines_of(sink) == lines, "the lines in the sink's file", 40)
         with source.open("a") as more:
             more.write("one more\n")
