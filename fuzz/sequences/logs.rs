@@ -65,10 +65,10 @@ impl Run<'_> {
     }
 
     /// A batch of an idempotent producer: the next one, a repeated one, or one that must not be taken.
-    fn idempotent(&mut self, slot: usize, partition: i32) -> Sent {
+    fn idempotent(&mut self, version: i16, slot: usize, partition: i32) -> Sent {
         let number = self.source.below(self.world.producers.len());
         let kind = self.source.below(8);
-        let Some(id) = self.world.producers.get(number).copied() else { return self.ordinary(7) };
+        let Some(id) = self.world.producers.get(number).copied() else { return self.ordinary(version) };
         let known = self.world.partition(slot, partition).and_then(|partition| partition.producers.get(&id));
         let (epoch, sequence, expect) = match (known, kind) {
             (None, 0..=5) => (0, 0, Expect::Accept),
@@ -80,7 +80,7 @@ impl Run<'_> {
                 let place = self.source.below(known.recent.len());
                 let again =
                     self.world.partition(slot, partition).and_then(|partition| partition.producers.get(&id)?.recent.get(place).cloned());
-                let Some(again) = again else { return self.ordinary(7) };
+                let Some(again) = again else { return self.ordinary(version) };
                 let producer = Some((id, epoch, again.first));
                 return Sent { records: Some(again.sent), count: again.count, producer, expect: Expect::Duplicate(again.base) };
             }
@@ -138,7 +138,7 @@ impl Run<'_> {
         let acks = self.source.pick(&[-1, -1, -1, 1, 1, 0, 2]);
         let mut sent = match self.source.below(12) {
             0..=4 => self.ordinary(version),
-            5..=9 => self.idempotent(slot, partition),
+            5..=9 => self.idempotent(version, slot, partition),
             10 => self.damaged(),
             _ => self.transactional(),
         };

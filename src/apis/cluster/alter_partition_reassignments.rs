@@ -25,7 +25,7 @@ impl Api for AlterPartitionReassignments {
     type Response = AlterPartitionReassignmentsResponse;
 
     async fn handle(cx: Context, request: AlterPartitionReassignmentsRequest) -> AlterPartitionReassignmentsResponse {
-        let mut response = AlterPartitionReassignmentsResponse::default();
+        let mut response = AlterPartitionReassignmentsResponse::default().with_error_message(None);
         if cx.version >= 1 {
             response.allow_replication_factor_change = request.allow_replication_factor_change;
         }

@@ -31,6 +31,9 @@ impl Api for DescribeQuorum {
 
     async fn handle(cx: Context, request: DescribeQuorumRequest) -> DescribeQuorumResponse {
         let mut response = DescribeQuorumResponse::default();
+        if cx.version >= WITH_NODES {
+            response.error_message = None;
+        }
         for topic in request.topics {
             let rows = topic.partitions.iter().map(|asked| {
                 if topic.topic_name.as_str() == METADATA_TOPIC && asked.partition_index == 0 {

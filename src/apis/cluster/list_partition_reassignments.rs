@@ -22,6 +22,6 @@ impl Api for ListPartitionReassignments {
     type Response = ListPartitionReassignmentsResponse;
 
     async fn handle(_cx: Context, _request: ListPartitionReassignmentsRequest) -> ListPartitionReassignmentsResponse {
-        ListPartitionReassignmentsResponse::default()
+        ListPartitionReassignmentsResponse::default().with_error_message(None)
     }
 }

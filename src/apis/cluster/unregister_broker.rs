@@ -22,7 +22,7 @@ impl Api for UnregisterBroker {
     type Response = UnregisterBrokerResponse;
 
     async fn handle(cx: Context, request: UnregisterBrokerRequest) -> UnregisterBrokerResponse {
-        let response = UnregisterBrokerResponse::default();
+        let response = UnregisterBrokerResponse::default().with_error_message(None);
         let (code, message) = match cx.broker.controller.unregister_broker(request.broker_id.0).await {
             Ok(Ok(())) => return response,
             Ok(Err(refusal)) => (refusal.code, refusal.message),

@@ -46,7 +46,7 @@ fn invalid(message: String) -> Refusal {
 pub fn alter_client_quotas(image: &Image, request: &AlterClientQuotasRequest) -> Decision<Vec<altered::EntryData>> {
     let mut decision = Decision { records: Vec::new(), response: Vec::with_capacity(request.entries.len()) };
     for entry in &request.entries {
-        let mut row = altered::EntryData::default().with_entity(
+        let mut row = altered::EntryData::default().with_error_message(None).with_entity(
             entry
                 .entity
                 .iter()

@@ -152,6 +152,7 @@ fn create_topic(
         created_names.insert(form, name.to_owned());
     }
     let result = CreatableTopicResult::default()
+        .with_error_message(None)
         .with_name(WireTopicName(StrBytes::from_string(name.to_owned())))
         .with_topic_id(topic_id.0)
         .with_num_partitions(i32::try_from(assignments.len()).unwrap_or(i32::MAX))

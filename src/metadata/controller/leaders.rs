@@ -63,7 +63,7 @@ fn settle(records: &mut Vec<MetadataRecord>, outcome: Result<MetadataRecord, Ref
 }
 
 fn result_row(index: i32, outcome: Result<(), Refusal>) -> PartitionResult {
-    let row = PartitionResult::default().with_partition_id(index);
+    let row = PartitionResult::default().with_partition_id(index).with_error_message(None);
     match outcome {
         Ok(()) => row,
         Err(refusal) => row.with_error_code(refusal.code.code()).with_error_message(refusal.message.map(StrBytes::from_string)),
@@ -115,7 +115,7 @@ pub fn alter_partition_reassignments(
     for topic in &request.topics {
         let mut rows = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
-            let mut row = ReassignablePartitionResponse::default().with_partition_index(asked.partition_index);
+            let mut row = ReassignablePartitionResponse::default().with_partition_index(asked.partition_index).with_error_message(None);
             match reassign(image, topic.name.as_str(), asked) {
                 Ok(record) => records.extend(record),
                 Err(refusal) => {
