@@ -139,7 +139,7 @@ def measure_latency(options, results, system, acks, topic):
 
 
 def measure_startup(options, results, running):
-    fresh, again = "exec to the first answered Metadata, fresh directory", "the same, restart after kill -9 with 100 topics"
+    fresh, again = "exec to the first answered Metadata, fresh directory", "exec to the first answered Metadata, restart after kill -9 with 100 topics"
     for system in running:
         slow = system.name == "kafka"
         if system.name == "yardstick":
@@ -182,7 +182,7 @@ def measure_fsyncs(results, running):
 
         system.wipe()
         count("fsync and fdatasync before ready, fresh directory")
-        count("the same, restart after kill -9")
+        count("fsync and fdatasync before ready, restart after kill -9")
         system.process = None
         system.wipe()
 
