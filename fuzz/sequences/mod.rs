@@ -26,7 +26,6 @@ mod world;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,9 +135,7 @@ impl Harness {
 }
 
 async fn start() -> Served {
-    // In memory where the system has such a place, since creating topics waits for the disk.
-    let memory = Path::new("/dev/shm");
-    let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut raw = RawConfig::default();
     let settings = [
         ("listeners", "PLAINTEXT://127.0.0.1:9"),
