@@ -6,7 +6,6 @@ CLIENTS = {
     "java-3.9": "kafka-clients 3.9",
     "java-2.8": "kafka-clients 2.8",
     "python": "confluent-kafka (librdkafka)",
-    "kafka-python": "kafka-python",
     "aiokafka": "aiokafka",
     "go": "franz-go",
     "sarama": "sarama",

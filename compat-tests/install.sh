@@ -85,7 +85,7 @@ need java openjdk-17-jdk-headless
 need mvn maven
 need python3 python3
 "$here/kafka/kafka.sh" install
-if [ $# -eq 0 ]; then set -- java java-3.9 java-2.8 java-tools python kafka-python aiokafka go sarama kafka-go node kcat programs; fi
+if [ $# -eq 0 ]; then set -- java java-3.9 java-2.8 java-tools python aiokafka go sarama kafka-go node kcat programs; fi
 for client in "$@"; do
   case "$client" in
     java | java-tools) java_client ;;
