@@ -91,7 +91,7 @@ for client in "$@"; do
     java | java-tools) java_client ;;
     java-3.9) old_java_client 3.9.2 ;;
     java-2.8) old_java_client 2.8.2 ;;
-    python | kafka-python | aiokafka) python_client ;;
+    python | aiokafka) python_client ;;
     go | sarama | kafka-go) go_client ;;
     node) node_client ;;
     programs)

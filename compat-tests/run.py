@@ -48,7 +48,6 @@ def client_command(name):
         "java-2.8": java_options + old_java["2.8.2"],
         "java-tools": java + ["compat.Tools"],
         "python": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "client.py")],
-        "kafka-python": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "pure.py"), "kafka-python"],
         "aiokafka": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "pure.py"), "aiokafka"],
         "go": [f"{COMPAT}/go-client"],
         "sarama": [f"{COMPAT}/go-client", "sarama"],

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use model::Piece;
+use protocol::fixtures::request_frame;
 use protocol::{Request, StrBytes};
 use tokio::task::JoinHandle;
 use wire::{ConnectionContext, ConnectionId, Dispatch, ListenerName, Outcome};
@@ -167,7 +168,7 @@ impl<'a> Run<'a> {
         self.note(format!("{}: {version} {request:?}", self.requests));
         let encoded = request.encode(&mut body, version);
         ensure!(encoded.is_ok(), "the sequence made a request that its version cannot say: {encoded:?}");
-        let frame = frame(R::KEY, version, self.correlation_id(), &body);
+        let frame = Bytes::from(request_frame(R::KEY, version, self.correlation_id(), &body));
         Ok(self.served.apis.dispatch(&self.connection, frame))
     }
 
@@ -257,21 +258,6 @@ impl<'a> Run<'a> {
             parked.task.abort();
         }
     }
-}
-
-/// Header and body of a request.
-fn frame(key: i16, version: i16, correlation_id: i32, body: &[u8]) -> Bytes {
-    let mut frame = Vec::new();
-    frame.extend_from_slice(&key.to_be_bytes());
-    frame.extend_from_slice(&version.to_be_bytes());
-    frame.extend_from_slice(&correlation_id.to_be_bytes());
-    frame.extend_from_slice(&9_i16.to_be_bytes());
-    frame.extend_from_slice(b"sequences");
-    if protocol::request_header_version(key, version) == Some(2) {
-        frame.push(0);
-    }
-    frame.extend_from_slice(body);
-    frame.into()
 }
 
 async fn settle(mut outcome: Outcome) -> Outcome {

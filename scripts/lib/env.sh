@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR="$cache/target"
 # Cargo takes two clones for the same packages and looks only whether a source is younger than what it compiled: after another clone's build
 # the sources of this one must look new, or the other's code would run here.
 if [ "$(cat "$cache/clone" 2>/dev/null)" != "$root" ]; then
-  find "$root/src" \( -name '*.rs' -o -name Cargo.toml \) -exec touch {} +
+  find "$root/src" "$root/fuzz" \( -name '*.rs' -o -name Cargo.toml \) -exec touch {} +
   echo "$root" >"$cache/clone"
 fi
 # It would override .cargo/config.toml and compile RocksDB again, with slower checksums.

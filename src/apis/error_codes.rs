@@ -1,8 +1,9 @@
 //! From the broker's refusals to Kafka's error codes. Each match is exhaustive, so that a new refusal must be given a code here.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use broker::controller::ControlError;
 use broker::partitions::{AppendError, PartitionError};
-use protocol::ErrorCode;
+use protocol::{ErrorCode, StrBytes};
 use record_batch::ProduceRefusal;
 
 /// A partition that does not serve.
@@ -15,6 +16,20 @@ pub(crate) const fn partition(error: &PartitionError) -> ErrorCode {
         PartitionError::Corrupt => ErrorCode::CorruptMessage,
         PartitionError::Storage => ErrorCode::KafkaStorageError,
     }
+}
+
+/// A change that the metadata log did not take.
+pub(crate) const fn control(error: ControlError) -> ErrorCode {
+    match error {
+        ControlError::NotController => ErrorCode::NotController,
+        ControlError::Stopped => ErrorCode::BrokerNotAvailable,
+        ControlError::Refused => ErrorCode::InvalidRequest,
+    }
+}
+
+/// The same as the two fields that most answers have.
+pub(crate) fn control_fields(error: ControlError) -> (i16, Option<StrBytes>) {
+    (control(error).code(), Some(StrBytes::from_string(error.to_string())))
 }
 
 /// A batch that fails its checks.

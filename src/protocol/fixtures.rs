@@ -17,6 +17,23 @@ pub const RECORD_BATCH: [u8; 70] = [
     0x01, 0x10, 0x00, 0x00, 0x00, 0x02, 0x6b, 0x02, 0x76, 0x00,
 ];
 
+/// Header (client id `test`) and body of a request.
+#[must_use]
+pub fn request_frame(api_key: i16, version: i16, correlation_id: i32, body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.extend_from_slice(&api_key.to_be_bytes());
+    frame.extend_from_slice(&version.to_be_bytes());
+    frame.extend_from_slice(&correlation_id.to_be_bytes());
+    frame.extend_from_slice(&4_i16.to_be_bytes());
+    frame.extend_from_slice(b"test");
+    if crate::request_header_version(api_key, version) == Some(2) {
+        // No tagged fields.
+        frame.push(0);
+    }
+    frame.extend_from_slice(body);
+    frame
+}
+
 /// Every (API key, version) of Kafka 4.3.1, in order.
 #[must_use]
 pub fn all_versions() -> Vec<(i16, i16)> {

@@ -9,11 +9,10 @@
 //! # Tests
 //! Java tools `kafka-reassign-partitions`.
 
-use protocol::StrBytes;
 use protocol::messages::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
 
 use crate::api::{Api, Context, Versions};
-use crate::topics::control_code;
+use crate::error_codes;
 
 pub(crate) struct AlterPartitionReassignments;
 
@@ -31,10 +30,7 @@ impl Api for AlterPartitionReassignments {
         }
         match cx.broker.controller.alter_partition_reassignments(request).await {
             Ok(responses) => response.responses = responses,
-            Err(error) => {
-                response.error_code = control_code(error).code();
-                response.error_message = Some(StrBytes::from_string(error.to_string()));
-            }
+            Err(error) => (response.error_code, response.error_message) = error_codes::control_fields(error),
         }
         response
     }

@@ -53,8 +53,8 @@ impl Api for DescribeLogDirs {
             result.topics.push(DescribeLogDirsTopic::default().with_name(name).with_partitions(rows));
         }
         if cx.version >= WITH_SPACE {
-            let store = cx.broker.clone();
-            let space = off_thread(move || store.partitions.space_bytes()).await.flatten();
+            let broker = cx.broker.clone();
+            let space = off_thread(move || broker.partitions.space_bytes()).await.flatten();
             let (total, usable) = space.map_or((UNKNOWN_BYTES, UNKNOWN_BYTES), |(total, usable)| (wire_bytes(total), wire_bytes(usable)));
             result = result.with_total_bytes(total).with_usable_bytes(usable);
         }

@@ -39,7 +39,7 @@ impl Api for DescribeQuorum {
                 if topic.topic_name.as_str() == METADATA_TOPIC && asked.partition_index == 0 {
                     return described(&cx);
                 }
-                PartitionData::default()
+                without_message(cx.version)
                     .with_partition_index(asked.partition_index)
                     .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
             });
@@ -53,6 +53,15 @@ impl Api for DescribeQuorum {
     }
 }
 
+/// From version 2 on there is a message, which is null where there is no error.
+fn without_message(version: i16) -> PartitionData {
+    let mut row = PartitionData::default();
+    if version >= WITH_NODES {
+        row.error_message = None;
+    }
+    row
+}
+
 fn described(cx: &Context) -> PartitionData {
     let image = cx.broker.metadata.image();
     let log_end = i64::try_from(image.index()).unwrap_or(i64::MAX).saturating_add(1);
@@ -61,7 +70,7 @@ fn described(cx: &Context) -> PartitionData {
         let now = cx.broker.clock.now().millis();
         voter = voter.with_last_fetch_timestamp(now).with_last_caught_up_timestamp(now);
     }
-    PartitionData::default()
+    without_message(cx.version)
         .with_leader_id(wire_id(cx.broker.controller.leader()))
         .with_leader_epoch(i32::try_from(cx.broker.controller.leader_term()).unwrap_or(i32::MAX))
         .with_high_watermark(log_end)

@@ -11,7 +11,7 @@
 use protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 
 use crate::api::{Api, Context, Versions};
-use crate::topics::control_code;
+use crate::error_codes;
 
 pub(crate) struct ElectLeaders;
 
@@ -30,7 +30,7 @@ impl Api for ElectLeaders {
                 return response;
             }
             Ok(Err(refusal)) => refusal.code,
-            Err(error) => control_code(error),
+            Err(error) => error_codes::control(error),
         };
         // Version 0 has no place for it.
         if cx.version >= 1 {

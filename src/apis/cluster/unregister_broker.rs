@@ -10,7 +10,7 @@ use protocol::StrBytes;
 use protocol::messages::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 
 use crate::api::{Api, Context, Versions};
-use crate::topics::control_code;
+use crate::error_codes;
 
 pub(crate) struct UnregisterBroker;
 
@@ -25,9 +25,9 @@ impl Api for UnregisterBroker {
         let response = UnregisterBrokerResponse::default().with_error_message(None);
         let (code, message) = match cx.broker.controller.unregister_broker(request.broker_id.0).await {
             Ok(Ok(())) => return response,
-            Ok(Err(refusal)) => (refusal.code, refusal.message),
-            Err(error) => (control_code(error), Some(error.to_string())),
+            Ok(Err(refusal)) => (refusal.code.code(), refusal.message.map(StrBytes::from_string)),
+            Err(error) => error_codes::control_fields(error),
         };
-        response.with_error_code(code.code()).with_error_message(message.map(StrBytes::from_string))
+        response.with_error_code(code).with_error_message(message)
     }
 }

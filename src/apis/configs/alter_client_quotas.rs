@@ -9,12 +9,12 @@
 //! # Tests
 //! Java tools `kafka-configs --entity-type users|clients|ips`; `client_quotas` in `metadata`.
 
-use protocol::StrBytes;
+use metadata::controller::quota_entity;
 use protocol::messages::alter_client_quotas_response::EntryData;
 use protocol::messages::{AlterClientQuotasRequest, AlterClientQuotasResponse};
 
 use crate::api::{Api, Context, Versions};
-use crate::topics::control_code;
+use crate::error_codes;
 
 pub(crate) struct AlterClientQuotas;
 
@@ -26,12 +26,11 @@ impl Api for AlterClientQuotas {
     type Response = AlterClientQuotasResponse;
 
     async fn handle(cx: Context, request: AlterClientQuotasRequest) -> AlterClientQuotasResponse {
-        let count = request.entries.len();
+        let asked: Vec<_> = request.entries.iter().map(quota_entity).collect();
         let rows = cx.broker.controller.alter_client_quotas(request).await.unwrap_or_else(|error| {
-            let refused = EntryData::default()
-                .with_error_code(control_code(error).code())
-                .with_error_message(Some(StrBytes::from_string(error.to_string())));
-            vec![refused; count]
+            let (code, message) = error_codes::control_fields(error);
+            let refused = EntryData::default().with_error_code(code).with_error_message(message);
+            asked.into_iter().map(|entity| refused.clone().with_entity(entity)).collect()
         });
         AlterClientQuotasResponse::default().with_entries(rows)
     }

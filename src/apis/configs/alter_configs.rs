@@ -8,12 +8,11 @@
 //! # Tests
 //! `alter_configs` in `metadata`.
 
-use protocol::StrBytes;
 use protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 
 use crate::api::{Api, Context, Versions};
-use crate::topics::control_code;
+use crate::error_codes;
 
 pub(crate) struct AlterConfigs;
 
@@ -27,14 +26,12 @@ impl Api for AlterConfigs {
     async fn handle(cx: Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
         let asked: Vec<_> = request.resources.iter().map(|resource| (resource.resource_type, resource.resource_name.clone())).collect();
         let rows = cx.broker.controller.alter_configs(request).await.unwrap_or_else(|error| {
-            let refused = asked.into_iter().map(|(resource_type, name)| {
-                AlterConfigsResourceResponse::default()
-                    .with_resource_type(resource_type)
-                    .with_resource_name(name)
-                    .with_error_code(control_code(error).code())
-                    .with_error_message(Some(StrBytes::from_string(error.to_string())))
-            });
-            refused.collect()
+            let (code, message) = error_codes::control_fields(error);
+            let refused = AlterConfigsResourceResponse::default().with_error_code(code).with_error_message(message);
+            asked
+                .into_iter()
+                .map(|(resource_type, name)| refused.clone().with_resource_type(resource_type).with_resource_name(name))
+                .collect()
         });
         AlterConfigsResponse::default().with_responses(rows)
     }

@@ -9,12 +9,11 @@
 //! # Tests
 //! Java tools `kafka-configs --alter`; `alter_configs` in `metadata`.
 
-use protocol::StrBytes;
 use protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
 use crate::api::{Api, Context, Versions};
-use crate::topics::control_code;
+use crate::error_codes;
 
 pub(crate) struct IncrementalAlterConfigs;
 
@@ -28,14 +27,12 @@ impl Api for IncrementalAlterConfigs {
     async fn handle(cx: Context, request: IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
         let asked: Vec<_> = request.resources.iter().map(|resource| (resource.resource_type, resource.resource_name.clone())).collect();
         let rows = cx.broker.controller.incremental_alter_configs(request).await.unwrap_or_else(|error| {
-            let refused = asked.into_iter().map(|(resource_type, name)| {
-                AlterConfigsResourceResponse::default()
-                    .with_resource_type(resource_type)
-                    .with_resource_name(name)
-                    .with_error_code(control_code(error).code())
-                    .with_error_message(Some(StrBytes::from_string(error.to_string())))
-            });
-            refused.collect()
+            let (code, message) = error_codes::control_fields(error);
+            let refused = AlterConfigsResourceResponse::default().with_error_code(code).with_error_message(message);
+            asked
+                .into_iter()
+                .map(|(resource_type, name)| refused.clone().with_resource_type(resource_type).with_resource_name(name))
+                .collect()
         });
         IncrementalAlterConfigsResponse::default().with_responses(rows)
     }

@@ -10,9 +10,8 @@ use model::{Sequence, Timestamp};
 use protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
-use super::{TopicRef, find_partition};
+use super::{TopicRef, find_led};
 use crate::api::{Api, Context, Versions};
-use crate::error_codes;
 
 const NONE: i32 = -1;
 
@@ -31,12 +30,8 @@ impl Api for DescribeProducers {
         for topic in request.topics {
             let mut row = TopicResponse::default();
             for index in topic.partition_indexes {
-                let found = find_partition(&cx, &image, TopicRef::Name(topic.name.as_str()), index).and_then(|partition| {
-                    partition.check_leader(None).map_err(|error| error_codes::partition(&error))?;
-                    Ok(partition)
-                });
                 let mut answer = PartitionResponse::default().with_partition_index(index);
-                match found {
+                match find_led(&cx, &image, TopicRef::Name(topic.name.as_str()), index, None) {
                     Err(error) => answer.error_code = error.code(),
                     Ok(partition) => {
                         answer.active_producers = partition

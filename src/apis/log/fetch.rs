@@ -163,7 +163,6 @@ fn session_request(cx: &Context, request: FetchRequest) -> SessionRequest {
 
 /// Reads until there is enough, something urgent, or the deadline.
 async fn gather(cx: &Context, partitions: Vec<RequestedPartition>, limits: &Limits) -> Vec<Answer> {
-    let partitions: Arc<[RequestedPartition]> = partitions.into();
     let answers = read_where_it_may_wait(cx, &partitions, limits).await;
     if is_complete(cx, &answers, limits) {
         return answers;
@@ -187,32 +186,49 @@ fn is_complete(cx: &Context, answers: &[Answer], limits: &Limits) -> bool {
         || cx.broker.clock.monotonic() >= limits.deadline
 }
 
+/// A partition of the request, and the one here that it means.
+struct Resolved {
+    asked: RequestedPartition,
+    partition: Result<Arc<Partition>, ErrorCode>,
+}
+
+impl Resolved {
+    fn is_warm(&self) -> bool {
+        let Ok(partition) = &self.partition else { return true };
+        Offset::new(self.asked.fetch_offset).is_none_or(|offset| partition.is_warm(offset))
+    }
+}
+
+/// Looks all partitions up, anew for each pass: a topic may be gone since the last one.
+fn resolve(cx: &Context, partitions: &[RequestedPartition]) -> Vec<Resolved> {
+    let image = cx.broker.metadata.image();
+    let resolved = partitions.iter().map(|asked| {
+        let topic = match &asked.topic {
+            TopicKey::Id(id) => TopicRef::Id(id.0),
+            TopicKey::Name(name) => TopicRef::Name(name.as_str()),
+        };
+        Resolved { asked: asked.clone(), partition: find_partition(cx, &image, topic, asked.partition) }
+    });
+    resolved.collect()
+}
+
 /// Reads here what is in memory, and on the read pool what may need the disk.
-async fn read_where_it_may_wait(cx: &Context, partitions: &Arc<[RequestedPartition]>, limits: &Limits) -> Vec<Answer> {
-    if is_warm(cx, partitions) {
-        return read_all(cx, partitions, limits);
+async fn read_where_it_may_wait(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Vec<Answer> {
+    let (resolved, limits) = (resolve(cx, partitions), *limits);
+    if resolved.iter().all(Resolved::is_warm) {
+        return read_all(resolved, &limits);
     }
-    let (cx, all, limits) = (cx.clone(), Arc::clone(partitions), *limits);
-    match off_thread(move || read_all(&cx, &all, &limits)).await {
-        Some(answers) => answers,
-        None => partitions.iter().map(|asked| Answer { asked: asked.clone(), result: Err(ErrorCode::KafkaStorageError) }).collect(),
-    }
+    let failed = || partitions.iter().map(|asked| Answer { asked: asked.clone(), result: Err(ErrorCode::KafkaStorageError) });
+    off_thread(move || read_all(resolved, &limits)).await.unwrap_or_else(|| failed().collect())
 }
 
-fn is_warm(cx: &Context, partitions: &[RequestedPartition]) -> bool {
-    partitions.iter().all(|asked| {
-        let Ok(partition) = resolve(cx, asked) else { return true };
-        Offset::new(asked.fetch_offset).is_none_or(|offset| partition.is_warm(offset))
-    })
-}
-
-fn read_all(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Vec<Answer> {
+fn read_all(resolved: Vec<Resolved>, limits: &Limits) -> Vec<Answer> {
     let mut bytes_left = limits.bytes_max;
     let mut nothing_yet = true;
-    let mut answers = Vec::with_capacity(partitions.len());
-    for asked in partitions {
+    let mut answers = Vec::with_capacity(resolved.len());
+    for Resolved { asked, partition } in resolved {
         let bytes_max = usize::try_from(asked.bytes_max).unwrap_or(0).min(bytes_left);
-        let result = resolve(cx, asked).and_then(|partition| {
+        let result = partition.and_then(|partition| {
             if limits.by_follower {
                 return Err(ErrorCode::NotLeaderOrFollower);
             }
@@ -226,21 +242,12 @@ fn read_all(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) ->
             };
             partition.read(&fetch).map_err(|error| error_codes::partition(&error))
         });
-        let answer = Answer { asked: asked.clone(), result };
+        let answer = Answer { asked, result };
         bytes_left = bytes_left.saturating_sub(answer.length_bytes());
         nothing_yet &= answer.length_bytes() == 0;
         answers.push(answer);
     }
     answers
-}
-
-fn resolve(cx: &Context, asked: &RequestedPartition) -> Result<Arc<Partition>, ErrorCode> {
-    let image = cx.broker.metadata.image();
-    let topic = match &asked.topic {
-        TopicKey::Id(id) => TopicRef::Id(id.0),
-        TopicKey::Name(name) => TopicRef::Name(name.as_str()),
-    };
-    find_partition(cx, &image, topic, asked.partition)
 }
 
 /// A fetch that waits at its partitions, until it is dropped.
@@ -252,7 +259,7 @@ struct Parked {
 impl Parked {
     fn new(cx: &Context, partitions: &[RequestedPartition]) -> Self {
         let waiter = FetchWaiter::new();
-        let found = partitions.iter().filter_map(|asked| resolve(cx, asked).ok());
+        let found = resolve(cx, partitions).into_iter().filter_map(|resolved| resolved.partition.ok());
         let places = found.map(|partition| {
             let key = partition.watchers.register(&waiter);
             (partition, key)

@@ -23,7 +23,7 @@ use protocol::messages::list_offsets_request::ListOffsetsPartition;
 use protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
-use super::{TopicRef, find_partition};
+use super::{TopicRef, find_led};
 use crate::api::{Api, Context, Versions};
 use crate::error_codes;
 
@@ -112,11 +112,8 @@ async fn look_up(
     bound: FetchBound,
 ) -> ListOffsetsPartitionResponse {
     let index = wanted.partition_index;
-    let led = find_partition(cx, image, topic, index).and_then(|partition| {
-        let epoch = if cx.version >= 4 { LeaderEpoch::new(wanted.current_leader_epoch) } else { None };
-        partition.check_leader(epoch).map_err(|error| error_codes::partition(&error))?;
-        Ok(partition)
-    });
+    let epoch = if cx.version >= 4 { LeaderEpoch::new(wanted.current_leader_epoch) } else { None };
+    let led = find_led(cx, image, topic, index, epoch);
     let result = match (led, asked(wanted.timestamp, cx.version)) {
         (Err(error), _) => Err(error),
         // The index is on disk.

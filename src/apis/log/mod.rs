@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use broker::partitions::Partition;
 use metadata::Image;
-use model::{PartitionIndex, TopicId, TopicIdPartition};
+use model::{LeaderEpoch, PartitionIndex, TopicId, TopicIdPartition};
 use protocol::ErrorCode;
 use uuid::Uuid;
 
 use crate::api::Context;
+use crate::error_codes;
 
 /// A topic as a request names it.
 #[derive(Debug, Clone, Copy)]
@@ -39,4 +40,17 @@ pub(crate) fn find_partition(cx: &Context, image: &Image, topic: TopicRef<'_>, p
         return Err(ErrorCode::UnknownTopicOrPartition);
     }
     cx.broker.partitions.get(id).ok_or(ErrorCode::NotLeaderOrFollower)
+}
+
+/// As [`find_partition`], if this broker leads the partition under the epoch that the request knows.
+pub(crate) fn find_led(
+    cx: &Context,
+    image: &Image,
+    topic: TopicRef<'_>,
+    partition: i32,
+    current_leader_epoch: Option<LeaderEpoch>,
+) -> Result<Arc<Partition>, ErrorCode> {
+    let partition = find_partition(cx, image, topic, partition)?;
+    partition.check_leader(current_leader_epoch).map_err(|error| error_codes::partition(&error))?;
+    Ok(partition)
 }

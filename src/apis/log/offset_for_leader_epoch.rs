@@ -13,9 +13,8 @@ use model::LeaderEpoch;
 use protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
-use super::{TopicRef, find_partition};
+use super::{TopicRef, find_led};
 use crate::api::{Api, Context, Versions};
-use crate::error_codes;
 
 pub(crate) struct OffsetForLeaderEpoch;
 
@@ -36,11 +35,8 @@ impl Api for OffsetForLeaderEpoch {
                 partition.partition = asked.partition;
                 partition.leader_epoch = -1;
                 partition.end_offset = -1;
-                let found = find_partition(&cx, &image, TopicRef::Name(topic.topic.as_str()), asked.partition).and_then(|found| {
-                    let checked = found.check_leader(LeaderEpoch::new(asked.current_leader_epoch));
-                    checked.map(|()| found).map_err(|error| error_codes::partition(&error))
-                });
-                match found {
+                let epoch = LeaderEpoch::new(asked.current_leader_epoch);
+                match find_led(&cx, &image, TopicRef::Name(topic.topic.as_str()), asked.partition, epoch) {
                     Err(error) => partition.error_code = error.code(),
                     Ok(found) => {
                         let end = LeaderEpoch::new(asked.leader_epoch).and_then(|epoch| found.end_offset_for_epoch(epoch));

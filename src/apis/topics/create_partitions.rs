@@ -9,12 +9,11 @@
 //! # Tests
 //! Java tools `kafka-topics --alter --partitions`.
 
-use protocol::StrBytes;
 use protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
-use super::control_code;
 use crate::api::{Api, Context, Versions};
+use crate::error_codes;
 
 pub(crate) struct CreatePartitions;
 
@@ -30,15 +29,10 @@ impl Api for CreatePartitions {
         match cx.broker.controller.create_partitions(request).await {
             Ok(results) => CreatePartitionsResponse::default().with_results(results),
             Err(error) => {
-                let mut response = CreatePartitionsResponse::default();
-                for name in names {
-                    let mut row = CreatePartitionsTopicResult::default();
-                    row.name = name;
-                    row.error_code = control_code(error).code();
-                    row.error_message = Some(StrBytes::from_string(error.to_string()));
-                    response.results.push(row);
-                }
-                response
+                let (code, message) = error_codes::control_fields(error);
+                let refused =
+                    |name| CreatePartitionsTopicResult::default().with_name(name).with_error_code(code).with_error_message(message.clone());
+                CreatePartitionsResponse::default().with_results(names.into_iter().map(refused).collect())
             }
         }
     }

@@ -14,8 +14,8 @@
 use protocol::messages::create_topics_response::CreatableTopicResult;
 use protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
-use super::control_code;
 use crate::api::{Api, Context, Versions};
+use crate::error_codes;
 
 pub(crate) struct CreateTopics;
 
@@ -33,7 +33,7 @@ impl Api for CreateTopics {
             Ok(topics) => topics,
             Err(error) => names
                 .into_iter()
-                .map(|name| CreatableTopicResult::default().with_name(name).with_error_code(control_code(error).code()))
+                .map(|name| CreatableTopicResult::default().with_name(name).with_error_code(error_codes::control(error).code()))
                 .collect(),
         };
         response

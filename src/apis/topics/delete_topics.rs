@@ -14,8 +14,8 @@ use protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
 use protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
-use super::control_code;
 use crate::api::{Api, Context, Versions};
+use crate::error_codes;
 
 pub(crate) struct DeleteTopics;
 
@@ -35,7 +35,7 @@ impl Api for DeleteTopics {
         }
         match cx.broker.controller.delete_topics(request).await {
             Ok(responses) => DeleteTopicsResponse::default().with_responses(responses),
-            Err(error) => refused(asked, control_code(error), cx.version),
+            Err(error) => refused(asked, error_codes::control(error), cx.version),
         }
     }
 }

@@ -13,7 +13,7 @@ use protocol::ErrorCode;
 use protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
 
 use crate::api::{Api, Context, Versions};
-use crate::topics::control_code;
+use crate::error_codes;
 
 pub(crate) struct InitProducerId;
 
@@ -29,7 +29,7 @@ impl Api for InitProducerId {
         let result = if request.transactional_id.is_some() || half_given {
             Err(ErrorCode::InvalidRequest)
         } else {
-            cx.broker.producer_ids.next().await.map_err(control_code)
+            cx.broker.producer_ids.next().await.map_err(error_codes::control)
         };
         let mut response = InitProducerIdResponse::default();
         match result {

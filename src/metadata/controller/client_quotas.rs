@@ -46,17 +46,7 @@ fn invalid(message: String) -> Refusal {
 pub fn alter_client_quotas(image: &Image, request: &AlterClientQuotasRequest) -> Decision<Vec<altered::EntryData>> {
     let mut decision = Decision { records: Vec::new(), response: Vec::with_capacity(request.entries.len()) };
     for entry in &request.entries {
-        let mut row = altered::EntryData::default().with_error_message(None).with_entity(
-            entry
-                .entity
-                .iter()
-                .map(|part| {
-                    altered::EntityData::default()
-                        .with_entity_type(StrBytes::from_string(part.entity_type.to_string()))
-                        .with_entity_name(part.entity_name.as_ref().map(|name| StrBytes::from_string(name.to_string())))
-                })
-                .collect(),
-        );
+        let mut row = altered::EntryData::default().with_error_message(None).with_entity(quota_entity(entry));
         match entry_records(image, entry) {
             Ok(records) if !request.validate_only => decision.records.extend(records),
             Ok(_) => {}
@@ -68,6 +58,17 @@ pub fn alter_client_quotas(image: &Image, request: &AlterClientQuotasRequest) ->
         decision.response.push(row);
     }
     decision
+}
+
+/// The entity that an entry names, as its answer repeats it.
+#[must_use]
+pub fn quota_entity(entry: &AlterEntry) -> Vec<altered::EntityData> {
+    let parts = entry.entity.iter().map(|part| {
+        altered::EntityData::default()
+            .with_entity_type(StrBytes::from_string(part.entity_type.to_string()))
+            .with_entity_name(part.entity_name.as_ref().map(|name| StrBytes::from_string(name.to_string())))
+    });
+    parts.collect()
 }
 
 fn entry_records(image: &Image, entry: &AlterEntry) -> Result<Vec<MetadataRecord>, Refusal> {

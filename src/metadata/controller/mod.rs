@@ -19,7 +19,7 @@ use thiserror::Error;
 
 pub use alter_configs::{alter_configs, incremental_alter_configs};
 pub use brokers::{BrokerRegistration, DuplicateBroker, bootstrap_cluster, register_broker};
-pub use client_quotas::{alter_client_quotas, describe_client_quotas};
+pub use client_quotas::{alter_client_quotas, describe_client_quotas, quota_entity};
 pub use create_partitions::create_partitions;
 pub use create_topics::{InternalTopic, create_internal_topic, create_topics};
 pub use delete_topics::delete_topics;

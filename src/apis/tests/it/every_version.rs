@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use protocol::fixtures;
+use protocol::fixtures::{self, request_frame};
 use wire::{ConnectionContext, ConnectionId, Dispatch, ListenerName, Outcome};
 
-use crate::support::{TestBroker, frame};
+use crate::support::TestBroker;
 
 async fn answer(broker: &TestBroker, frame: Vec<u8>) -> Outcome {
     let address = "127.0.0.1:1".parse().unwrap();
@@ -29,7 +29,7 @@ async fn every_api_answers_every_version_that_it_serves() {
             let minimal = fixtures::minimal_request(row.key, version);
             for body in [minimal, rich] {
                 let body = body.unwrap_or_else(|| panic!("no fixture for {} v{version}", row.name));
-                let outcome = answer(&broker, frame(row.key, version, 7, &body)).await;
+                let outcome = answer(&broker, request_frame(row.key, version, 7, &body)).await;
                 match outcome {
                     Outcome::Reply(frame) => assert!(frame.length_bytes() >= 4),
                     Outcome::NoReply => assert_eq!(row.name, "Produce"),
@@ -46,9 +46,9 @@ async fn an_unknown_version_of_api_versions_is_answered_and_of_others_closes() {
     let directory = tempfile::tempdir().unwrap();
     let broker = TestBroker::start(directory.path(), &[]).await;
     let mut client = broker.client().await;
-    let answer = client.peer.exchange(&frame(18, 99, 5, &[])).await.unwrap();
+    let answer = client.peer.exchange(&request_frame(18, 99, 5, &[])).await.unwrap();
     assert_eq!(&answer[..6], &[0, 0, 0, 5, 0, 35]);
-    client.peer.send(&frame(0, 2, 6, &[0; 20])).await.unwrap();
+    client.peer.send(&request_frame(0, 2, 6, &[0; 20])).await.unwrap();
     assert!(client.peer.receive().await.is_err());
     broker.stop().await;
 }

@@ -10,6 +10,7 @@ use broker::config::{BrokerConfig, Mode, Origin, RawConfig};
 use broker::entropy::SystemEntropy;
 use broker::{BrokerParts, Failpoints, RunningBroker};
 use bytes::{Bytes, BytesMut};
+use protocol::fixtures::request_frame;
 use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use protocol::messages::{CreateTopicsRequest, TopicName};
 use protocol::{Request, StrBytes};
@@ -72,27 +73,12 @@ pub(crate) struct TestClient {
     next: i32,
 }
 
-/// Header and body of a request.
-pub(crate) fn frame(key: i16, version: i16, correlation_id: i32, body: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    frame.extend_from_slice(&key.to_be_bytes());
-    frame.extend_from_slice(&version.to_be_bytes());
-    frame.extend_from_slice(&correlation_id.to_be_bytes());
-    frame.extend_from_slice(&4_i16.to_be_bytes());
-    frame.extend_from_slice(b"test");
-    if protocol::request_header_version(key, version) == Some(2) {
-        frame.push(0);
-    }
-    frame.extend_from_slice(body);
-    frame
-}
-
 impl TestClient {
     pub(crate) async fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
         let mut body = BytesMut::new();
         request.encode(&mut body, version).unwrap();
         self.next += 1;
-        let answer = self.peer.exchange(&frame(R::KEY, version, self.next, &body)).await.unwrap();
+        let answer = self.peer.exchange(&request_frame(R::KEY, version, self.next, &body)).await.unwrap();
         let header = if protocol::response_header_version(R::KEY, version) == Some(1) { 5 } else { 4 };
         assert_eq!(answer[..4], self.next.to_be_bytes());
         protocol::decode_response::<R>(version, &answer.slice(header..), 64 << 20).unwrap()

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use protocol::fixtures::request_frame;
 use protocol::messages::TopicName;
 use protocol::{Request, StrBytes};
 use socket2::SockRef;
@@ -44,21 +45,6 @@ pub(crate) fn number_of(variable: &str, otherwise: u64) -> u64 {
 
 pub(crate) fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
-}
-
-/// Header and body of a request.
-pub(crate) fn frame(key: i16, version: i16, correlation_id: i32, body: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    frame.extend_from_slice(&key.to_be_bytes());
-    frame.extend_from_slice(&version.to_be_bytes());
-    frame.extend_from_slice(&correlation_id.to_be_bytes());
-    frame.extend_from_slice(&4_i16.to_be_bytes());
-    frame.extend_from_slice(b"test");
-    if protocol::request_header_version(key, version) == Some(2) {
-        frame.push(0);
-    }
-    frame.extend_from_slice(body);
-    frame
 }
 
 /// The frame behind its length.
@@ -115,7 +101,7 @@ impl Client {
         let mut body = BytesMut::new();
         request.encode(&mut body, version).unwrap_or_else(|error| panic!("version {version} of API {}: {error}", R::KEY));
         self.next += 1;
-        self.send(&with_length(&frame(R::KEY, version, self.next, &body)))?;
+        self.send(&with_length(&request_frame(R::KEY, version, self.next, &body)))?;
         Ok(self.next)
     }
 

@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use protocol::fixtures;
+use protocol::fixtures::{self, request_frame};
 use protocol::messages::create_topics_request::CreatableTopic;
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use protocol::messages::{CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest};
 use record_batch::BatchBuilder;
 
-use crate::client::{Client, frame, topic_name, with_length};
+use crate::client::{Client, topic_name, with_length};
 use crate::{Running, klamm};
 
 /// All the memory that the broker may have.
@@ -109,7 +109,7 @@ fn overwritten(frame: &[u8], place: usize, lie: &[u8]) -> Vec<u8> {
 /// All frames of one (API key, version).
 fn lies(key: i16, version: i16) -> Vec<Vec<u8>> {
     let body = fixtures::rich_request(key, version).unwrap_or_else(|| panic!("no fixture for {key} v{version}"));
-    let honest = frame(key, version, 1, &body);
+    let honest = request_frame(key, version, 1, &body);
     (0..honest.len())
         .flat_map(|place| {
             [overwritten(&honest, place, &LARGEST_INT), overwritten(&honest, place, &LARGEST_VARINT), honest[..place].to_vec()]
@@ -121,7 +121,7 @@ fn lies(key: i16, version: i16) -> Vec<Vec<u8>> {
 fn attack(left: &mut Option<Client>, address: &str, hostile: &[u8], fates: &Fates) {
     let client = left.get_or_insert_with(|| Client::connect(address, PARKED));
     let mut bytes = with_length(hostile);
-    bytes.extend(with_length(&frame(18, 0, PROBE, &[])));
+    bytes.extend(with_length(&request_frame(18, 0, PROBE, &[])));
     let outcome = client.send(&bytes).and_then(|()| client.receive_until(PROBE));
     let fate = match outcome.as_ref().map_err(std::io::Error::kind) {
         Ok(()) => &fates.answered,
@@ -150,8 +150,8 @@ fn attack_with_counts(address: &str) {
         let Some(body) = fixtures::long_request(row.key, row.version_max, 4 << 20) else { continue };
         let mut client = Client::connect(address, Duration::from_secs(20));
         // The broker may close before it has read all, and Produce with acks=0 has no answer of its own.
-        let mut bytes = with_length(&frame(row.key, row.version_max, 1, &body));
-        bytes.extend(with_length(&frame(18, 0, PROBE, &[])));
+        let mut bytes = with_length(&request_frame(row.key, row.version_max, 1, &body));
+        bytes.extend(with_length(&request_frame(18, 0, PROBE, &[])));
         let sent = client.send(&bytes);
         let answered = sent.and_then(|()| client.receive_until(PROBE));
         let waits = answered.is_err_and(|error| matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
