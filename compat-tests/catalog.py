@@ -5,6 +5,7 @@ CLIENTS = {
     "java": "Java kafka-clients 4.3.1",
     "java-3.9": "kafka-clients 3.9",
     "java-2.8": "kafka-clients 2.8",
+    "spring": "Spring Kafka 4.0",
     "python": "confluent-kafka (librdkafka)",
     "aiokafka": "aiokafka",
     "go": "franz-go",

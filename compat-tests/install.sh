@@ -46,6 +46,17 @@ old_java_client() {
   echo "$stamp" > "$compat/java-$1.stamp"
 }
 
+# The classes that it shares with the Java client are compiled once more, against the kafka-clients that Spring brings.
+spring_client() {
+  local stamp
+  stamp="$(digest "$here/spring/Spring.java" "$here/spring/pom.xml" "$here/java/Player.java" "$here/java/Kafka.java")"
+  if current spring "$stamp"; then return; fi
+  rm -rf "$compat/spring" "$compat/spring-classes" && mkdir -p "$compat/spring-classes"
+  mvn -q -B -f "$here/spring/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$compat/spring" >&2
+  javac -nowarn -proc:none -d "$compat/spring-classes" -cp "$compat/spring/*" "$here/spring/Spring.java" "$here/java/Player.java" "$here/java/Kafka.java"
+  echo "$stamp" > "$compat/spring.stamp"
+}
+
 python_client() {
   local stamp
   stamp="$(digest "$here/python/requirements.txt")"
@@ -85,12 +96,13 @@ need java openjdk-17-jdk-headless
 need mvn maven
 need python3 python3
 "$here/kafka/kafka.sh" install
-if [ $# -eq 0 ]; then set -- java java-3.9 java-2.8 java-tools python aiokafka go sarama kafka-go node kcat programs; fi
+if [ $# -eq 0 ]; then set -- java java-3.9 java-2.8 java-tools spring python aiokafka go sarama kafka-go node kcat programs; fi
 for client in "$@"; do
   case "$client" in
     java | java-tools) java_client ;;
     java-3.9) old_java_client 3.9.2 ;;
     java-2.8) old_java_client 2.8.2 ;;
+    spring) spring_client ;;
     python | aiokafka) python_client ;;
     go | sarama | kafka-go) go_client ;;
     node) node_client ;;

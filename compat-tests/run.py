@@ -47,6 +47,7 @@ def client_command(name):
         "java-3.9": java_options + old_java["3.9.2"],
         "java-2.8": java_options + old_java["2.8.2"],
         "java-tools": java + ["compat.Tools"],
+        "spring": java_options + [f"{COMPAT}/spring-classes:{COMPAT}/spring/*", "compat.Spring"],
         "python": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "client.py")],
         "aiokafka": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "pure.py"), "aiokafka"],
         "go": [f"{COMPAT}/go-client"],

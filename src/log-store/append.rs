@@ -111,7 +111,7 @@ impl From<AppendRequest> for Queued {
 }
 
 impl Queued {
-    fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         self.batches.iter().map(CheckedBatch::size_bytes).sum()
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! It sleeps without a timer as long as no rows are owed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
+use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use model::TopicIdPartition;
@@ -17,11 +17,12 @@ use crate::append::Queued;
 use crate::engine::Engine;
 use crate::keys::{self, Family};
 use crate::partition_log::PartitionLog;
+use crate::queue::{CommandQueue, Taken};
 use crate::recovery::pass;
 use crate::sync::{SyncCommand, SyncJob};
 
-/// Requests that are taken into one round at most.
-const ROUND_REQUESTS_MAX: usize = 1_024;
+/// Requests that are appended together at most.
+const GROUP_REQUESTS_MAX: usize = 1_024;
 /// From this number of unsynced segments on, a clean stop asks for one sync of the whole file system.
 const SYNC_ONE_BY_ONE_MAX: usize = 4;
 
@@ -34,9 +35,19 @@ pub(crate) enum Command {
     Close(SyncSender<Result<(), StorageError>>),
 }
 
+impl Command {
+    /// The bytes that it brings.
+    pub(crate) fn size_bytes(&self) -> usize {
+        match self {
+            Self::Append(request) => request.size_bytes(),
+            Self::Flush(_) | Self::Close(_) => 0,
+        }
+    }
+}
+
 pub(crate) struct Committer {
     engine: Arc<Engine>,
-    commands: Receiver<Command>,
+    commands: Arc<CommandQueue>,
     syncs: Sender<SyncCommand>,
     /// Partitions with bytes that have no index row yet.
     dirty: HashMap<TopicIdPartition, PartitionLog>,
@@ -49,39 +60,39 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    pub(crate) fn new(engine: Arc<Engine>, commands: Receiver<Command>, syncs: Sender<SyncCommand>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, commands: Arc<CommandQueue>, syncs: Sender<SyncCommand>) -> Self {
         Self { engine, commands, syncs, dirty: HashMap::new(), due: None, unsynced: HashMap::new(), tails: HashMap::new() }
     }
 
     /// Works until a clean stop or until nobody can send any more.
     pub(crate) fn run(mut self) {
         loop {
-            let first = match self.due {
-                None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => self.commands.recv_timeout(due.saturating_duration_since(Instant::now())),
-            };
-            match first {
-                Ok(first) => {
-                    if self.round(first) {
+            match self.commands.take(self.due) {
+                Taken::Commands(commands) => {
+                    if self.round(commands) {
                         return;
                     }
                     if self.due.is_some_and(|due| due <= Instant::now()) {
                         self.commit_due();
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.commit_due(),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Taken::Due => self.commit_due(),
+                Taken::Ended => return,
             }
         }
     }
 
-    /// Handles a command and what else has arrived. `true` after a clean stop.
-    fn round(&mut self, first: Command) -> bool {
+    /// Handles what has arrived. `true` after a clean stop.
+    fn round(&mut self, commands: VecDeque<Command>) -> bool {
         let mut requests = Vec::new();
-        let mut next = Some(first);
-        while let Some(command) = next {
+        for command in commands {
             match command {
-                Command::Append(request) => requests.push(request),
+                Command::Append(request) => {
+                    requests.push(request);
+                    if requests.len() >= GROUP_REQUESTS_MAX {
+                        self.append(std::mem::take(&mut requests));
+                    }
+                }
                 Command::Flush(answer) => {
                     self.append(std::mem::take(&mut requests));
                     let _ = answer.send(self.commit_all());
@@ -92,7 +103,6 @@ impl Committer {
                     return true;
                 }
             }
-            next = if requests.len() < ROUND_REQUESTS_MAX { self.commands.try_recv().ok() } else { None };
         }
         self.append(requests);
         false
@@ -192,6 +202,13 @@ impl Committer {
             self.engine.put(&mut batch, Family::Default, &key, &job.point.encode())?;
         }
         self.engine.write_synced(batch)
+    }
+}
+
+impl Drop for Committer {
+    /// Also when it panicked: nobody may wait for it.
+    fn drop(&mut self) {
+        self.commands.abandon();
     }
 }
 

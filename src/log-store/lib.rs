@@ -44,6 +44,7 @@ mod leader_epochs;
 mod options;
 mod partition_log;
 mod producer_state;
+mod queue;
 mod read;
 mod recovery;
 mod segment;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use model::{PartitionIndex, TopicId, TopicIdPartition};
@@ -18,6 +18,7 @@ use crate::committer::{Command, Committer};
 use crate::engine::Engine;
 use crate::keys::{self, Family};
 use crate::partition_log::PartitionLog;
+use crate::queue::CommandQueue;
 use crate::recovery::pass;
 use crate::{LogConfig, OpenError, StorageError, StoreOptions, SyncedLog, sync};
 
@@ -30,8 +31,7 @@ type Slot = Arc<Mutex<Option<PartitionLog>>>;
 
 struct Inner {
     slots: Mutex<HashMap<TopicIdPartition, Slot>>,
-    /// `None` only while dropping.
-    commands: Option<Sender<Command>>,
+    commands: Arc<CommandQueue>,
     threads: Vec<JoinHandle<()>>,
     engine: Arc<Engine>,
 }
@@ -63,15 +63,15 @@ impl Store {
         let engine = Arc::new(Engine::open(options)?);
         finish_deletions(&engine).map_err(|source| OpenError::Index { path: directory.clone(), source })?;
         let (syncs, sync_commands) = channel();
-        let (commands, queue) = channel();
+        let commands = Arc::new(CommandQueue::default());
         let label = engine.options.thread_label.clone();
         let thread_failed = |source| OpenError::Unreadable { action: "start the store's threads for", path: directory.clone(), source };
         let sync_thread = std::thread::Builder::new().name(format!("sync-{label}")).spawn(move || sync::run(&sync_commands));
         let sync_thread = sync_thread.map_err(thread_failed)?;
-        let committer = Committer::new(Arc::clone(&engine), queue, syncs);
+        let committer = Committer::new(Arc::clone(&engine), Arc::clone(&commands), syncs);
         let thread = std::thread::Builder::new().name(format!("commit-{label}")).spawn(move || committer.run());
         let commit_thread = thread.map_err(thread_failed)?;
-        let inner = Inner { slots: Mutex::default(), commands: Some(commands), threads: vec![commit_thread, sync_thread], engine };
+        let inner = Inner { slots: Mutex::default(), commands, threads: vec![commit_thread, sync_thread], engine };
         Ok(Store(Arc::new(inner)))
     }
 
@@ -141,10 +141,19 @@ impl Store {
 
     /// Hands batches to the committer. The request's `done` is called in any case.
     pub fn append(&self, request: AppendRequest) {
+        self.enqueue(request);
+        self.wake_committer();
+    }
+
+    /// The same for who will hand over more at once: the append may wait until [`Store::wake_committer`] is called, which must be soon.
+    pub fn enqueue(&self, request: AppendRequest) {
         // If the committer is gone, dropping the command answers `Closed`.
-        if let Some(commands) = &self.0.commands {
-            let _ = commands.send(Command::Append(Queued::from(request)));
-        }
+        self.0.commands.push(Command::Append(Queued::from(request)));
+    }
+
+    /// Sees to it that all enqueued appends are under way. Cheap if they are.
+    pub fn wake_committer(&self) {
+        self.0.commands.wake();
     }
 
     /// A value that the broker keeps about itself.
@@ -190,8 +199,9 @@ impl Store {
 
     fn ask(&self, command: impl FnOnce(SyncSender<Result<(), StorageError>>) -> Command) -> Result<(), StorageError> {
         let (answer, answered) = sync_channel(1);
-        let sent = self.0.commands.as_ref().and_then(|commands| commands.send(command(answer)).ok());
-        sent.and_then(|()| answered.recv().ok()).unwrap_or(Err(StorageError::Closed))
+        self.0.commands.push(command(answer));
+        self.0.commands.wake();
+        answered.recv().unwrap_or(Err(StorageError::Closed))
     }
 
     fn slot(&self, id: TopicIdPartition) -> Slot {
@@ -202,7 +212,7 @@ impl Store {
 impl Drop for Inner {
     fn drop(&mut self) {
         // Without senders the committer ends after what it has, and with it the sync thread.
-        self.commands = None;
+        self.commands.close();
         let me = std::thread::current().id();
         for thread in self.threads.drain(..) {
             // A `done` may hold the last handle: then this runs on the committer itself.

@@ -114,9 +114,9 @@ impl<D: Dispatch + ?Sized> Connection<D> {
 
     fn work(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         loop {
-            let answered = self.gather_answers(cx)?;
-            let took = self.take_requests(cx)?;
-            if answered || took {
+            // All that has come is dispatched before anything is waited for: what the first poll of an answer sets going (the store's
+            // committer) then finds all of it.
+            if self.take_requests(cx)? || self.gather_answers(cx)? {
                 continue;
             }
             match self.outlet.poll_write(cx, &self.stream) {

@@ -1,8 +1,11 @@
 //! Appends as leader: to the committer and, for acks=all, on to the high watermark.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use log_store::{AppendError, AppendRequest, Appended};
+use log_store::{AppendError, AppendRequest, Appended, Store};
 use metadata::configs::TimestampType;
 use model::{LeaderEpoch, Offset, Timestamp};
 use record_batch::{AppendOrigin, CheckedBatch};
@@ -54,14 +57,41 @@ pub enum AppendRefusal {
 }
 
 /// The answer of an append under way.
-pub type AppendTicket = oneshot::Receiver<Result<AppendOutcome, AppendRefusal>>;
+///
+/// The append is handed to the store at once, in its order; the store's committer is woken when the ticket is awaited or dropped, so that several
+/// appends made in a row cost one wake-up.
+#[derive(Debug)]
+pub struct AppendTicket {
+    answer: oneshot::Receiver<Result<AppendOutcome, AppendRefusal>>,
+    store: Store,
+}
+
+impl Future for AppendTicket {
+    /// An error says that the broker is going down.
+    type Output = Result<Result<AppendOutcome, AppendRefusal>, oneshot::error::RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = Pin::new(&mut self.answer).poll(cx);
+        if polled.is_pending() {
+            // At each poll: others may have been enqueued behind this one.
+            self.store.wake_committer();
+        }
+        polled
+    }
+}
+
+impl Drop for AppendTicket {
+    fn drop(&mut self) {
+        self.store.wake_committer();
+    }
+}
 
 impl Partition {
     /// Gives checked batches to the log, in the order of calls. The ticket resolves when `acks` is satisfied.
     ///
     /// IMPORTANT: the order of two calls on one partition is the order of their offsets, so a handler must call this before it awaits anything.
     pub fn append(self: &Arc<Self>, batches: Vec<CheckedBatch>, acks: RequiredAcks, origin: AppendOrigin, now: Timestamp) -> AppendTicket {
-        let (reply, ticket) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         match self.admit(acks) {
             Err(refusal) => {
                 let _gone = reply.send(Err(refusal));
@@ -78,10 +108,10 @@ impl Partition {
                     expected_end: None,
                     done: Box::new(move |result| partition.appended(result, acks, reply)),
                 };
-                self.store.append(request);
+                self.store.enqueue(request);
             }
         }
-        ticket
+        AppendTicket { answer, store: self.store.clone() }
     }
 
     fn admit(&self, acks: RequiredAcks) -> Result<(LeaderEpoch, bool), AppendRefusal> {

@@ -22,6 +22,9 @@ pub use offsets::{FoundOffset, OffsetQuery};
 pub use partition::{Partition, PartitionError};
 pub use read::{FetchBound, PartitionFetch, PartitionRead};
 
+/// The configurations of topics as they are found during one change.
+type TopicConfigs = HashMap<TopicId, Arc<TopicConfig>>;
+
 /// All partitions of a broker.
 pub struct Partitions {
     broker_id: BrokerId,
@@ -67,8 +70,10 @@ impl Partitions {
         for topic_id in delta.topics_deleted.keys() {
             self.remove_topic(*topic_id, &mut first_error);
         }
+        // One value for all partitions of a topic: it takes time to find, and room in each.
+        let mut configs = TopicConfigs::new();
         for id in delta.partitions_changed.iter().copied() {
-            if let Err(error) = self.apply_partition(image, id) {
+            if let Err(error) = self.apply_partition(image, id, &mut configs) {
                 tracing::error!(partition = %id, %error, "the partition's log cannot be opened");
                 first_error.get_or_insert(error);
             }
@@ -77,7 +82,7 @@ impl Partitions {
         first_error.map_or(Ok(()), Err)
     }
 
-    fn apply_partition(&self, image: &Image, id: TopicIdPartition) -> Result<(), StorageError> {
+    fn apply_partition(&self, image: &Image, id: TopicIdPartition, configs: &mut TopicConfigs) -> Result<(), StorageError> {
         let (Some(topic), Some(state)) = (image.topic_by_id(id.topic_id), image.partition(id)) else { return Ok(()) };
         if !state.replicas.contains(&self.broker_id) {
             return Ok(());
@@ -86,7 +91,7 @@ impl Partitions {
             partition.apply_state(state, self.now_ms());
             return Ok(());
         }
-        let config = Arc::new(self.topic_config(image, topic.name.as_str()));
+        let config = Arc::clone(configs.entry(id.topic_id).or_insert_with(|| self.topic_config(image, topic.name.as_str())));
         let log = self.store.open_partition(id, self.log_config(&config))?;
         let partition = Arc::new(Partition::new(topic.name.clone(), log, self.store.clone(), config, self.broker_id));
         partition.apply_state(state, self.now_ms());
@@ -98,8 +103,8 @@ impl Partitions {
         u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn topic_config(&self, image: &Image, topic: &str) -> TopicConfig {
-        ConfigView::new(image, self.broker_id, &self.given).topic(topic)
+    fn topic_config(&self, image: &Image, topic: &str) -> Arc<TopicConfig> {
+        Arc::new(ConfigView::new(image, self.broker_id, &self.given).topic(topic))
     }
 
     /// The part of a topic's configuration that its logs act on.
@@ -120,10 +125,12 @@ impl Partitions {
         if !of_brokers && topics.is_empty() {
             return;
         }
+        let mut configs = TopicConfigs::new();
         for partition in self.all() {
-            if of_brokers || topics.contains(&partition.id().topic_id) {
-                let config = Arc::new(self.topic_config(image, partition.topic().as_str()));
-                partition.apply_config(Arc::clone(&config), self.log_config(&config));
+            let topic_id = partition.id().topic_id;
+            if of_brokers || topics.contains(&topic_id) {
+                let config = configs.entry(topic_id).or_insert_with(|| self.topic_config(image, partition.topic().as_str()));
+                partition.apply_config(Arc::clone(config), self.log_config(config));
             }
         }
     }

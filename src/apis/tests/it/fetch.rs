@@ -1,7 +1,9 @@
 //! Reads, long polls and sessions.
 
+use broker::partitions::RequiredAcks;
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::messages::{DeleteTopicsRequest, FetchRequest, FetchResponse};
+use record_batch::AppendOrigin;
 
 use crate::produce::produce;
 use crate::support::{TestBroker, TestClient, batch, topic_name};
@@ -46,6 +48,21 @@ async fn a_waiting_fetch_is_answered_by_the_next_append() {
     until_parked(&broker).await;
     produce(&mut client, "t", 0, batch(1, &["a"])).await;
     assert!(records(&waiting.await.unwrap()) > 0);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_whose_caller_went_away_unanswered_is_made_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(directory.path(), &[]).await;
+    let mut client = broker.client().await;
+    let topic_id = model::TopicId(client.create_topic("t", 1, &[]).await);
+    let id = model::TopicIdPartition { topic_id, partition: model::PartitionIndex::new_or_zero(0) };
+    let partition = broker.running.broker.partitions.get(id).unwrap();
+    let checked = record_batch::CheckedBatch::from_trusted(batch(1, &["a"])).unwrap();
+    // The committer sleeps, and nothing but the ticket wakes it.
+    drop(partition.append(vec![checked], RequiredAcks::Leader, AppendOrigin::Client, model::Timestamp(1)));
+    assert!(records(&client.call(12, &request("t", 0, 60_000)).await) > 0);
     broker.stop().await;
 }
 

@@ -1,0 +1,172 @@
+//! The way to the committer: commands in order, and a wake-up that can be put off.
+//!
+//! A network thread that reads several produce requests at once queues their appends one by one; waking the committer for each would cost two
+//! context switches a batch. So whoever will soon queue more may leave the waking to [`CommandQueue::wake`]; a committer that is awake takes
+//! what has come anyway. Past [`ASLEEP_BYTES_MAX`] the committer is woken without being asked, so that large batches do not wait for each other.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::committer::Command;
+
+/// As much may lie before a sleeping committer.
+const ASLEEP_BYTES_MAX: usize = 128 << 10;
+
+/// What the committer finds.
+pub(crate) enum Taken {
+    /// At least one command.
+    Commands(VecDeque<Command>),
+    /// Nothing came until the given time.
+    Due,
+    /// Nothing is there, and nobody can send any more.
+    Ended,
+}
+
+#[derive(Default)]
+struct State {
+    commands: VecDeque<Command>,
+    /// The bytes of the appends among them.
+    bytes: usize,
+    /// One side has gone: nothing more is sent, or nothing more is taken.
+    closed: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct CommandQueue {
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+impl CommandQueue {
+    /// Puts a command behind the others. After the end it is dropped, which answers it.
+    pub(crate) fn push(&self, command: Command) {
+        let size = command.size_bytes();
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            return;
+        }
+        state.commands.push_back(command);
+        state.bytes = state.bytes.saturating_add(size);
+        let is_much = state.bytes > ASLEEP_BYTES_MAX;
+        drop(state);
+        if is_much {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Sees to it that the committer takes what has been pushed.
+    pub(crate) fn wake(&self) {
+        let is_empty = self.state.lock().commands.is_empty();
+        if !is_empty {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Ends the queue from either side. What is left is still taken, if somebody takes.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.arrived.notify_one();
+    }
+
+    /// Drops what is left, for a committer that takes no more.
+    pub(crate) fn abandon(&self) {
+        let left = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            std::mem::take(&mut state.commands)
+        };
+        // Their answers run outside the lock.
+        drop(left);
+    }
+
+    /// All that is there; waits for the first until `due`.
+    pub(crate) fn take(&self, due: Option<Instant>) -> Taken {
+        let mut state = self.state.lock();
+        loop {
+            if !state.commands.is_empty() {
+                state.bytes = 0;
+                return Taken::Commands(std::mem::take(&mut state.commands));
+            }
+            if state.closed {
+                return Taken::Ended;
+            }
+            match due {
+                None => self.arrived.wait(&mut state),
+                Some(due) => {
+                    if self.arrived.wait_until(&mut state, due).timed_out() && state.commands.is_empty() {
+                        return Taken::Due;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Receiver, sync_channel};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::StorageError;
+
+    fn flush() -> (Command, Receiver<Result<(), StorageError>>) {
+        let (answer, answered) = sync_channel(1);
+        (Command::Flush(answer), answered)
+    }
+
+    #[test]
+    fn commands_are_taken_together_and_in_order() {
+        let queue = CommandQueue::default();
+        let (answer, _answered) = sync_channel(1);
+        queue.push(flush().0);
+        queue.push(Command::Close(answer));
+        let Taken::Commands(taken) = queue.take(None) else { panic!("two were pushed") };
+        assert!(matches!(taken.iter().collect::<Vec<_>>()[..], [Command::Flush(_), Command::Close(_)]));
+        assert!(matches!(queue.take(Some(Instant::now())), Taken::Due));
+    }
+
+    #[test]
+    fn a_sleeping_taker_is_woken_when_asked_and_at_the_end() {
+        let queue = Arc::new(CommandQueue::default());
+        let taker = std::thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || {
+                let mut taken = 0;
+                while let Taken::Commands(commands) = queue.take(Some(Instant::now() + Duration::from_secs(3_600))) {
+                    for command in commands {
+                        taken += 1;
+                        if let Command::Flush(answer) = command {
+                            answer.send(Ok(())).unwrap();
+                        }
+                    }
+                }
+                taken
+            }
+        });
+        for _ in 0..1_000 {
+            let (command, answered) = flush();
+            queue.push(command);
+            queue.wake();
+            answered.recv().unwrap().unwrap();
+        }
+        queue.close();
+        assert_eq!(taker.join().unwrap(), 1_000);
+    }
+
+    #[test]
+    fn a_command_that_nobody_will_take_is_dropped() {
+        let queue = CommandQueue::default();
+        let (before, before_answered) = flush();
+        queue.push(before);
+        queue.abandon();
+        let (after, after_answered) = flush();
+        queue.push(after);
+        assert!(before_answered.recv().is_err() && after_answered.recv().is_err());
+        assert!(matches!(queue.take(None), Taken::Ended));
+    }
+}
