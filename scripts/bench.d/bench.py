@@ -15,10 +15,11 @@ import sys
 import tempfile
 import time
 
+import scale
 import systems
 import wire
 
-PARTS = ["startup", "fsync", "idle", "throughput", "latency", "subscribe"]
+PARTS = ["startup", "fsync", "idle", "throughput", "latency", "subscribe", "scale"]
 Cell = collections.namedtuple("Cell", "partitions record batch acks")
 CELLS = [
     Cell(1, 1024, 16384, "1"),
@@ -306,6 +307,7 @@ def main():
         "idle": lambda: measure_idle(options, results, running),
         "throughput": lambda: measure_loads(options, results, running),
         "subscribe": lambda: measure_subscribe(options, results, running),
+        "scale": lambda: scale.measure(options, results, running),
     }
     measures["latency"] = measures["throughput"]
     done = set()
