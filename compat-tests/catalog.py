@@ -14,6 +14,7 @@ CLIENTS = {
     "node": "kafkajs",
     "kcat": "kcat 1.7 (librdkafka 2.0)",
     "java-tools": "Kafka's console tools 4.3.1",
+    "klamm-tools": "klamm's own tools",
     "programs": "programs beside Kafka",
 }
 
@@ -58,6 +59,15 @@ TOOL_SCENARIOS = {
     "producer-perf": "kafka-producer-perf-test with each acks",
 }
 
+# klamm's own command line tools. What they must print is written once: it is the same against both brokers.
+KLAMM_TOOL_SCENARIOS = {
+    "klamm-topics": "create, list, describe, delete; what is refused and how",
+    "klamm-produce": "lines, keys, headers, codecs, partitions as the Java client chooses them, an idempotent producer",
+    "klamm-consume": "from the beginning, the end, an offset, a time, the last N; formats and JSON",
+    "klamm-groups": "list, describe with members and lag, reset, delete",
+    "klamm-describe": "cluster, brokers, controller, features",
+}
+
 # Programs that people put in front of Kafka, one scenario each.
 PROGRAM_SCENARIOS = {
     "connect": "Kafka Connect standalone: file source and file sink, and again after a restart",
@@ -65,5 +75,5 @@ PROGRAM_SCENARIOS = {
     "faust": "Faust: an agent with a table and its changelog topic",
 }
 
-SCENARIOS = {**LIBRARY_SCENARIOS, **TOOL_SCENARIOS, **PROGRAM_SCENARIOS}
+SCENARIOS = {**LIBRARY_SCENARIOS, **TOOL_SCENARIOS, **KLAMM_TOOL_SCENARIOS, **PROGRAM_SCENARIOS}
 TARGETS = ("kafka", "klamm")

@@ -56,6 +56,7 @@ def client_command(name):
         "node": ["node", f"{COMPAT}/node/client.js"],
         "programs": [f"{COMPAT}/python/bin/python", str(HERE / "programs" / "client.py")],
         "kcat": [sys.executable, str(HERE / "kcat" / "client.py")],
+        "klamm-tools": [f"{COMPAT}/python/bin/python", str(HERE / "klamm-tools" / "client.py")],
     }[name]
 
 
@@ -245,6 +246,7 @@ def play(name, target, options, work):
             "COMPAT_BOOTSTRAP": f"127.0.0.1:{broker.port}",
             "COMPAT_CONTROL": f"http://127.0.0.1:{control.server_address[1]}",
             "COMPAT_WORK": str(directory),
+            "COMPAT_KLAMM": str(options.klamm_binary),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         while scenarios:
@@ -279,7 +281,7 @@ def main():
     options = arguments()
     targets = TARGETS if options.target == "both" else (options.target,)
     clients = options.client or list(CLIENTS)
-    if "klamm" in targets and not options.klamm_binary.exists():
+    if ("klamm" in targets or "klamm-tools" in clients) and not options.klamm_binary.exists():
         sys.exit(f"no klamm binary at {options.klamm_binary}; build it, or name one with --klamm-binary")
     subprocess.run([str(HERE / "install.sh"), *clients], check=True)
     work = pathlib.Path(tempfile.mkdtemp(prefix="klamm-compat-"))

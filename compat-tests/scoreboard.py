@@ -7,7 +7,7 @@ import sys
 
 sys.dont_write_bytecode = True
 
-from catalog import CLIENTS, LIBRARY_SCENARIOS, PROGRAM_SCENARIOS, SCENARIOS, TARGETS, TOOL_SCENARIOS
+from catalog import CLIENTS, KLAMM_TOOL_SCENARIOS, LIBRARY_SCENARIOS, PROGRAM_SCENARIOS, SCENARIOS, TARGETS, TOOL_SCENARIOS
 
 PATH = pathlib.Path(__file__).resolve().parent / "scoreboard.json"
 
@@ -56,10 +56,10 @@ def table(board, names, targets):
 
 
 def markdown(board, targets=TARGETS):
-    """Three tables, libraries, tools and programs; a cell shows the targets' results, '-' where the client cannot express the scenario."""
+    """A table each for libraries, tools, klamm's own tools and programs; a cell shows the targets' results, '-' where the client cannot express the scenario."""
     head = "Cells: " + " / ".join({"kafka": "Apache Kafka 4.3.1", "klamm": "klamm"}[t] for t in targets)
     parts = [[head + "; '-': the client cannot express it."], table(board, LIBRARY_SCENARIOS, targets), table(board, TOOL_SCENARIOS, targets)]
-    parts.append(table(board, PROGRAM_SCENARIOS, targets))
+    parts += [table(board, KLAMM_TOOL_SCENARIOS, targets), table(board, PROGRAM_SCENARIOS, targets)]
     return "\n\n".join("\n".join(rows) for rows in parts if rows) + "\n"
 
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use client_tools::args::{ConsumeArgs, DescribeArgs, GroupsArgs, ProduceArgs, ToolCommand, TopicsArgs};
 
 use crate::Problem;
 
@@ -16,9 +17,10 @@ Examples:
   KAFKA_NUM_PARTITIONS=3 klamm                  any key by its variable, as Kafka's image reads them
   klamm health --address 127.0.0.1:9092         exit code 0 if a broker answers there
 
-Send and read with kcat:
-  echo hello | kcat -b 127.0.0.1:9092 -P -t greetings
-  kcat -b 127.0.0.1:9092 -C -t greetings -o beginning -e";
+Send and read, or use any Kafka client:
+  echo hello | klamm produce greetings
+  klamm consume greetings -e
+  echo hello | kcat -b 127.0.0.1:9092 -P -t greetings";
 
 const SERVER_EXAMPLES: &str = "\
 Examples:
@@ -59,6 +61,16 @@ enum Sub {
     Server(ServerArgs),
     /// Ask a broker whether it answers; exit code 0 or 1
     Health(HealthArgs),
+    /// List, create, delete and describe topics
+    Topics(TopicsArgs),
+    /// List, describe, reset and delete consumer groups
+    Groups(GroupsArgs),
+    /// Send the lines of standard input to a topic
+    Produce(ProduceArgs),
+    /// Print a topic's records
+    Consume(ConsumeArgs),
+    /// Show the cluster: brokers, controller, features
+    Describe(DescribeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +118,8 @@ pub enum Command {
     Broker(BrokerArgs),
     /// Ask one.
     Health(HealthArgs),
+    /// Use one, klamm or Apache Kafka.
+    Tool(ToolCommand),
 }
 
 /// A command line that was understood.
@@ -131,6 +145,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Pr
     };
     Ok(Parsed::Command(match cli.command {
         Some(Sub::Health(health)) => Command::Health(health),
+        Some(Sub::Topics(args)) => Command::Tool(ToolCommand::Topics(args)),
+        Some(Sub::Groups(args)) => Command::Tool(ToolCommand::Groups(args)),
+        Some(Sub::Produce(args)) => Command::Tool(ToolCommand::Produce(args)),
+        Some(Sub::Consume(args)) => Command::Tool(ToolCommand::Consume(args)),
+        Some(Sub::Describe(args)) => Command::Tool(ToolCommand::Describe(args)),
         Some(Sub::Server(ServerArgs { config, overrides })) => {
             Command::Broker(BrokerArgs { is_server: true, config_file: config, listen: None, data: None, is_ephemeral: false, overrides })
         }
@@ -148,10 +167,17 @@ fn parse_override(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
-/// The parser's message is a paragraph with advice; its first line says what is wrong.
+/// The parser's message is a paragraph with advice; its first line says what is wrong, or ends with a colon before lines that do.
 fn first_sentence(message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+    let mut lines = message.lines();
+    let line = lines.next().unwrap_or_default();
+    let mut sentence = line.strip_prefix("error: ").unwrap_or(line).to_owned();
+    if sentence.ends_with(':') {
+        for item in lines.map_while(|line| line.strip_prefix("  ")) {
+            sentence = format!("{sentence} {}", item.trim());
+        }
+    }
+    sentence
 }
 
 #[cfg(test)]
@@ -198,6 +224,7 @@ mod tests {
         );
         assert_eq!(refusal("klamm --override x"), "invalid value 'x' for '--override <KEY=VALUE>': expected KEY=VALUE; see klamm --help");
         assert!(!refusal("klamm --listen").contains('\n'));
+        assert_eq!(refusal("klamm produce"), "the following required arguments were not provided: <TOPIC>; see klamm --help");
     }
 
     #[test]
@@ -205,6 +232,13 @@ mod tests {
         let Ok(Parsed::Text(text)) = parsed("klamm --help") else { panic!("no text") };
         assert!(text.contains("klamm server -c server.properties") && text.contains("kcat -b 127.0.0.1:9092"));
         assert!(matches!(parsed("klamm server --help"), Ok(Parsed::Text(text)) if text.contains("KAFKA_LISTENERS")));
+        for tool in ["topics", "groups", "produce", "consume", "describe"] {
+            let help = parsed(&format!("klamm {tool} --help"));
+            assert!(
+                matches!(help, Ok(Parsed::Text(text)) if text.contains("Examples:") && text.contains(&format!("klamm {tool}"))),
+                "{tool}"
+            );
+        }
     }
 
     #[test]

@@ -48,6 +48,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, variables: impl IntoIt
         Ok(Parsed::Command(Command::Health(health))) => {
             process::small_runtime().and_then(|runtime| runtime.block_on(health::check(&health)))
         }
+        Ok(Parsed::Command(Command::Tool(tool))) => process::small_runtime().and_then(|runtime| {
+            runtime.block_on(client_tools::run(&tool))?;
+            Ok(ExitCode::SUCCESS)
+        }),
         Ok(Parsed::Command(Command::Broker(broker))) => process::run_broker(&broker, &variables),
         Err(problem) => Err(problem),
     };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use broker::StartError;
 use broker::config::ConfigProblem;
+use client_tools::ToolProblem;
 use log_store::InvalidFailpoint;
 use thiserror::Error;
 
@@ -72,6 +73,9 @@ pub enum Problem {
     /// The failpoints of a test are not understood.
     #[error("the environment variable KLAMM_FAILPOINTS is not understood: {0}")]
     Failpoints(#[from] InvalidFailpoint),
+    /// A tool does not get what it asked for.
+    #[error(transparent)]
+    Tool(#[from] ToolProblem),
     /// The broker that was asked does not answer.
     #[error("{address} is not ready: {reason}")]
     NotReady {

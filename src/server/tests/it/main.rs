@@ -9,6 +9,7 @@ mod nodes;
 mod refusals;
 mod sendfile;
 mod signals;
+mod tools;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

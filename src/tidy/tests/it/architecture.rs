@@ -9,8 +9,9 @@ const PURE: &[&str] = &["model", "protocol", "record-batch", "group-coordinator"
 
 /// Who may use whom; what is not here is refused.
 const EDGES: &[(&str, &[&str])] = &[
-    ("server", &["apis", "broker", "wire", "log-store", "proxy", "security", "quorum", "protocol", "model"]),
+    ("server", &["apis", "broker", "client-tools", "wire", "log-store", "proxy", "security", "quorum", "protocol", "model"]),
     ("apis", &["broker", "wire", "security", "PURE"]),
+    ("client-tools", &["wire", "record-batch", "protocol", "model"]),
     ("proxy", &["wire", "security", "protocol", "model"]),
     ("broker", &["log-store", "quorum", "wire", "security", "PURE"]),
     ("quorum", &["log-store", "wire", "metadata", "protocol", "model"]),
@@ -37,7 +38,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("rocksdb", &["log-store"]),
     ("openraft", &["quorum"]),
     ("kafka-protocol", &["protocol"]),
-    ("clap", &["server"]),
+    ("clap", &["server", "client-tools"]),
     ("tracing-subscriber", &["server"]),
 ];
 
