@@ -55,6 +55,13 @@ install_for_demo() {
   install_missing
 }
 
+install_for_image() {
+  need buildah buildah
+  need strip binutils
+  need kcat kcat
+  install_missing
+}
+
 # Kafka, the JVM and the other clients: compat-tests/install.sh.
 install_for_tests() {
   need kcat kcat
