@@ -57,6 +57,19 @@ TOOL_SCENARIOS = {
     "consumer-groups": "kafka-consumer-groups --list, --describe, --reset-offsets, --delete",
     "verifiable": "kafka-verifiable-producer and kafka-verifiable-consumer agree",
     "producer-perf": "kafka-producer-perf-test with each acks",
+    "configs-alter": "kafka-configs --alter and --describe of topics, brokers, clients, groups; what is refused",
+    "groups-list": "kafka-groups --list with each filter",
+    "consumer-groups-reset": "kafka-consumer-groups: each way to reset, members and state, --delete-offsets, --delete; what is refused",
+    "delete-records": "kafka-delete-records, and where the log then starts",
+    "log-dirs": "kafka-log-dirs --describe",
+    "metadata-quorum": "kafka-metadata-quorum describe --status and --replication",
+    "features": "kafka-features describe: the metadata.version",
+    "cluster": "kafka-cluster cluster-id, list-endpoints, unregister",
+    "leader-election": "kafka-leader-election of one, several and all partitions",
+    "reassign-partitions": "kafka-reassign-partitions --list, --generate, --execute, --verify, --cancel",
+    "consumer-perf": "kafka-consumer-perf-test",
+    "e2e-latency": "kafka-e2e-latency",
+    "dump-log": "kafka-dump-log on a segment file of the broker",
 }
 
 # klamm's own command line tools. What they must print is written once: it is the same against both brokers.

@@ -246,6 +246,7 @@ def play(name, target, options, work):
             "COMPAT_BOOTSTRAP": f"127.0.0.1:{broker.port}",
             "COMPAT_CONTROL": f"http://127.0.0.1:{control.server_address[1]}",
             "COMPAT_WORK": str(directory),
+            "COMPAT_TRANSCRIPTS": str(HERE / "java" / "transcripts"),
             "COMPAT_KLAMM": str(options.klamm_binary),
             "PYTHONDONTWRITEBYTECODE": "1",
         }

@@ -67,7 +67,7 @@ public final class Tools {
         }
     }
 
-    private record Outcome(int code, String said) {
+    record Outcome(int code, String said) {
         Outcome good() {
             check(code == 0, "exit code " + code + ": " + said);
             return this;
@@ -91,7 +91,7 @@ public final class Tools {
     }
 
     /** Runs a tool to its end. The hooks are run as a process that ends would run them. */
-    private static Outcome run(Main tool, String... arguments) throws Exception {
+    static Outcome run(Main tool, String... arguments) throws Exception {
         SINK.clear();
         HOOKS.clear();
         exitCode = null;
@@ -105,7 +105,7 @@ public final class Tools {
         return new Outcome(exitCode == null ? 0 : exitCode, SINK.text());
     }
 
-    private static Outcome bootstrapped(Main tool, String... arguments) throws Exception {
+    static Outcome bootstrapped(Main tool, String... arguments) throws Exception {
         return run(tool, Stream.concat(Stream.of("--bootstrap-server", BOOTSTRAP), Arrays.stream(arguments)).toArray(String[]::new));
     }
 
@@ -130,6 +130,7 @@ public final class Tools {
             throw new Exited(code);
         });
         Exit.setShutdownHookAdder((name, hook) -> HOOKS.add(hook));
+        AdminTools.addTo(player);
         player.add("broker-api-versions", Tools::brokerApiVersions)
             .add("topics", Tools::topics)
             .add("console", Tools::console)

@@ -231,7 +231,7 @@ fn check_broker_values(asked: &BTreeMap<String, Option<String>>, rows: &[Row]) -
         // A key that no row knows belongs to somebody's plug-in in Kafka, and is taken as it is.
         let Some(row) = rows.iter().find(|row| row.name == key) else { continue };
         if row.scope == Scope::Static {
-            return Err(Refusal::new(ErrorCode::InvalidRequest, format!("Cannot update these configs dynamically: Set({key})")));
+            return Err(Refusal::new(ErrorCode::InvalidRequest, format!("Cannot update these configs dynamically: [{key}]")));
         }
         if let Some(value) = value {
             check(row, value).map_err(|error| Refusal::new(ErrorCode::InvalidRequest, error.to_string()))?;

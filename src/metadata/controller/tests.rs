@@ -444,7 +444,7 @@ fn alterations_are_refused_with_kafkas_codes() {
     assert_eq!(refusal(2, "", &[]), is(ErrorCode::InvalidRequest, "Default topic resources are not allowed."));
     assert_eq!(
         refusal(4, "1", &[("log.dirs", 0, Some("/"))]),
-        is(ErrorCode::InvalidRequest, "Cannot update these configs dynamically: Set(log.dirs)")
+        is(ErrorCode::InvalidRequest, "Cannot update these configs dynamically: [log.dirs]")
     );
     assert_eq!(refusal(99, "t", &[]).0, ErrorCode::InvalidRequest);
 }
