@@ -38,6 +38,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("openraft", &["quorum"]),
     ("kafka-protocol", &["protocol"]),
     ("clap", &["server"]),
+    ("hyper", &["server"]),
+    ("prometheus", &["broker"]),
     ("tracing-subscriber", &["server"]),
 ];
 
