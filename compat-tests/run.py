@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import queue
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 # No __pycache__ in the work tree.
 sys.dont_write_bytecode = True
@@ -103,10 +105,14 @@ class Broker:
         self.log_path = directory / "broker.log"
         self.process = None
         self.lock = threading.Lock()
+        self.metrics_port = None
+        self.unknown_errors_seen = 0
         if target == "kafka":
             self.command = [str(HERE / "kafka" / "kafka.sh"), "run", str(self.port), str(directory / "data")]
         else:
-            self.command = [str(klamm_binary), "--listen", f"127.0.0.1:{self.port}", "--data", str(directory / "data")]
+            self.metrics_port = self.port + 1
+            self.command = [str(klamm_binary), "--listen", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.metrics_port}"]
+            self.command += ["--data", str(directory / "data")]
 
     def start(self):
         with self.log_path.open("ab") as log:
@@ -126,6 +132,21 @@ class Broker:
     def ended_by_itself(self):
         """The exit code of a broker that nobody ended, else None."""
         return self.process.poll() if self.process else None
+
+    def new_unknown_errors(self):
+        """How often klamm has answered UNKNOWN_SERVER_ERROR since the last call; a broker that does not run has nothing to tell."""
+        if self.metrics_port is None:
+            return 0
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return 0
+        total = int(re.search(r"^klamm_unknown_server_errors_total (\d+)$", text, re.MULTILINE)[1])
+        # A restart begins anew.
+        new = total - self.unknown_errors_seen if total >= self.unknown_errors_seen else total
+        self.unknown_errors_seen = total
+        return new
 
     def stop(self):
         if self.process is None or self.process.poll() is not None:
@@ -231,6 +252,9 @@ def play(name, target, options, work):
             result, reason = "fail", f"the broker ended by itself with code {code}; {reason}"
             with broker.lock:
                 broker.start()
+        unknown = broker.new_unknown_errors()
+        if unknown:
+            result, reason = "fail", f"the broker answered UNKNOWN_SERVER_ERROR {unknown} times; {reason}"
         results[scenario] = (result, reason)
         if result != "-" or options.verbose:
             took = "" if seconds is None else f" {seconds:.1f} s"

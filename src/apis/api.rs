@@ -9,6 +9,8 @@ use bytes::{Bytes, BytesMut};
 use protocol::{Decodable, Encodable};
 use wire::{CloseReason, ConnectionContext, Outcome, ResponseFrame};
 
+use crate::measure::Measure;
+
 /// An inclusive range of request versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Versions {
@@ -40,6 +42,7 @@ pub(crate) struct Context {
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
     pub(crate) client_id: String,
+    pub(crate) measure: Measure,
 }
 
 impl Context {
@@ -110,9 +113,9 @@ impl<A: Api> ErasedApi for Serial<A> {
             Err(reason) => return Outcome::Close(reason),
         };
         Outcome::serial(async move {
-            let (version, correlation_id) = (cx.version, cx.correlation_id);
+            let (version, correlation_id, measure) = (cx.version, cx.correlation_id, cx.measure.clone());
             let response = A::handle(cx, request).await;
-            encode(A::KEY, version, correlation_id, &response)
+            measure.end(encode(A::KEY, version, correlation_id, &response))
         })
     }
 }

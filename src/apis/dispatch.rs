@@ -9,6 +9,7 @@ use wire::{CloseReason, ConnectionContext, Dispatch, Outcome};
 
 use crate::api::{self, Context};
 use crate::connection::api_versions;
+use crate::measure::Measure;
 use crate::table;
 
 /// The largest memory that decoding one request may take, beside its own bytes (Produce's records stay in the frame).
@@ -37,7 +38,7 @@ impl Dispatch for Apis {
             Err(error) => return Outcome::Close(CloseReason::Undecodable(error.to_string())),
         };
         let (key, version) = (head.api_key, head.api_version);
-        let Some(found) = table::find(key).filter(|found| found.served().contains(version)) else {
+        let Some((place, found)) = table::find(key).filter(|(_, found)| found.served().contains(version)) else {
             return refuse_version(key, version, head.correlation_id);
         };
         let body = frame.slice(head.body_offset..);
@@ -52,7 +53,9 @@ impl Dispatch for Apis {
             version,
             correlation_id: head.correlation_id,
             client_id,
+            measure: Measure::begin(&self.broker, place, key, version),
         };
+        connection.note_client_id(&cx.client_id);
         found.call(cx, body)
     }
 }

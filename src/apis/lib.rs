@@ -4,10 +4,12 @@
 //! broker's services, and wire sentinels (-1) end here.
 //!
 //! Invariants:
-//! - [`table::APIS`] is the only list of APIs: look-up, the ApiVersions answer and the README's support table derive from it.
+//! - [`table::APIS`] is the only list of APIs: look-up, the ApiVersions answer, the metrics' labels
+//!   and the README's support table derive from it.
 //! - A request is decoded only after the bounds scan has found that its counts fit its bytes and the memory permit.
 //! - Only fields that the request's version has are set in its answer: kafka-protocol refuses to encode others (a test runs each handler at each version).
-//! - An error code is chosen by an exhaustive match ([`error_codes`]); UNKNOWN_SERVER_ERROR is none of them.
+//! - An error code is chosen by an exhaustive match ([`error_codes`]); UNKNOWN_SERVER_ERROR is none of them, and
+//!   whoever sends it all the same is counted ([`measure`]).
 //!
 //! In Kafka: `KafkaApis`, `ControllerApis`, `ApiVersionManager`; there one file of 4,800 lines.
 #![forbid(unsafe_code)]
@@ -21,8 +23,10 @@ mod dispatch;
 mod error_codes;
 mod groups;
 mod log;
+mod measure;
 pub mod table;
 mod topics;
 mod transactions;
 
 pub use dispatch::Apis;
+pub use table::new_metrics;

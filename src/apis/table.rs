@@ -1,5 +1,9 @@
 //! The one list of APIs, sorted by key.
 
+use std::sync::Arc;
+
+use broker::metrics::{ApiLabel, Metrics};
+
 use crate::api::{ErasedApi, Serial};
 use crate::{cluster, configs, connection, groups, log, topics, transactions};
 
@@ -45,9 +49,17 @@ pub(crate) const APIS: &[&dyn ErasedApi] = &[
     &Serial::<topics::describe_topic_partitions::DescribeTopicPartitions>::NEW,
 ];
 
-/// The API with a key.
-pub(crate) fn find(key: i16) -> Option<&'static dyn ErasedApi> {
-    APIS.binary_search_by_key(&key, |api| api.key()).ok().and_then(|place| APIS.get(place)).copied()
+/// The API with a key, and its place in the list.
+pub(crate) fn find(key: i16) -> Option<(usize, &'static dyn ErasedApi)> {
+    let place = APIS.binary_search_by_key(&key, |api| api.key()).ok()?;
+    APIS.get(place).map(|api| (place, *api))
+}
+
+/// Counters for a broker that serves these APIs; an API's counters stand at its place in the list.
+#[must_use]
+pub fn new_metrics() -> Arc<Metrics> {
+    let label = |api: &&dyn ErasedApi| ApiLabel { name: api.name(), version_min: api.served().min, version_max: api.served().max };
+    Metrics::new(&APIS.iter().map(label).collect::<Vec<_>>())
 }
 
 /// One row of the support table.
@@ -83,7 +95,7 @@ mod tests {
     #[test]
     fn every_api_is_found_by_its_key() {
         for api in APIS {
-            assert_eq!(find(api.key()).map(|found| found.name()), Some(api.name()));
+            assert_eq!(find(api.key()).map(|(_, found)| found.name()), Some(api.name()));
         }
         assert!(find(4).is_none());
     }

@@ -19,6 +19,7 @@ pub mod coordinators;
 pub mod entropy;
 pub mod fetch_session;
 pub mod metadata_view;
+pub mod metrics;
 pub mod partitions;
 pub mod producer_ids;
 pub mod purgatory;
@@ -46,6 +47,8 @@ pub struct Broker {
     pub producer_ids: producer_ids::ProducerIds,
     /// What consumers asked for last time.
     pub fetch_sessions: fetch_session::FetchSessions,
+    /// What is counted.
+    pub metrics: Arc<metrics::Metrics>,
     /// Randomness, real or fixed by a test.
     pub entropy: Arc<dyn entropy::Entropy>,
     /// Time, real or moved by a test.

@@ -23,6 +23,7 @@ use crate::coordinators::{Groups, GroupsParts};
 use crate::entropy::Entropy;
 use crate::fetch_session::FetchSessions;
 use crate::metadata_view::MetadataView;
+use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 
@@ -39,6 +40,8 @@ pub struct BrokerParts {
     pub bound_ports: HashMap<String, u16>,
     /// Where the store is told to fail, for tests.
     pub failpoints: Failpoints,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Why a broker does not start. Each text is one sentence for a person.
@@ -96,7 +99,7 @@ pub struct RunningBroker {
 /// # Errors
 /// One sentence that says what is wrong and what to do.
 pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBroker, StartError> {
-    let BrokerParts { clock, entropy, bound_ports, failpoints } = parts;
+    let BrokerParts { clock, entropy, bound_ports, failpoints, metrics } = parts;
     let mut options = StoreOptions::new(&config.data_directory);
     options.thread_label = config.broker_id.to_string();
     options.failpoints = failpoints;
@@ -112,6 +115,7 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         config.set.clone(),
         config.producer_id_expiration_ms,
         Arc::clone(&clock),
+        Arc::clone(&metrics),
     ));
     let metadata = MetadataView::new(quorum.image());
     let controller = Controller::new(Arc::clone(&quorum), Arc::clone(&entropy), controller_settings(&config));
@@ -136,6 +140,7 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         producer_ids: ProducerIds::new(controller.clone()),
         controller,
         fetch_sessions: FetchSessions::new(config.fetch_sessions_max),
+        metrics,
         entropy,
         clock,
         config: Arc::new(config),

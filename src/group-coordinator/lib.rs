@@ -52,8 +52,10 @@ mod records;
 mod replies;
 mod shard;
 mod subscription;
+mod summary;
 
 pub use config::{GroupConfig, ROWS};
 pub use effects::{CoordinatorRecord, Effects, GroupReply, ReplyId, RequestMeta, TimerEffect, TimerKey};
 pub use partition::partition_for;
 pub use shard::{GroupShard, Replayed, SkippedRecords};
+pub use summary::GroupSummary;

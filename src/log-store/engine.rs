@@ -80,6 +80,11 @@ impl Engine {
         self.db.cf_handle(family.name()).ok_or(StorageError::UnreadableRow { family: family.name() })
     }
 
+    /// One of RocksDB's own figures about a family.
+    pub(crate) fn property(&self, family: Family, name: &str) -> Option<u64> {
+        self.db.property_int_value_cf(self.family(family).ok()?, name).ok().flatten()
+    }
+
     pub(crate) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         Ok(self.db.get_cf(self.family(family)?, key)?)
     }

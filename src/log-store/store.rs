@@ -204,6 +204,10 @@ impl Store {
         answered.recv().unwrap_or(Err(StorageError::Closed))
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
     fn slot(&self, id: TopicIdPartition) -> Slot {
         Arc::clone(self.0.slots.lock().entry(id).or_default())
     }

@@ -30,7 +30,7 @@ pub use kafka_protocol::error::ResponseError as ErrorCode;
 pub use kafka_protocol::messages;
 pub use kafka_protocol::protocol::buf::{ByteBuf, ByteBufMut};
 pub use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request, StrBytes, VersionRange};
-pub use scan::{DecodeError, Fault, ScanError, ScanReport, decode_request, decode_response, scan_request, scan_response};
+pub use scan::{DecodeError, Fault, ScanError, ScanReport, decode_request, decode_response, error_codes, scan_request, scan_response};
 
 /// The code on the wire: 0 for no error.
 #[must_use]
@@ -38,7 +38,7 @@ pub fn to_i16(error: Option<ErrorCode>) -> i16 {
     error.map_or(0, |error| error.code())
 }
 
-/// Kafka's name of a code on the wire, for logs: `NONE`, `NOT_LEADER_OR_FOLLOWER`, or the number of an unknown one.
+/// Kafka's name of a code on the wire, for logs and metrics: `NONE`, `NOT_LEADER_OR_FOLLOWER`, or the number of an unknown one.
 #[must_use]
 pub fn error_name(code: i16) -> String {
     if code == 0 {

@@ -14,6 +14,8 @@ const UNKNOWN_TAGS_MAX: u32 = 64;
 const TAG_NODE_MEMORY_BYTES: usize = 512;
 /// Further unknown tags fill it and split it.
 const TAG_MEMORY_BYTES: usize = 160;
+/// Kafka's name of every field that holds an error code.
+const ERROR_CODE: &str = "ErrorCode";
 /// Kafka's strings are at most this long, also where the encoding could say more.
 const STRING_BYTES_MAX: usize = 0x7fff;
 
@@ -136,6 +138,18 @@ pub fn scan_response(api_key: i16, version: i16, body: &[u8], permit_bytes: usiz
     }
 }
 
+/// Tells every error code in a response's body, zeros too, in the order of the wire (Kafka's `AbstractResponse.errorCounts`). It allocates nothing.
+///
+/// # Errors
+/// If the body is not well-formed; the codes before the fault were told.
+pub fn error_codes(api_key: i16, version: i16, body: &[u8], tell: &mut dyn FnMut(i16)) -> Result<(), ScanError> {
+    let refuse = |fault| ScanError { fault, at: 0, field: "header" };
+    let message = shapes::response(api_key).ok_or_else(|| refuse(Fault::UnknownKey { api_key }))?;
+    let mut scan = Scan::new(body, version, message.flexible.contains(version), usize::MAX);
+    scan.codes = Some(tell);
+    scan.message(&message.body).map_err(|fault| scan.error(fault))
+}
+
 /// Scans a request's body and decodes it. Its strings and byte fields are slices of `body`, and keep it alive.
 ///
 /// # Errors
@@ -187,11 +201,14 @@ pub(crate) struct Scan<'a> {
     memory_bytes: usize,
     permit_bytes: usize,
     field: &'static str,
+    /// Who is told each error code that is passed.
+    codes: Option<&'a mut dyn FnMut(i16)>,
 }
 
 impl<'a> Scan<'a> {
     pub(crate) fn new(bytes: &'a [u8], version: i16, flexible: bool, permit_bytes: usize) -> Self {
-        Self { rest: bytes, frame_end: bytes.len(), behind_bytes: 0, version, flexible, memory_bytes: 0, permit_bytes, field: "frame" }
+        let (rest, frame_end) = (bytes, bytes.len());
+        Self { rest, frame_end, behind_bytes: 0, version, flexible, memory_bytes: 0, permit_bytes, field: "frame", codes: None }
     }
 
     /// How many bytes were read.
@@ -218,10 +235,23 @@ impl<'a> Scan<'a> {
         for field in shape.fields {
             if field.versions.contains(version) && !field.tag.versions.contains(version) {
                 self.field = field.name;
-                self.value(field.kind, field.nullable.contains(version))?;
+                if self.codes.is_some() && field.name == ERROR_CODE && matches!(field.kind, Kind::Int16) {
+                    self.code()?;
+                } else {
+                    self.value(field.kind, field.nullable.contains(version))?;
+                }
             }
         }
         if self.flexible { self.tags(shape.fields) } else { Ok(()) }
+    }
+
+    /// Reads an error code and tells it.
+    fn code(&mut self) -> Result<(), Fault> {
+        let code = i16::from_be_bytes(self.take_array()?);
+        if let Some(tell) = &mut self.codes {
+            tell(code);
+        }
+        Ok(())
     }
 
     fn value(&mut self, kind: Kind, nullable: bool) -> Result<(), Fault> {

@@ -15,6 +15,7 @@ Examples:
   klamm --ephemeral --listen 127.0.0.1:0        a broker for a test: any free port, data gone at exit
   klamm server -c server.properties             Apache Kafka's own file, with Kafka's defaults
   KAFKA_NUM_PARTITIONS=3 klamm                  any key by its variable, as Kafka's image reads them
+  klamm --http 127.0.0.1:9080                   the same, with a status page, /metrics, /healthz and /readyz
   klamm health --address 127.0.0.1:9092         exit code 0 if a broker answers there
 
 Send and read, or use any Kafka client:
@@ -46,6 +47,9 @@ struct DeveloperArgs {
     /// The data directory [default: ./klamm-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Where to serve metrics, health and a status page over HTTP [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<String>,
     /// Keep the data in a temporary directory that is gone at exit
     #[arg(long, conflicts_with = "data")]
     ephemeral: bool,
@@ -78,6 +82,9 @@ struct ServerArgs {
     /// Kafka's properties file
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Where to serve metrics, health and a status page over HTTP [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<String>,
     /// Set a configuration key
     #[arg(long = "override", value_name = "KEY=VALUE", value_parser = parse_override)]
     overrides: Vec<(String, String)>,
@@ -103,6 +110,8 @@ pub struct BrokerArgs {
     pub config_file: Option<PathBuf>,
     /// `--listen`.
     pub listen: Option<String>,
+    /// `--http`.
+    pub http: Option<String>,
     /// `--data`.
     pub data: Option<PathBuf>,
     /// `--ephemeral`.
@@ -150,12 +159,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Pr
         Some(Sub::Produce(args)) => Command::Tool(ToolCommand::Produce(args)),
         Some(Sub::Consume(args)) => Command::Tool(ToolCommand::Consume(args)),
         Some(Sub::Describe(args)) => Command::Tool(ToolCommand::Describe(args)),
-        Some(Sub::Server(ServerArgs { config, overrides })) => {
-            Command::Broker(BrokerArgs { is_server: true, config_file: config, listen: None, data: None, is_ephemeral: false, overrides })
+        Some(Sub::Server(ServerArgs { config, http, overrides })) => {
+            let (listen, data) = (None, None);
+            Command::Broker(BrokerArgs { is_server: true, config_file: config, listen, http, data, is_ephemeral: false, overrides })
         }
         None => {
-            let DeveloperArgs { listen, data, ephemeral, overrides } = cli.developer;
-            Command::Broker(BrokerArgs { is_server: false, config_file: None, listen, data, is_ephemeral: ephemeral, overrides })
+            let DeveloperArgs { listen, data, http, ephemeral, overrides } = cli.developer;
+            Command::Broker(BrokerArgs { is_server: false, config_file: None, listen, http, data, is_ephemeral: ephemeral, overrides })
         }
     }))
 }
@@ -198,16 +208,18 @@ mod tests {
     #[test]
     fn the_name_alone_starts_a_developers_broker() {
         let args = broker("klamm");
-        assert!(!args.is_server && !args.is_ephemeral && args.listen.is_none() && args.data.is_none());
+        assert!(!args.is_server && !args.is_ephemeral && args.listen.is_none() && args.data.is_none() && args.http.is_none());
     }
 
     #[test]
     fn flags_of_both_faces_are_read() {
-        let developer = broker("klamm --listen [::1]:0 --ephemeral --override num.partitions=3");
+        let developer = broker("klamm --listen [::1]:0 --http :9080 --ephemeral --override num.partitions=3");
         assert_eq!(developer.listen.as_deref(), Some("[::1]:0"));
+        assert_eq!(developer.http.as_deref(), Some(":9080"));
         assert!(developer.is_ephemeral);
         assert_eq!(developer.overrides, [("num.partitions".to_owned(), "3".to_owned())]);
-        let server = broker("klamm server -c server.properties --override a=b=c --override d=");
+        let server = broker("klamm server -c server.properties --http a:1 --override a=b=c --override d=");
+        assert_eq!(server.http.as_deref(), Some("a:1"));
         assert!(server.is_server);
         assert_eq!(server.config_file, Some(PathBuf::from("server.properties")));
         assert_eq!(server.overrides, [("a".to_owned(), "b=c".to_owned()), ("d".to_owned(), String::new())]);

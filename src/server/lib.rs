@@ -1,6 +1,6 @@
 //! The `klamm` process: command line, `server.properties` and `KAFKA_*` become one typed configuration; then listeners, signals, and one broker.
 //!
-//! What it is *not*: it serves no request and stores nothing; it is the only crate that reads the environment and configuration files.
+//! What it is *not*: it serves no client's request (only an operator's, by [`http`]) and stores nothing; it is the only crate that reads the environment and configuration files.
 //!
 //! Invariants:
 //! - Flags beat the environment, the environment beats the file ([`settings`]); merging is a pure function.
@@ -20,6 +20,7 @@
 pub mod args;
 pub mod environment;
 mod health;
+pub mod http;
 pub mod listener;
 mod memory;
 pub mod node;

@@ -37,7 +37,11 @@ pub async fn bind_all(listeners: &[Listener], backlog: i32) -> Result<Vec<BoundL
     Ok(bound)
 }
 
-async fn bind_one(address: &HostPort, options: ListenOptions) -> Result<TcpListener, Problem> {
+/// Binds one address.
+///
+/// # Errors
+/// One sentence that names the address.
+pub(crate) async fn bind_one(address: &HostPort, options: ListenOptions) -> Result<TcpListener, Problem> {
     let refuse = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => Problem::PortInUse { address: address.to_string() },
         _ => Problem::Listen { address: address.to_string(), source },

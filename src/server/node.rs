@@ -15,6 +15,7 @@ use wire::clock::{SharedClock, SystemClock};
 use wire::{ListenerName, MemoryBudget, Server};
 
 use crate::Problem;
+use crate::http::{HttpServer, Served};
 use crate::listener::{BoundListener, bind_all};
 
 /// What requests in flight may hold if the configuration does not say and nothing better is known.
@@ -61,6 +62,7 @@ pub struct Node {
     running: RunningBroker,
     accepting: Vec<JoinHandle<()>>,
     shutdown: CancellationToken,
+    http: Option<HttpServer>,
 }
 
 impl Node {
@@ -72,12 +74,18 @@ impl Node {
         let NodeParts { clock, entropy, failpoints, request_bytes_max } = parts;
         let limits = config.connection_limits.clone();
         let budget = MemoryBudget::new(config.request_memory_bytes_max.unwrap_or(request_bytes_max));
+        let started = clock.now();
+        let http = match &config.http_listen {
+            Some(listen) => Some(HttpServer::start(listen, Arc::clone(&clock)).await?),
+            None => None,
+        };
         let bound = bind_all(&config.listeners, config.listen_backlog).await?;
         let bound_ports: HashMap<String, u16> = bound.iter().map(|one| (one.name.clone(), one.address.port())).collect();
-        let running = broker::start(config, BrokerParts { clock: Arc::clone(&clock), entropy, bound_ports, failpoints }).await?;
+        let parts = BrokerParts { clock: Arc::clone(&clock), entropy, bound_ports, failpoints, metrics: apis::new_metrics() };
+        let running = broker::start(config, parts).await?;
         let shutdown = CancellationToken::new();
         let dispatch = Arc::new(Apis::new(Arc::clone(&running.broker)));
-        let server = Arc::new(Server::new(dispatch, limits, clock, budget, shutdown.clone()));
+        let server = Arc::new(Server::new(dispatch, limits, clock, budget.clone(), shutdown.clone()));
         let (mut addresses, mut accepting) = (Vec::new(), Vec::new());
         for BoundListener { name, socket, address, advertised } in bound {
             let server = Arc::clone(&server);
@@ -85,13 +93,23 @@ impl Node {
             accepting.push(tokio::spawn(async move { server.serve(socket, listener_name).await }));
             addresses.push(Address { listener: name, bound: address, advertised });
         }
-        Ok(Self { addresses, running, accepting, shutdown })
+        if let Some(http) = &http {
+            let (broker, addresses) = (Arc::clone(&running.broker), addresses.clone());
+            http.serving(Served { broker, server, budget, addresses, started });
+        }
+        Ok(Self { addresses, running, accepting, shutdown, http })
     }
 
     /// The open listeners.
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Where operators find metrics, health and the page, if that was asked for.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpServer::address)
     }
 
     /// The broker behind them.
@@ -102,6 +120,9 @@ impl Node {
 
     /// Ends the connections, then the broker; the data is left so that the next start scans nothing.
     pub async fn stop(self) {
+        if let Some(http) = &self.http {
+            http.stopping();
+        }
         self.shutdown.cancel();
         for accepting in self.accepting {
             if let Err(error) = accepting.await {
@@ -109,5 +130,8 @@ impl Node {
             }
         }
         self.running.stop().await;
+        if let Some(http) = self.http {
+            http.stop().await;
+        }
     }
 }

@@ -70,6 +70,9 @@ pub enum Problem {
     /// The filter of logs is not understood.
     #[error("the environment variable KLAMM_LOG is not understood: {0}")]
     LogFilter(String),
+    /// The format of logs is not one.
+    #[error("the environment variable KLAMM_LOG_FORMAT is {0}; it may be text or json")]
+    LogFormat(String),
     /// The failpoints of a test are not understood.
     #[error("the environment variable KLAMM_FAILPOINTS is not understood: {0}")]
     Failpoints(#[from] InvalidFailpoint),

@@ -28,7 +28,7 @@ const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 /// One sentence that says why it does not start.
 pub(crate) fn run_broker(args: &BrokerArgs, variables: &Variables) -> Result<ExitCode, Problem> {
     let mode = settings::mode(args);
-    begin_logs(mode, variables.get("KLAMM_LOG"))?;
+    begin_logs(mode, variables)?;
     let file = args.config_file.as_deref().map(read_file).transpose()?;
     let ephemeral = if args.is_ephemeral { Some(temporary_directory()?) } else { None };
     let raw = settings::merge(args, variables, file, ephemeral.as_ref().map(TempDir::path), &host_name())?;
@@ -54,7 +54,7 @@ async fn serve(config: BrokerConfig, parts: NodeParts, ephemeral: Option<&TempDi
         // Nothing was acknowledged yet; what is on disk is as after a kill.
         number = signals.next() => return Ok(interrupted(number)),
     };
-    announce(&ready::text(node.addresses(), mode, &data, ephemeral.is_some()));
+    announce(&ready::text(node.addresses(), node.http_address(), mode, &data, ephemeral.is_some()));
     if mode == Mode::Server {
         // The words that test harnesses for Kafka's container wait for.
         tracing::info!("Transitioning from RECOVERY to RUNNING");
@@ -160,16 +160,22 @@ fn raise_descriptor_limit() {
 }
 
 /// Logs go to standard error. A developer reads warnings, a server's log tells more; KLAMM_LOG says otherwise (as `debug` or `wire=trace,info`).
-fn begin_logs(mode: Mode, filter: Option<&String>) -> Result<(), Problem> {
+/// KLAMM_LOG_FORMAT=json writes each line as one JSON object.
+fn begin_logs(mode: Mode, variables: &Variables) -> Result<(), Problem> {
     let default = match mode {
         Mode::Developer => "warn,openraft=error",
         Mode::Server => "info,openraft=warn",
     };
-    let filter = filter.map_or(default, String::as_str);
+    let filter = variables.get("KLAMM_LOG").map_or(default, String::as_str);
     let filter = EnvFilter::builder().parse(filter).map_err(|error| Problem::LogFilter(error.to_string()))?;
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(std::io::stderr().is_terminal());
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    let begun = match variables.get("KLAMM_LOG_FORMAT").map_or("text", String::as_str) {
+        "text" => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        "json" => builder.json().flatten_event(true).try_init(),
+        other => return Err(Problem::LogFormat(other.to_owned())),
+    };
     // A process that has a subscriber already keeps it.
-    if builder.try_init().is_err() {
+    if begun.is_err() {
         tracing::debug!("logs were set up earlier");
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! What a person reads when the broker answers: where it is and how to use it.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use broker::config::Mode;
@@ -8,7 +9,7 @@ use broker::config::Mode;
 use crate::node::Address;
 
 /// The ready text. Its first line begins with `klamm is ready on HOST:PORT`, for scripts that started it with port 0.
-pub(crate) fn text(addresses: &[Address], mode: Mode, data: &Path, is_ephemeral: bool) -> String {
+pub(crate) fn text(addresses: &[Address], http: Option<SocketAddr>, mode: Mode, data: &Path, is_ephemeral: bool) -> String {
     let mut told = addresses.iter().map(|address| address.advertised.to_string());
     let first = told.next().unwrap_or_default();
     let mut text = format!("klamm is ready on {first}");
@@ -17,6 +18,9 @@ pub(crate) fn text(addresses: &[Address], mode: Mode, data: &Path, is_ephemeral:
     }
     let gone = if is_ephemeral { ", gone at exit" } else { "" };
     let _infallible = writeln!(text, " (data in {}{gone})", data.display());
+    if let Some(http) = http {
+        let _infallible = writeln!(text, "status on http://{http}/ (also /metrics, /healthz, /readyz)");
+    }
     if mode == Mode::Developer {
         let _infallible = write!(text, "{}", usage(&first));
     }
@@ -54,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_developer_reads_how_to_use_it_on_one_screen() {
-        let text = text(&[address("PLAINTEXT", "127.0.0.1", 4711)], Mode::Developer, Path::new("klamm-data"), false);
+        let text = text(&[address("PLAINTEXT", "127.0.0.1", 4711)], None, Mode::Developer, Path::new("klamm-data"), false);
         assert!(text.starts_with("klamm is ready on 127.0.0.1:4711 (data in klamm-data)\n"));
         assert!(text.contains("kcat -b 127.0.0.1:4711 -P"));
         assert!(text.lines().count() <= 24 && text.lines().all(|line| line.len() <= 100));
@@ -64,8 +68,9 @@ mod tests {
     fn a_server_names_its_listeners_on_one_line() {
         let addresses = [address("PLAINTEXT", "a", 1), address("BROKER", "::1", 2)];
         assert_eq!(
-            text(&addresses, Mode::Server, Path::new("/d"), true),
-            "klamm is ready on a:1, [::1]:2 (BROKER) (data in /d, gone at exit)\n"
+            text(&addresses, Some(std::net::SocketAddr::from(([127, 0, 0, 1], 3))), Mode::Server, Path::new("/d"), true),
+            "klamm is ready on a:1, [::1]:2 (BROKER) (data in /d, gone at exit)\n\
+             status on http://127.0.0.1:3/ (also /metrics, /healthz, /readyz)\n"
         );
     }
 }

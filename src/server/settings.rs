@@ -60,6 +60,14 @@ pub fn merge(
         }
         raw.set("listeners", format!("PLAINTEXT://{listen}"), Origin::Flag { flag: "--listen" });
     }
+    if let Some(http) = &args.http {
+        if parse_address(http).is_none() {
+            return Err(Problem::Arguments(format!(
+                "invalid value '{http}' for '--http <HOST:PORT>': expected HOST:PORT, as 127.0.0.1:9080"
+            )));
+        }
+        raw.set("klamm.http.listen", http, Origin::Flag { flag: "--http" });
+    }
     if let Some(data) = args.data.as_deref() {
         raw.set("log.dirs", data.to_string_lossy(), Origin::Flag { flag: "--data" });
     }
@@ -74,7 +82,7 @@ mod tests {
     use super::*;
 
     fn args() -> BrokerArgs {
-        BrokerArgs { is_server: true, config_file: None, listen: None, data: None, is_ephemeral: false, overrides: Vec::new() }
+        BrokerArgs { is_server: true, config_file: None, listen: None, http: None, data: None, is_ephemeral: false, overrides: Vec::new() }
     }
 
     fn file(key: &str, value: &str) -> Option<PropertiesFile> {
@@ -105,11 +113,18 @@ mod tests {
 
     #[test]
     fn the_developers_flags_are_keys_as_well() {
-        let flags = BrokerArgs { is_server: false, listen: Some("[::1]:0".to_owned()), data: Some("d".into()), ..args() };
+        let flags = BrokerArgs {
+            is_server: false,
+            listen: Some("[::1]:0".to_owned()),
+            http: Some(":1".to_owned()),
+            data: Some("d".into()),
+            ..args()
+        };
         let environment = variables(&[("KAFKA_LISTENERS", "X://y:1"), ("KAFKA_LOG_DIRS", "e")]);
         let raw = merge(&flags, &environment, None, None, "h").expect("good");
         assert_eq!(value(&raw, "listeners").as_deref(), Some("PLAINTEXT://[::1]:0 from --listen"));
         assert_eq!(value(&raw, "log.dirs").as_deref(), Some("d from --data"));
+        assert_eq!(value(&raw, "klamm.http.listen").as_deref(), Some(":1 from --http"));
         let ephemeral = BrokerArgs { is_ephemeral: true, data: None, ..flags };
         let raw = merge(&ephemeral, &environment, None, Some(Path::new("/t")), "h").expect("good");
         assert_eq!(value(&raw, "log.dirs").as_deref(), Some("/t from --ephemeral"));
@@ -121,6 +136,9 @@ mod tests {
             let flags = BrokerArgs { listen: Some(listen.to_owned()), ..args() };
             let problem = merge(&flags, &variables(&[]), None, None, "h").expect_err("refused").to_string();
             assert!(problem.starts_with(&format!("invalid value '{listen}' for '--listen <HOST:PORT>'")), "{problem}");
+            let flags = BrokerArgs { http: Some(listen.to_owned()), ..args() };
+            let problem = merge(&flags, &variables(&[]), None, None, "h").expect_err("refused").to_string();
+            assert!(problem.starts_with(&format!("invalid value '{listen}' for '--http <HOST:PORT>'")), "{problem}");
         }
     }
 }

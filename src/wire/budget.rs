@@ -1,6 +1,7 @@
 //! The bytes that requests in flight may hold, over all connections (Kafka's `MemoryPool`, `queued.max.request.bytes`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -11,6 +12,7 @@ use crate::BoxFuture;
 pub struct MemoryBudget {
     semaphore: Arc<Semaphore>,
     total_bytes: usize,
+    waits: Arc<AtomicU64>,
 }
 
 /// A part of the budget; dropping it gives the bytes back.
@@ -22,7 +24,7 @@ impl MemoryBudget {
     #[must_use]
     pub fn new(total_bytes: usize) -> Self {
         let total_bytes = total_bytes.min(Semaphore::MAX_PERMITS);
-        Self { semaphore: Arc::new(Semaphore::new(total_bytes)), total_bytes }
+        Self { semaphore: Arc::new(Semaphore::new(total_bytes)), total_bytes, waits: Arc::default() }
     }
 
     /// The whole budget.
@@ -37,6 +39,12 @@ impl MemoryBudget {
         self.semaphore.available_permits()
     }
 
+    /// How often a frame had to wait for its bytes.
+    #[must_use]
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
     /// Takes the bytes if they are free. A request for more than the whole budget counts as one for all of it: it then runs alone.
     #[must_use]
     pub fn try_take(&self, bytes: usize) -> Option<BudgetPermit> {
@@ -47,6 +55,7 @@ impl MemoryBudget {
     /// Waits for the bytes.
     #[must_use]
     pub fn take(&self, bytes: usize) -> BoxFuture<'static, BudgetPermit> {
+        self.waits.fetch_add(1, Ordering::Relaxed);
         let semaphore = Arc::clone(&self.semaphore);
         let charge = self.charge(bytes);
         // The semaphore is never closed, so there always is a permit in the end.

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use model::Piece;
@@ -192,13 +192,14 @@ pub struct ConnectionContext {
     local: SocketAddr,
     listener: ListenerName,
     client_software: RwLock<Option<Arc<ClientSoftware>>>,
+    client_id: OnceLock<Box<str>>,
 }
 
 impl ConnectionContext {
     /// A context; tests of handlers make their own.
     #[must_use]
     pub fn new(id: ConnectionId, peer: SocketAddr, local: SocketAddr, listener: ListenerName) -> Arc<Self> {
-        Arc::new(Self { id, peer, local, listener, client_software: RwLock::new(None) })
+        Arc::new(Self { id, peer, local, listener, client_software: RwLock::new(None), client_id: OnceLock::new() })
     }
 
     /// The connection's number.
@@ -229,6 +230,17 @@ impl ConnectionContext {
     #[must_use]
     pub fn client_software(&self) -> Option<Arc<ClientSoftware>> {
         self.client_software.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The client id of the connection's first request, if it had one.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.client_id.get().map(AsRef::as_ref)
+    }
+
+    /// Remembers the client id of the connection's first request; later ones cost a look.
+    pub fn note_client_id(&self, client_id: &str) {
+        self.client_id.get_or_init(|| client_id.into());
     }
 
     /// Remembers what the client says of itself.

@@ -25,6 +25,7 @@
 mod budget;
 pub mod clock;
 mod connection;
+mod counters;
 mod dispatch;
 mod intake;
 mod limits;
@@ -35,6 +36,7 @@ mod send;
 mod watchdog;
 
 pub use budget::{BudgetPermit, MemoryBudget};
+pub use counters::ConnectionCounters;
 pub use dispatch::{
     BoxFuture, ClientSoftware, CloseReason, ConnectionContext, ConnectionId, Dispatch, ListenerName, Outcome, ResponseFrame,
 };

@@ -1,6 +1,6 @@
 //! Listening sockets and the accept loop with its limits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::SharedClock;
 use crate::connection::{Connection, Shared};
-use crate::{CloseReason, ConnectionContext, ConnectionId, ConnectionLimits, Dispatch, ListenerName, MemoryBudget};
+use crate::{CloseReason, ConnectionContext, ConnectionCounters, ConnectionId, ConnectionLimits, Dispatch, ListenerName, MemoryBudget};
 
 /// How long the accept loop rests when the process is out of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -54,12 +54,15 @@ pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListen
 struct Counts {
     total: usize,
     by_ip: HashMap<IpAddr, usize>,
+    open: BTreeMap<ConnectionId, Arc<ConnectionContext>>,
 }
 
 /// One counted connection; dropping it gives the place back.
 struct Place {
     counts: Arc<Mutex<Counts>>,
     ip: IpAddr,
+    /// Set once the connection has a context.
+    id: Option<ConnectionId>,
 }
 
 impl Place {
@@ -72,7 +75,13 @@ impl Place {
         guard.total += 1;
         guard.by_ip.insert(ip, of_ip + 1);
         drop(guard);
-        Some(Self { counts: Arc::clone(counts), ip })
+        Some(Self { counts: Arc::clone(counts), ip, id: None })
+    }
+
+    /// Lists the connection among the open ones.
+    fn list(&mut self, context: &Arc<ConnectionContext>) {
+        self.id = Some(context.id());
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).open.insert(context.id(), Arc::clone(context));
     }
 }
 
@@ -80,6 +89,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut guard = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         guard.total -= 1;
+        if let Some(id) = &self.id {
+            guard.open.remove(id);
+        }
         match guard.by_ip.get_mut(&self.ip) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
@@ -93,6 +105,7 @@ impl Drop for Place {
 pub struct Server<D: ?Sized> {
     shared: Arc<Shared<D>>,
     counts: Arc<Mutex<Counts>>,
+    counters: Arc<ConnectionCounters>,
     next_id: AtomicU64,
     shutdown: CancellationToken,
 }
@@ -102,13 +115,25 @@ impl<D: Dispatch + ?Sized> Server<D> {
     #[must_use]
     pub fn new(dispatch: Arc<D>, limits: ConnectionLimits, clock: SharedClock, budget: MemoryBudget, shutdown: CancellationToken) -> Self {
         let shared = Arc::new(Shared { dispatch, limits, clock, budget });
-        Self { shared, counts: Arc::default(), next_id: AtomicU64::new(0), shutdown }
+        Self { shared, counts: Arc::default(), counters: Arc::default(), next_id: AtomicU64::new(0), shutdown }
     }
 
     /// How many connections there are.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+
+    /// The open connections, the oldest first.
+    #[must_use]
+    pub fn open(&self) -> Vec<Arc<ConnectionContext>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).open.values().map(Arc::clone).collect()
+    }
+
+    /// What was counted of connections so far.
+    #[must_use]
+    pub fn counters(&self) -> &ConnectionCounters {
+        &self.counters
     }
 
     /// Accepts connections until the shutdown, then waits until those that it accepted have ended.
@@ -137,7 +162,8 @@ impl<D: Dispatch + ?Sized> Server<D> {
     fn admit(&self, tasks: &TaskTracker, stream: TcpStream, peer: SocketAddr, name: &ListenerName) -> io::Result<()> {
         let limits = &self.shared.limits;
         let ip = peer.ip().to_canonical();
-        let Some(place) = Place::take(&self.counts, ip, limits) else {
+        let Some(mut place) = Place::take(&self.counts, ip, limits) else {
+            self.counters.refused();
             tracing::debug!(listener = %name, %peer, "refused: too many connections");
             return Ok(());
         };
@@ -152,10 +178,14 @@ impl<D: Dispatch + ?Sized> Server<D> {
         }
         let id = ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let context = ConnectionContext::new(id, peer, stream.local_addr()?, name.clone());
+        place.list(&context);
+        self.counters.accepted();
+        let counters = Arc::clone(&self.counters);
         let connection = Connection::new(stream, Arc::clone(&context), Arc::clone(&self.shared), self.shutdown.child_token());
         let shared = Arc::clone(&self.shared);
         tasks.spawn(async move {
             let reason = connection.await;
+            counters.closed(&reason);
             match &reason {
                 CloseReason::Panicked(text) => {
                     tracing::error!(connection = %id, %peer, panic = %text, "a handler panicked; its connection ends")

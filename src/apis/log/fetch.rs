@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::fetch_session::{RequestedPartition, SessionPlan, SessionRefusal, SessionRequest, Told, TopicKey};
-use broker::partitions::{FetchBound, Partition, PartitionFetch, PartitionRead};
+use broker::metrics::{FetchBy, ParkedFetch};
+use broker::partitions::{FetchBound, Partition, PartitionFetch, PartitionRead, Traffic};
 use broker::purgatory::FetchWaiter;
 use broker::read_pool::off_thread;
 use bytes::{Bytes, BytesMut};
@@ -71,6 +72,8 @@ struct Limits {
 /// What one partition gives.
 struct Answer {
     asked: RequestedPartition,
+    /// The counters of the topic, if it is known.
+    traffic: Option<Traffic>,
     result: Result<PartitionRead, ErrorCode>,
 }
 
@@ -82,6 +85,15 @@ impl Answer {
     /// Whether the answer must leave at once because of this partition.
     fn is_urgent(&self) -> bool {
         self.result.as_ref().map_or(true, |read| read.diverging.is_some())
+    }
+
+    /// Counts what was given, or that it was refused.
+    fn count(&self, cx: &Context) {
+        let bytes = self.result.as_ref().ok().map(|read| u64::try_from(read.length_bytes).unwrap_or(0));
+        match &self.traffic {
+            Some(traffic) => traffic.fetched(bytes),
+            None => cx.broker.metrics.all_topics.fetched(bytes),
+        }
     }
 
     fn told(&self) -> Told {
@@ -102,7 +114,8 @@ async fn handle(cx: Context, request: FetchRequest) -> Outcome {
                 SessionRefusal::WrongEpoch => ErrorCode::InvalidFetchSessionEpoch,
                 SessionRefusal::KeyStyle => ErrorCode::FetchSessionTopicIdError,
             };
-            return write(&cx, FetchResponseHead { error_code: code.code(), ..FetchResponseHead::default() }, Vec::new());
+            let head = FetchResponseHead { error_code: code.code(), ..FetchResponseHead::default() };
+            return write(&cx, head, Vec::new(), &limits);
         }
     };
     match plan {
@@ -218,7 +231,8 @@ async fn read_where_it_may_wait(cx: &Context, partitions: &[RequestedPartition],
     if resolved.iter().all(Resolved::is_warm) {
         return read_all(resolved, &limits);
     }
-    let failed = || partitions.iter().map(|asked| Answer { asked: asked.clone(), result: Err(ErrorCode::KafkaStorageError) });
+    let failed =
+        || partitions.iter().map(|asked| Answer { asked: asked.clone(), traffic: None, result: Err(ErrorCode::KafkaStorageError) });
     off_thread(move || read_all(resolved, &limits)).await.unwrap_or_else(|| failed().collect())
 }
 
@@ -228,6 +242,7 @@ fn read_all(resolved: Vec<Resolved>, limits: &Limits) -> Vec<Answer> {
     let mut answers = Vec::with_capacity(resolved.len());
     for Resolved { asked, partition } in resolved {
         let bytes_max = usize::try_from(asked.bytes_max).unwrap_or(0).min(bytes_left);
+        let traffic = partition.as_ref().ok().map(|partition| partition.traffic().clone());
         let result = partition.and_then(|partition| {
             if limits.by_follower {
                 return Err(ErrorCode::NotLeaderOrFollower);
@@ -242,7 +257,7 @@ fn read_all(resolved: Vec<Resolved>, limits: &Limits) -> Vec<Answer> {
             };
             partition.read(&fetch).map_err(|error| error_codes::partition(&error))
         });
-        let answer = Answer { asked, result };
+        let answer = Answer { asked, traffic, result };
         bytes_left = bytes_left.saturating_sub(answer.length_bytes());
         nothing_yet &= answer.length_bytes() == 0;
         answers.push(answer);
@@ -254,6 +269,7 @@ fn read_all(resolved: Vec<Resolved>, limits: &Limits) -> Vec<Answer> {
 struct Parked {
     waiter: Arc<FetchWaiter>,
     places: Vec<(Arc<Partition>, u64)>,
+    _counted: ParkedFetch,
 }
 
 impl Parked {
@@ -265,7 +281,7 @@ impl Parked {
             (partition, key)
         });
         let places = places.collect();
-        Self { waiter, places }
+        Self { waiter, places, _counted: cx.broker.metrics.park_fetch() }
     }
 }
 
@@ -297,6 +313,7 @@ fn respond(cx: &Context, session_id: i32, answers: Vec<Answer>, limits: &Limits)
     let mut records = Vec::with_capacity(answers.len());
     let mut last_topic: Option<TopicKey> = None;
     for answer in answers {
+        answer.count(cx);
         let row = partition_row(&answer, limits);
         if last_topic.as_ref() != Some(&answer.asked.topic) {
             head.topics.push(topic_row(&answer.asked.topic));
@@ -307,7 +324,7 @@ fn respond(cx: &Context, session_id: i32, answers: Vec<Answer>, limits: &Limits)
         }
         records.push(answer.result.map(|read| read.pieces).unwrap_or_default());
     }
-    write(cx, head, records)
+    write(cx, head, records, limits)
 }
 
 fn topic_row(key: &TopicKey) -> FetchTopic {
@@ -337,7 +354,10 @@ fn partition_row(answer: &Answer, limits: &Limits) -> FetchPartition {
 }
 
 /// Puts the answer's own bytes and the records' pieces in order.
-fn write(cx: &Context, head: FetchResponseHead, mut records: Vec<Vec<Piece>>) -> Outcome {
+fn write(cx: &Context, head: FetchResponseHead, mut records: Vec<Vec<Piece>>, limits: &Limits) -> Outcome {
+    let codes = head.topics.iter().flat_map(|topic| &topic.partitions).map(|row| row.error_code);
+    let by = if limits.by_follower { FetchBy::Follower } else { FetchBy::Consumer };
+    cx.measure.end_fetch(by, std::iter::once(head.error_code).chain(codes));
     let mut prefix = BytesMut::new();
     protocol::put_response_header(&mut prefix, KEY, cx.version, cx.correlation_id);
     let segments = match write_fetch_response(prefix, cx.version, &head) {

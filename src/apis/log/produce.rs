@@ -13,9 +13,10 @@
 //! # Tests
 //! `codecs`, `keys`, `headers`, `nulls`, `size_limit`, `idempotent_restart` of every client; kcat round trips.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use broker::partitions::{AppendOutcome, AppendRefusal, AppendTicket, Partition, RequiredAcks};
+use broker::partitions::{AppendOutcome, AppendRefusal, AppendTicket, Partition, RequiredAcks, Traffic};
 use bytes::Bytes;
 use metadata::Image;
 use metadata::configs::{TimestampType, TopicCompression, TopicConfig};
@@ -85,6 +86,8 @@ struct TopicUnderWay {
 
 struct PartitionUnderWay {
     index: i32,
+    /// The counters of the topic, if it is known.
+    traffic: Option<Traffic>,
     state: Result<AppendTicket, Refusal>,
 }
 
@@ -107,8 +110,10 @@ fn begin_topic(cx: &Context, image: &Image, topic: TopicProduceData, acks: Resul
     let partitions = partitions.map(|data| {
         let index = data.index;
         let reference = if cx.version >= 13 { TopicRef::Id(topic.topic_id) } else { TopicRef::Name(topic.name.as_str()) };
-        let state = acks.map_err(Refusal::from).and_then(|acks| begin_partition(cx, image, reference, data, acks));
-        PartitionUnderWay { index, state }
+        let found = find_partition(cx, image, reference, index);
+        let traffic = found.as_ref().ok().map(|partition| partition.traffic().clone());
+        let state = acks.map_err(Refusal::from).and_then(|acks| begin_partition(cx, &found?, data, acks));
+        PartitionUnderWay { index, traffic, state }
     });
     let partitions = partitions.collect();
     if cx.version >= 13 {
@@ -121,17 +126,15 @@ fn begin_topic(cx: &Context, image: &Image, topic: TopicProduceData, acks: Resul
 
 fn begin_partition(
     cx: &Context,
-    image: &Image,
-    topic: TopicRef<'_>,
+    partition: &Arc<Partition>,
     data: PartitionProduceData,
     acks: RequiredAcks,
 ) -> Result<AppendTicket, Refusal> {
-    let partition = find_partition(cx, image, topic, data.index)?;
     if metadata::is_internal_topic(partition.topic().as_str()) && cx.client_id != ADMIN_CLIENT_ID {
         return Err(ErrorCode::InvalidTopicException.into());
     }
     let now = cx.broker.clock.now();
-    let rules = rules(cx, &partition, now);
+    let rules = rules(cx, partition, now);
     let batch = check_produced(data.records.unwrap_or_default(), &rules).map_err(refuse_records)?;
     if batch.header().attributes.is_transactional() {
         return Err(ErrorCode::InvalidTxnState.into());
@@ -182,11 +185,15 @@ async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, tim
     let mut first_error = None;
     for topic in topics {
         let mut row = topic.response;
-        for PartitionUnderWay { index, state } in topic.partitions {
+        for PartitionUnderWay { index, traffic, state } in topic.partitions {
             let result = match state {
                 Err(refusal) => Err(refusal),
                 Ok(ticket) => wait(&cx, ticket, deadline).await,
             };
+            match traffic {
+                Some(traffic) => traffic.produced(result.is_err()),
+                None => cx.broker.metrics.all_topics.produced(true),
+            }
             let mut partition = PartitionProduceResponse::default();
             partition.index = index;
             match result {
@@ -200,13 +207,14 @@ async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, tim
         }
         response.responses.push(row);
     }
+    let measure = cx.measure;
     match (acks, first_error) {
-        (RequiredAcks::None, None) => Outcome::NoReply,
+        (RequiredAcks::None, None) => measure.end(Outcome::NoReply),
         (RequiredAcks::None, Some(code)) => {
             tracing::debug!(error = ?code, "closing the connection after a failed produce with acks=0");
-            Outcome::Close(CloseReason::Refused("a produce with acks=0 failed"))
+            measure.end(Outcome::Close(CloseReason::Refused("a produce with acks=0 failed")))
         }
-        (RequiredAcks::Leader | RequiredAcks::All, _) => api::encode(KEY, cx.version, cx.correlation_id, &response),
+        (RequiredAcks::Leader | RequiredAcks::All, _) => measure.end(api::encode(KEY, cx.version, cx.correlation_id, &response)),
     }
 }
 

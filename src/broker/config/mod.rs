@@ -85,6 +85,8 @@ pub struct BrokerConfig {
     pub connection_limits: ConnectionLimits,
     /// `socket.listen.backlog.size`.
     pub listen_backlog: i32,
+    /// Where operators find metrics, health and the page (`klamm.http.listen`); `None` is nowhere.
+    pub http_listen: Option<HostPort>,
     /// Which defaults were used.
     pub mode: Mode,
     /// All rows, by name.
@@ -135,6 +137,7 @@ impl BrokerConfig {
             request_memory_bytes_max: usize::try_from(values.long("queued.max.request.bytes")).ok().filter(|bytes| *bytes > 0),
             connection_limits: connection_limits(&values)?,
             listen_backlog: values.int("socket.listen.backlog.size"),
+            http_listen: http_listen(&values)?,
             mode,
             rows: values.rows,
             set: values.set,
@@ -148,6 +151,11 @@ impl BrokerConfig {
     pub fn listener(&self, name: &str) -> Option<&Listener> {
         self.listeners.iter().find(|listener| listener.name == name)
     }
+}
+
+fn http_listen(values: &Values) -> Result<Option<HostPort>, ConfigProblem> {
+    let Some(text) = values.text("klamm.http.listen").filter(|text| !text.is_empty()) else { return Ok(None) };
+    parse_address(text).map(Some).ok_or_else(|| ConfigProblem::MalformedHttpListen { value: text.to_owned() })
 }
 
 /// `node.id`, or `broker.id`, its older name.

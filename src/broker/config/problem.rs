@@ -133,6 +133,12 @@ pub enum ConfigProblem {
         /// The part that cannot be read.
         value: String,
     },
+    /// An address that cannot be read.
+    #[error("Invalid value {value} for configuration klamm.http.listen: expected HOST:PORT, as 127.0.0.1:9080.")]
+    MalformedHttpListen {
+        /// The value.
+        value: String,
+    },
     /// Bounds the wrong way round.
     #[error("Configuration {low_key} ({low}) must not be more than {high_key} ({high}).")]
     Bounds {

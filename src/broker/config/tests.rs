@@ -93,7 +93,10 @@ fn a_refusal_is_one_sentence_that_names_key_value_and_range() {
             &[("delete.topic.enable", "maybe")],
             "Invalid value maybe for configuration delete.topic.enable: Expected value to be either true or false (from server.properties).",
         ),
-        (&[("klamm.speed", "9")], "Unknown configuration klamm.speed (from server.properties); klamm's own keys are: klamm.durability."),
+        (
+            &[("klamm.speed", "9")],
+            "Unknown configuration klamm.speed (from server.properties); klamm's own keys are: klamm.durability, klamm.http.listen.",
+        ),
         (&[("klamm.durability", "group")], "klamm.durability=group is not available yet; the only durability today is os."),
         (
             &[("node.id", "1"), ("broker.id", "2")],

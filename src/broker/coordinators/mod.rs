@@ -12,7 +12,7 @@ mod shard_task;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use group_coordinator::{Effects, GroupConfig, GroupReply, GroupShard, RequestMeta, partition_for};
+use group_coordinator::{Effects, GroupConfig, GroupReply, GroupShard, GroupSummary, RequestMeta, partition_for};
 use metadata::{Delta, Image};
 use model::{BrokerId, PartitionIndex, Timestamp, TopicIdPartition, TopicPartition};
 use parking_lot::Mutex;
@@ -186,6 +186,23 @@ impl Groups {
         let call = Call { caller: caller.clone(), operation, reply };
         sender.send(Work::Call(call)).map_err(|_stopped| ErrorCode::NotCoordinator)?;
         answer.await.unwrap_or(Err(ErrorCode::NotCoordinator))
+    }
+
+    /// The groups that this broker coordinates, in no order. A shard that is stopping leaves its groups out.
+    pub async fn summaries(&self) -> Vec<GroupSummary> {
+        let asked: Vec<_> = {
+            let shards = self.inner.shards.lock();
+            let ask = |sender: &mpsc::UnboundedSender<Work>| {
+                let (reply, answer) = oneshot::channel();
+                sender.send(Work::Summarize(reply)).ok().map(|()| answer)
+            };
+            shards.values().filter_map(ask).collect()
+        };
+        let mut groups = Vec::new();
+        for answer in asked {
+            groups.extend(answer.await.unwrap_or_default());
+        }
+        groups
     }
 
     /// Lets every shard drop expired offsets.

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use group_coordinator::{CoordinatorRecord, Effects, GroupReply, GroupShard, ReplyId, RequestMeta, TimerEffect, TimerKey};
+use group_coordinator::{CoordinatorRecord, Effects, GroupReply, GroupShard, GroupSummary, ReplyId, RequestMeta, TimerEffect, TimerKey};
 use model::{Timestamp, TopicName};
 use protocol::ErrorCode;
 use record_batch::{AppendOrigin, BatchBuilder, CheckedBatch};
@@ -27,6 +27,7 @@ pub(super) enum Work {
     Call(Call),
     TopicsDeleted(Vec<TopicName>),
     ExpireOffsets,
+    Summarize(oneshot::Sender<Vec<GroupSummary>>),
 }
 
 pub(super) struct ShardTask {
@@ -150,6 +151,10 @@ impl ShardTask {
             }
             Work::TopicsDeleted(topics) => self.shard.topics_deleted(now, &topics),
             Work::ExpireOffsets => self.shard.cleanup_expired_offsets(now),
+            Work::Summarize(reply) => {
+                let _gone = reply.send(self.shard.summaries());
+                Effects::default()
+            }
         }
     }
 

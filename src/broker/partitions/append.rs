@@ -92,6 +92,7 @@ impl Partition {
     /// IMPORTANT: the order of two calls on one partition is the order of their offsets, so a handler must call this before it awaits anything.
     pub fn append(self: &Arc<Self>, batches: Vec<CheckedBatch>, acks: RequiredAcks, origin: AppendOrigin, now: Timestamp) -> AppendTicket {
         let (reply, answer) = oneshot::channel();
+        let (messages, bytes) = volume(&batches);
         match self.admit(acks) {
             Err(refusal) => {
                 let _gone = reply.send(Err(refusal));
@@ -106,7 +107,12 @@ impl Partition {
                     now,
                     origin,
                     expected_end: None,
-                    done: Box::new(move |result| partition.appended(result, acks, reply)),
+                    done: Box::new(move |result| {
+                        if result.is_ok() {
+                            partition.traffic.appended(messages, bytes);
+                        }
+                        partition.appended(result, acks, reply);
+                    }),
                 };
                 self.store.enqueue(request);
             }
@@ -159,6 +165,13 @@ impl Partition {
             self.watchers.wake_all();
         }
     }
+}
+
+/// How many records the batches hold, and how many bytes they are.
+fn volume(batches: &[CheckedBatch]) -> (u64, u64) {
+    let messages = batches.iter().map(|batch| u64::try_from(batch.record_count()).unwrap_or(0)).sum();
+    let bytes = batches.iter().map(|batch| u64::try_from(batch.size_bytes()).unwrap_or(0)).sum();
+    (messages, bytes)
 }
 
 impl super::partition::State {

@@ -4,16 +4,19 @@ mod append;
 mod offsets;
 mod partition;
 mod read;
+mod traffic;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use log_store::{LogConfig, StorageError, Store};
+use log_store::{LogConfig, StorageError, Store, StoreFigures};
 use metadata::configs::{ConfigView, StaticConfig, TopicConfig};
 use metadata::{ConfigResourceType, Delta, Image};
 use model::{BrokerId, TopicId, TopicIdPartition};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use wire::clock::SharedClock;
+
+use crate::metrics::{Metrics, TopicMetrics};
 
 pub use log_store::AppendError;
 
@@ -21,6 +24,7 @@ pub use append::{AppendOutcome, AppendRefusal, AppendTicket, RequiredAcks};
 pub use offsets::{FoundOffset, OffsetQuery};
 pub use partition::{Partition, PartitionError};
 pub use read::{FetchBound, PartitionFetch, PartitionRead};
+pub use traffic::Traffic;
 
 /// The configurations of topics as they are found during one change.
 type TopicConfigs = HashMap<TopicId, Arc<TopicConfig>>;
@@ -33,14 +37,25 @@ pub struct Partitions {
     given: StaticConfig,
     producer_id_expiration_ms: i64,
     clock: SharedClock,
+    metrics: Arc<Metrics>,
+    /// The counters of each topic with a partition here.
+    traffic: Mutex<HashMap<TopicId, Arc<TopicMetrics>>>,
     by_id: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
 }
 
 impl Partitions {
     /// No partitions yet; they come with [`Partitions::apply`].
     #[must_use]
-    pub fn new(broker_id: BrokerId, store: Store, given: StaticConfig, producer_id_expiration_ms: i64, clock: SharedClock) -> Self {
-        Self { broker_id, store, given, producer_id_expiration_ms, clock, by_id: RwLock::new(HashMap::new()) }
+    pub fn new(
+        broker_id: BrokerId,
+        store: Store,
+        given: StaticConfig,
+        producer_id_expiration_ms: i64,
+        clock: SharedClock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (traffic, by_id) = (Mutex::default(), RwLock::default());
+        Self { broker_id, store, given, producer_id_expiration_ms, clock, metrics, traffic, by_id }
     }
 
     /// The partition, if this broker serves it.
@@ -59,6 +74,12 @@ impl Partitions {
     #[must_use]
     pub fn space_bytes(&self) -> Option<(u64, u64)> {
         self.store.space_bytes().ok()
+    }
+
+    /// How the store beneath them is doing. It asks RocksDB, so it must not run on a network worker.
+    #[must_use]
+    pub fn store_figures(&self) -> StoreFigures {
+        self.store.figures()
     }
 
     /// Brings the partitions in line with `image`; `delta` says what changed.
@@ -93,10 +114,16 @@ impl Partitions {
         }
         let config = Arc::clone(configs.entry(id.topic_id).or_insert_with(|| self.topic_config(image, topic.name.as_str())));
         let log = self.store.open_partition(id, self.log_config(&config))?;
-        let partition = Arc::new(Partition::new(topic.name.clone(), log, self.store.clone(), config, self.broker_id));
+        let partition =
+            Arc::new(Partition::new(topic.name.clone(), log, self.store.clone(), config, self.broker_id, self.traffic_of(id.topic_id)));
         partition.apply_state(state, self.now_ms());
         self.by_id.write().insert(id, partition);
         Ok(())
+    }
+
+    fn traffic_of(&self, topic_id: TopicId) -> Traffic {
+        let topic = Arc::clone(self.traffic.lock().entry(topic_id).or_default());
+        Traffic::new(topic, Arc::clone(&self.metrics.all_topics))
     }
 
     fn now_ms(&self) -> u64 {
@@ -141,6 +168,7 @@ impl Partitions {
             let ids: Vec<_> = by_id.keys().filter(|id| id.topic_id == topic_id).copied().collect();
             ids.into_iter().filter_map(|id| by_id.remove(&id)).collect()
         };
+        self.traffic.lock().remove(&topic_id);
         for partition in removed {
             partition.close();
             if let Err(error) = self.store.delete_partition(partition.id()) {

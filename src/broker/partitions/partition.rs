@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::purgatory::WatchList;
 
 use super::append::AppendOutcome;
+use super::traffic::Traffic;
 
 /// Why a partition does not serve a request.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -68,15 +69,23 @@ pub struct Partition {
     pub(super) log: PartitionLog,
     pub(super) store: Store,
     pub(super) state: Mutex<State>,
+    pub(super) traffic: Traffic,
     /// Parked fetches.
     pub watchers: WatchList,
 }
 
 impl Partition {
-    pub(super) fn new(topic: TopicName, log: PartitionLog, store: Store, config: Arc<TopicConfig>, broker_id: BrokerId) -> Self {
+    pub(super) fn new(
+        topic: TopicName,
+        log: PartitionLog,
+        store: Store,
+        config: Arc<TopicConfig>,
+        broker_id: BrokerId,
+        traffic: Traffic,
+    ) -> Self {
         let offsets = LogOffsets::opened(log.log_start_offset(), log.log_end_offset());
         let state = State { leader_epoch: LeaderEpoch::ZERO, leads: false, offsets, replication: None, waiting: VecDeque::new(), config };
-        Self { topic, broker_id, log, store, state: Mutex::new(state), watchers: WatchList::default() }
+        Self { topic, broker_id, log, store, state: Mutex::new(state), traffic, watchers: WatchList::default() }
     }
 
     /// The partition's id.
@@ -95,6 +104,24 @@ impl Partition {
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.log.size_bytes()
+    }
+
+    /// What it counts, for its topic and for all.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Whether its log takes no more writes after a failure.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.log.is_poisoned()
+    }
+
+    /// Appends that wait for the high watermark at this moment.
+    #[must_use]
+    pub fn parked_appends(&self) -> u64 {
+        u64::try_from(self.state.lock().waiting.len()).unwrap_or(u64::MAX)
     }
 
     /// Its four offsets at this moment.

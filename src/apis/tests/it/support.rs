@@ -48,6 +48,7 @@ impl TestBroker {
             entropy: Arc::new(SystemEntropy),
             bound_ports: HashMap::from([("PLAINTEXT".to_owned(), address.port())]),
             failpoints: Failpoints::default(),
+            metrics: apis::new_metrics(),
         };
         let running = broker::start(config, parts).await.unwrap();
         let apis = Arc::new(Apis::new(Arc::clone(&running.broker)));

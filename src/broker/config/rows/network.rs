@@ -31,6 +31,12 @@ pub(super) const ROWS: &[Row] = &[
         "The listener that brokers use among themselves, chosen by its protocol if inter.broker.listener.name is not given.",
     ),
     fixed(
+        "klamm.http.listen",
+        Kind::Text,
+        None,
+        "Where operators find metrics, health and a status page, as host:port; nowhere if it is not given. Whoever reaches it may read it.",
+    ),
+    fixed(
         "controller.listener.names",
         Kind::List(&[]),
         None,

@@ -19,6 +19,18 @@ fn the_readmes_support_table_is_what_the_broker_answers() {
 }
 
 #[test]
+fn the_readmes_table_of_metrics_is_what_a_broker_exports() {
+    let mut table = String::from("\n| Metric | Kind | Labels | Name from | Meaning |\n|---|---|---|---|---|\n");
+    for row in broker::metrics::rows::ROWS.iter().chain(server::http::rows::ROWS) {
+        let kind = format!("{:?}", row.kind).to_lowercase();
+        let from = if row.from.contains(':') { format!("`{}`", row.from) } else { row.from.to_owned() };
+        writeln!(table, "| `{}` | {kind} | {} | {from} | {} |", row.name, row.labels.join(", "), row.help).expect("fits");
+    }
+    table.push('\n');
+    check_section(Path::new("README.md"), "metrics", &table);
+}
+
+#[test]
 fn the_documents_of_the_configuration_are_what_the_rows_say() {
     let file = Path::new("src/broker/config/README.md");
     check_section(file, "broker keys", &table(&broker_rows()));

@@ -128,7 +128,7 @@ fn start(folder: &TempDir, failpoint: Option<&str>) -> Option<Running> {
     let ready_line = ready_line.unwrap();
     let address = ready_line.strip_prefix("klamm is ready on ").and_then(|rest| rest.split([' ', ',']).next()).unwrap().to_owned();
     std::thread::spawn(move || lines.count());
-    Some(Running { child, address, ready_line })
+    Some(Running { child, address, ready_line, http: None })
 }
 
 impl Scene {

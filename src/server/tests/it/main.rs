@@ -6,6 +6,7 @@ mod derived;
 mod hostile;
 mod kills;
 mod nodes;
+mod operators;
 mod refusals;
 mod sendfile;
 mod signals;
@@ -38,6 +39,8 @@ struct Running {
     child: Child,
     address: String,
     ready_line: String,
+    /// Where operators look, if it was asked for.
+    http: Option<String>,
 }
 
 impl Running {
@@ -51,9 +54,15 @@ impl Running {
         };
         let rest = ready_line.strip_prefix("klamm is ready on ").unwrap_or_else(|| panic!("{ready_line}"));
         let address = rest.split([' ', ',']).next().expect("an address").to_owned();
+        let has_http = command.get_args().any(|argument| argument == "--http");
+        let http = has_http.then(|| {
+            let line = lines.next().expect("a line").expect("text");
+            let rest = line.strip_prefix("status on http://").unwrap_or_else(|| panic!("{line}"));
+            rest.split('/').next().expect("an address").to_owned()
+        });
         // The rest is read to its end, so that the process never waits for us.
         std::thread::spawn(move || lines.count());
-        Self { child, address, ready_line }
+        Self { child, address, ready_line, http }
     }
 
     fn signal(&self, name: &str) {

@@ -39,6 +39,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("openraft", &["quorum"]),
     ("kafka-protocol", &["protocol"]),
     ("clap", &["server", "client-tools"]),
+    ("hyper", &["server"]),
+    ("prometheus", &["broker"]),
     ("tracing-subscriber", &["server"]),
 ];
 

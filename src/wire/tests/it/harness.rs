@@ -27,7 +27,7 @@ impl Log {
     }
 }
 
-struct Handle {
+pub(crate) struct Handle {
     handler: Handler,
     log: Log,
     closed: UnboundedSender<()>,
@@ -49,6 +49,7 @@ pub(crate) struct Harness {
     pub(crate) budget: MemoryBudget,
     pub(crate) shutdown: CancellationToken,
     pub(crate) serving: JoinHandle<()>,
+    pub(crate) server: Arc<Server<Handle>>,
     address: SocketAddr,
     closed: UnboundedReceiver<()>,
 }
@@ -69,9 +70,10 @@ impl Harness {
         let dispatch = Arc::new(Handle { handler: Box::new(handler), log: log.clone(), closed: sender });
         let listener = bind("127.0.0.1:0".parse().unwrap(), ListenOptions::default()).unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::new(dispatch, limits, clock.shared(), budget.clone(), shutdown.clone());
-        let serving = tokio::spawn(async move { server.serve(listener, ListenerName::from("PLAINTEXT")).await });
-        Self { clock, log, budget, shutdown, serving, address, closed }
+        let server = Arc::new(Server::new(dispatch, limits, clock.shared(), budget.clone(), shutdown.clone()));
+        let serves = Arc::clone(&server);
+        let serving = tokio::spawn(async move { serves.serve(listener, ListenerName::from("PLAINTEXT")).await });
+        Self { clock, log, budget, shutdown, serving, server, address, closed }
     }
 
     pub(crate) async fn client(&self) -> PeerClient {

@@ -113,6 +113,7 @@ async fn the_budget_holds_a_frame_back_until_another_is_answered() {
     assert_eq!(first.receive().await.unwrap().len(), 900);
     assert_eq!(second.receive().await.unwrap().len(), 500);
     assert_eq!(harness.log.events(), ["dispatch 900", "release", "dispatch 500"]);
+    assert_eq!(harness.budget.waits(), 1, "the second frame had to wait");
     // A frame above the whole budget runs alone.
     assert_eq!(first.exchange(&[3; 5000]).await.unwrap().len(), 5000);
     assert_eq!(harness.budget.available_bytes(), 1000);
@@ -130,6 +131,10 @@ async fn connections_over_the_limits_are_refused_and_places_come_back() {
     second.exchange(b"b").await.unwrap();
     let mut third = harness.client().await;
     assert!(third.exchange(b"c").await.is_err());
+    let counters = harness.server.counters();
+    assert_eq!((counters.accepted_total(), counters.refused_total()), (2, 1));
+    let open: Vec<_> = harness.server.open().iter().map(|connection| connection.peer()).collect();
+    assert_eq!(open, [first.stream().local_addr().unwrap(), second.stream().local_addr().unwrap()]);
     drop(first);
     harness.closed().await;
     loop {
@@ -138,4 +143,6 @@ async fn connections_over_the_limits_are_refused_and_places_come_back() {
             break;
         }
     }
+    let closed: u64 = harness.server.counters().closed_totals().map(|(_, count)| count).sum();
+    assert!(closed >= 1);
 }
