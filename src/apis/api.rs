@@ -5,9 +5,15 @@ use std::sync::Arc;
 
 use broker::Broker;
 use broker::coordinators::Caller;
+use broker::quotas::Client;
 use bytes::{Bytes, BytesMut};
 use protocol::{Decodable, Encodable};
 use wire::{CloseReason, ConnectionContext, Outcome, ResponseFrame};
+
+use crate::throttle::{self, Throttled};
+
+/// The user of a connection that proves nothing (`KafkaPrincipal.ANONYMOUS`).
+const ANONYMOUS: &str = "ANONYMOUS";
 
 /// An inclusive range of request versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +46,19 @@ pub(crate) struct Context {
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
     pub(crate) client_id: String,
+    /// The whole request, its header too.
+    pub(crate) request_bytes: usize,
 }
 
 impl Context {
     /// Who asks, as the group coordinator wants to know it.
     pub(crate) fn caller(&self) -> Caller {
         Caller { client_id: self.client_id.clone(), client_host: format!("/{}", self.connection.peer().ip()), api_version: self.version }
+    }
+
+    /// Who asks, as quotas want to know it.
+    pub(crate) fn client(&self) -> Client<'_> {
+        Client { user: ANONYMOUS, client_id: &self.client_id }
     }
 
     /// The advertised addresses of this broker for the listener that the client came by.
@@ -65,7 +78,7 @@ pub(crate) trait Api: Send + Sync + 'static {
     /// The decoded request.
     type Request: Decodable + Send + 'static;
     /// The answer.
-    type Response: Encodable + Send + 'static;
+    type Response: Encodable + Throttled + Send + 'static;
 
     /// Answers a request.
     fn handle(cx: Context, request: Self::Request) -> impl Future<Output = Self::Response> + Send;
@@ -111,7 +124,7 @@ impl<A: Api> ErasedApi for Serial<A> {
         };
         Outcome::serial(async move {
             let (version, correlation_id) = (cx.version, cx.correlation_id);
-            let response = A::handle(cx, request).await;
+            let response = throttle::handle::<A>(cx, request).await;
             encode(A::KEY, version, correlation_id, &response)
         })
     }

@@ -1,6 +1,8 @@
 //! From a frame to its API: header, version check, bounds scan, call.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker::Broker;
 use bytes::Bytes;
@@ -31,6 +33,10 @@ impl Apis {
 }
 
 impl Dispatch for Apis {
+    fn connection_accepted(&self, address: IpAddr) -> Result<(), Duration> {
+        self.broker.quotas.connect(address)
+    }
+
     fn dispatch(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {
         let head = match protocol::parse_request_header(&frame) {
             Ok(head) => head,
@@ -52,6 +58,7 @@ impl Dispatch for Apis {
             version,
             correlation_id: head.correlation_id,
             client_id,
+            request_bytes: frame.len(),
         };
         found.call(cx, body)
     }

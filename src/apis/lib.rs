@@ -22,6 +22,7 @@ mod error_codes;
 mod groups;
 mod log;
 pub mod table;
+mod throttle;
 mod topics;
 mod transactions;
 

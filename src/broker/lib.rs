@@ -22,6 +22,7 @@ pub mod metadata_view;
 pub mod partitions;
 pub mod producer_ids;
 pub mod purgatory;
+pub mod quotas;
 pub mod read_pool;
 mod start;
 
@@ -46,6 +47,8 @@ pub struct Broker {
     pub producer_ids: producer_ids::ProducerIds,
     /// What consumers asked for last time.
     pub fetch_sessions: fetch_session::FetchSessions,
+    /// What clients may use per second, and what they did.
+    pub quotas: Arc<quotas::Quotas>,
     /// Randomness, real or fixed by a test.
     pub entropy: Arc<dyn entropy::Entropy>,
     /// Time, real or moved by a test.

@@ -25,6 +25,7 @@ use crate::fetch_session::FetchSessions;
 use crate::metadata_view::MetadataView;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
+use crate::quotas::Quotas;
 
 /// The features that this broker serves, and the levels that a new cluster begins with.
 const FEATURES: &[(&str, FeatureRange, i16)] = &[("metadata.version", FeatureRange { min: 7, max: 30 }, 30)];
@@ -127,7 +128,12 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         tasks: tasks.clone(),
         runtime: tokio::runtime::Handle::current(),
     });
-    follow_metadata(&*quorum, &partitions, &groups, &metadata)?;
+    let quotas = Quotas::new(config.quota_window, config.controller_quota_window, Arc::clone(&clock));
+    follow_metadata(
+        &*quorum,
+        Followers { partitions: Arc::clone(&partitions), groups: groups.clone(), quotas: Arc::clone(&quotas) },
+        &metadata,
+    )?;
 
     let broker = Arc::new(Broker {
         metadata,
@@ -136,6 +142,7 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         producer_ids: ProducerIds::new(controller.clone()),
         controller,
         fetch_sessions: FetchSessions::new(config.fetch_sessions_max),
+        quotas,
         entropy,
         clock,
         config: Arc::new(config),
@@ -210,18 +217,30 @@ fn controller_settings(config: &BrokerConfig) -> ControllerSettings {
     }
 }
 
+/// The parts that act on changes of the metadata.
+#[derive(Clone)]
+struct Followers {
+    partitions: Arc<Partitions>,
+    groups: Groups,
+    quotas: Arc<Quotas>,
+}
+
+impl Followers {
+    fn apply(&self, image: &Arc<Image>, delta: &Delta) -> Result<(), StorageError> {
+        let result = self.partitions.apply(image, delta);
+        self.groups.apply(image, delta);
+        self.quotas.apply(image, delta);
+        result
+    }
+}
+
 /// Serves what the image has now, and each later delta before it is published.
-fn follow_metadata(
-    quorum: &dyn MetadataQuorum,
-    partitions: &Arc<Partitions>,
-    groups: &Groups,
-    metadata: &MetadataView,
-) -> Result<(), StorageError> {
+fn follow_metadata(quorum: &dyn MetadataQuorum, followers: Followers, metadata: &MetadataView) -> Result<(), StorageError> {
+    let partitions = Arc::clone(&followers.partitions);
     let serve = {
-        let (partitions, groups, metadata) = (Arc::clone(partitions), groups.clone(), metadata.clone());
+        let metadata = metadata.clone();
         move |index: u64, image: &Arc<Image>, delta: &Delta| {
-            let result = partitions.apply(image, delta);
-            groups.apply(image, delta);
+            let result = followers.apply(image, delta);
             metadata.publish(index, Arc::clone(image));
             result
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +19,9 @@ use crate::{CloseReason, ConnectionContext, ConnectionId, ConnectionLimits, Disp
 
 /// How long the accept loop rests when the process is out of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// The most connections that are kept waiting before they are closed; more are closed at once.
+const HELD_MAX: usize = 1000;
 
 /// How to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +97,8 @@ impl Drop for Place {
 pub struct Server<D: ?Sized> {
     shared: Arc<Shared<D>>,
     counts: Arc<Mutex<Counts>>,
+    /// Connections that came too fast and are kept until they may be closed.
+    held: Arc<Semaphore>,
     next_id: AtomicU64,
     shutdown: CancellationToken,
 }
@@ -102,7 +108,7 @@ impl<D: Dispatch + ?Sized> Server<D> {
     #[must_use]
     pub fn new(dispatch: Arc<D>, limits: ConnectionLimits, clock: SharedClock, budget: MemoryBudget, shutdown: CancellationToken) -> Self {
         let shared = Arc::new(Shared { dispatch, limits, clock, budget });
-        Self { shared, counts: Arc::default(), next_id: AtomicU64::new(0), shutdown }
+        Self { shared, counts: Arc::default(), held: Arc::new(Semaphore::new(HELD_MAX)), next_id: AtomicU64::new(0), shutdown }
     }
 
     /// How many connections there are.
@@ -137,6 +143,10 @@ impl<D: Dispatch + ?Sized> Server<D> {
     fn admit(&self, tasks: &TaskTracker, stream: TcpStream, peer: SocketAddr, name: &ListenerName) -> io::Result<()> {
         let limits = &self.shared.limits;
         let ip = peer.ip().to_canonical();
+        if let Err(wait) = self.shared.dispatch.connection_accepted(ip) {
+            self.hold(tasks, stream, wait);
+            return Ok(());
+        }
         let Some(place) = Place::take(&self.counts, ip, limits) else {
             tracing::debug!(listener = %name, %peer, "refused: too many connections");
             return Ok(());
@@ -166,6 +176,19 @@ impl<D: Dispatch + ?Sized> Server<D> {
             drop(place);
         });
         Ok(())
+    }
+}
+
+impl<D: Dispatch + ?Sized> Server<D> {
+    /// Keeps a connection that came too fast, so that its client does not come again at once, and then closes it (`ConnectionThrottledException`).
+    fn hold(&self, tasks: &TaskTracker, stream: TcpStream, wait: Duration) {
+        let Ok(place) = Arc::clone(&self.held).try_acquire_owned() else { return };
+        let end = self.shared.clock.sleep_until(self.shared.clock.monotonic().saturating_add(wait));
+        let shutdown = self.shutdown.clone();
+        tasks.spawn(async move {
+            let _passed_or_stopping = shutdown.run_until_cancelled(end).await;
+            drop((stream, place));
+        });
     }
 }
 

@@ -8,6 +8,7 @@ mod ignored;
 mod internal_topics;
 mod limits;
 mod network;
+mod quotas;
 mod topic_defaults;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,8 @@ const LONG_LOW: i64 = i64::MIN;
 /// All rows of a broker, by name.
 #[must_use]
 pub fn broker_rows() -> Vec<Row> {
-    let own = [cluster::ROWS, network::ROWS, limits::ROWS, topic_defaults::ROWS, internal_topics::ROWS, group_coordinator::ROWS];
+    let own =
+        [cluster::ROWS, network::ROWS, limits::ROWS, topic_defaults::ROWS, internal_topics::ROWS, quotas::ROWS, group_coordinator::ROWS];
     let mut rows: BTreeMap<&'static str, Row> = own.into_iter().flatten().map(|row| (row.name, *row)).collect();
     for topic_row in metadata::configs::TOPIC_ROWS {
         let Some(name) = topic_row.synonym else { continue };
