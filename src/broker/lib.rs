@@ -14,6 +14,7 @@
 #![deny(missing_docs)]
 
 pub mod config;
+mod config_notices;
 pub mod controller;
 pub mod coordinators;
 pub mod entropy;

@@ -18,6 +18,7 @@ use wire::clock::SharedClock;
 
 use crate::Broker;
 use crate::config::BrokerConfig;
+use crate::config_notices::ConfigNotices;
 use crate::controller::{Controller, ControllerSettings};
 use crate::coordinators::{Groups, GroupsParts};
 use crate::entropy::Entropy;
@@ -131,7 +132,7 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
     let quotas = Quotas::new(config.quota_window, config.controller_quota_window, Arc::clone(&clock));
     follow_metadata(
         &*quorum,
-        Followers { partitions: Arc::clone(&partitions), groups: groups.clone(), quotas: Arc::clone(&quotas) },
+        Followers { partitions: Arc::clone(&partitions), groups: groups.clone(), quotas: Arc::clone(&quotas), notices: Arc::default() },
         &metadata,
     )?;
 
@@ -223,6 +224,7 @@ struct Followers {
     partitions: Arc<Partitions>,
     groups: Groups,
     quotas: Arc<Quotas>,
+    notices: Arc<ConfigNotices>,
 }
 
 impl Followers {
@@ -230,6 +232,7 @@ impl Followers {
         let result = self.partitions.apply(image, delta);
         self.groups.apply(image, delta);
         self.quotas.apply(image, delta);
+        self.notices.apply(image, delta);
         result
     }
 }
