@@ -45,6 +45,11 @@ LIBRARY_SCENARIOS = {
     "commit-and-resume-after-kill": "after kill -9 and restart a group resumes at its committed offset",
     "member-survives-kill": "a live member goes on after kill -9 and restart",
     "idempotent-across-kill": "an idempotent producer across kill -9 and restart: each value once, in order",
+    "quota-produce": "producer_byte_rate of a client id: the producer is told to wait and made to",
+    "quota-fetch": "consumer_byte_rate of a user and client id: likewise, and no record is lost",
+    "quota-mutations": "controller_mutation_rate: THROTTLING_QUOTA_EXCEEDED, which the admin client retries after the told wait",
+    "quota-requests": "request_percentage of the default user: waits of at most a second",
+    "quota-connections": "connection_creation_rate of an address: connections beyond it are not served",
 }
 
 # Played by the command line tools alone.

@@ -88,6 +88,7 @@ public final class Client {
             .add("read-from-timestamp", Client::fromTimestamp)
             .add("list-offsets", Client::listOffsets);
         Groups.register(player);
+        Quotas.register(player);
         player.play();
         // The clients' threads are daemons or closed; the exit makes the end certain.
         System.exit(0);

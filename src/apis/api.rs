@@ -5,11 +5,16 @@ use std::sync::Arc;
 
 use broker::Broker;
 use broker::coordinators::Caller;
+use broker::quotas::Client;
 use bytes::{Bytes, BytesMut};
 use protocol::{Decodable, Encodable};
 use wire::{CloseReason, ConnectionContext, Outcome, ResponseFrame};
 
 use crate::measure::Measure;
+use crate::throttle::{self, Throttled};
+
+/// The user of a connection that proves nothing (`KafkaPrincipal.ANONYMOUS`).
+const ANONYMOUS: &str = "ANONYMOUS";
 
 /// An inclusive range of request versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +48,19 @@ pub(crate) struct Context {
     pub(crate) correlation_id: i32,
     pub(crate) client_id: String,
     pub(crate) measure: Measure,
+    /// The whole request, its header too.
+    pub(crate) request_bytes: usize,
 }
 
 impl Context {
     /// Who asks, as the group coordinator wants to know it.
     pub(crate) fn caller(&self) -> Caller {
         Caller { client_id: self.client_id.clone(), client_host: format!("/{}", self.connection.peer().ip()), api_version: self.version }
+    }
+
+    /// Who asks, as quotas want to know it.
+    pub(crate) fn client(&self) -> Client<'_> {
+        Client { user: ANONYMOUS, client_id: &self.client_id }
     }
 
     /// The advertised addresses of this broker for the listener that the client came by.
@@ -68,7 +80,7 @@ pub(crate) trait Api: Send + Sync + 'static {
     /// The decoded request.
     type Request: Decodable + Send + 'static;
     /// The answer.
-    type Response: Encodable + Send + 'static;
+    type Response: Encodable + Throttled + Send + 'static;
 
     /// Answers a request.
     fn handle(cx: Context, request: Self::Request) -> impl Future<Output = Self::Response> + Send;
@@ -114,7 +126,7 @@ impl<A: Api> ErasedApi for Serial<A> {
         };
         Outcome::serial(async move {
             let (version, correlation_id, measure) = (cx.version, cx.correlation_id, cx.measure.clone());
-            let response = A::handle(cx, request).await;
+            let response = throttle::handle::<A>(cx, request).await;
             measure.end(encode(A::KEY, version, correlation_id, &response))
         })
     }

@@ -1,6 +1,8 @@
 //! From a frame to its API: header, version check, bounds scan, call.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker::Broker;
 use bytes::Bytes;
@@ -32,6 +34,10 @@ impl Apis {
 }
 
 impl Dispatch for Apis {
+    fn connection_accepted(&self, address: IpAddr) -> Result<(), Duration> {
+        self.broker.quotas.connect(address)
+    }
+
     fn dispatch(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {
         let head = match protocol::parse_request_header(&frame) {
             Ok(head) => head,
@@ -54,6 +60,7 @@ impl Dispatch for Apis {
             correlation_id: head.correlation_id,
             client_id,
             measure: Measure::begin(&self.broker, place, key, version),
+            request_bytes: frame.len(),
         };
         connection.note_client_id(&cx.client_id);
         found.call(cx, body)

@@ -25,6 +25,7 @@ mod groups;
 mod log;
 mod measure;
 pub mod table;
+mod throttle;
 mod topics;
 mod transactions;
 

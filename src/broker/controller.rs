@@ -28,6 +28,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 use crate::entropy::Entropy;
+use crate::quotas::RequestMutations;
 
 /// Why a change was not made.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,11 @@ impl Inner {
     }
 }
 
+/// A decision whose answer carries the quota that it was paid from.
+fn beside<T, Q>(decision: Decision<T>, quota: Q) -> Decision<(T, Q)> {
+    Decision { records: decision.records, response: (decision.response, quota) }
+}
+
 /// A refusal as a decision that changes nothing.
 fn refusable<T>(decided: Result<Decision<T>, Refusal>) -> Decision<Result<T, Refusal>> {
     match decided {
@@ -126,32 +132,53 @@ impl Controller {
         change.await.unwrap_or(Err(ControlError::Stopped))
     }
 
-    /// CreateTopics.
+    /// CreateTopics. The quota comes back with what the request has yet to wait for.
     ///
     /// # Errors
     /// When the metadata log does not take the records.
-    pub async fn create_topics(&self, request: CreateTopicsRequest) -> Result<Vec<CreatableTopicResult>, ControlError> {
+    pub async fn create_topics(
+        &self,
+        request: CreateTopicsRequest,
+        mut quota: RequestMutations,
+    ) -> Result<(Vec<CreatableTopicResult>, RequestMutations), ControlError> {
         self.change(move |inner, image| {
             let mut ids = std::iter::repeat_with(|| inner.entropy.uuid());
-            Ok(decide::create_topics(&inner.topic_context(image), &request, &mut ids))
+            let decision = decide::create_topics(&inner.topic_context(image), &request, &mut ids, &mut quota);
+            Ok(beside(decision, quota))
         })
         .await
     }
 
-    /// DeleteTopics.
+    /// DeleteTopics. The quota comes back with what the request has yet to wait for.
     ///
     /// # Errors
     /// When the metadata log does not take the records.
-    pub async fn delete_topics(&self, request: DeleteTopicsRequest) -> Result<Vec<DeletableTopicResult>, ControlError> {
-        self.change(move |_inner, image| Ok(decide::delete_topics(image, &request))).await
+    pub async fn delete_topics(
+        &self,
+        request: DeleteTopicsRequest,
+        mut quota: RequestMutations,
+    ) -> Result<(Vec<DeletableTopicResult>, RequestMutations), ControlError> {
+        self.change(move |_inner, image| {
+            let decision = decide::delete_topics(image, &request, &mut quota);
+            Ok(beside(decision, quota))
+        })
+        .await
     }
 
-    /// CreatePartitions.
+    /// CreatePartitions. The quota comes back with what the request has yet to wait for.
     ///
     /// # Errors
     /// When the metadata log does not take the records.
-    pub async fn create_partitions(&self, request: CreatePartitionsRequest) -> Result<Vec<CreatePartitionsTopicResult>, ControlError> {
-        self.change(move |_inner, image| Ok(decide::create_partitions(image, &request))).await
+    pub async fn create_partitions(
+        &self,
+        request: CreatePartitionsRequest,
+        mut quota: RequestMutations,
+    ) -> Result<(Vec<CreatePartitionsTopicResult>, RequestMutations), ControlError> {
+        self.change(move |_inner, image| {
+            let decision = decide::create_partitions(image, &request, &mut quota);
+            Ok(beside(decision, quota))
+        })
+        .await
     }
 
     /// IncrementalAlterConfigs.

@@ -14,6 +14,7 @@
 #![deny(missing_docs)]
 
 pub mod config;
+mod config_notices;
 pub mod controller;
 pub mod coordinators;
 pub mod entropy;
@@ -23,6 +24,7 @@ pub mod metrics;
 pub mod partitions;
 pub mod producer_ids;
 pub mod purgatory;
+pub mod quotas;
 pub mod read_pool;
 mod start;
 
@@ -49,6 +51,8 @@ pub struct Broker {
     pub fetch_sessions: fetch_session::FetchSessions,
     /// What is counted.
     pub metrics: Arc<metrics::Metrics>,
+    /// What clients may use per second, and what they did.
+    pub quotas: Arc<quotas::Quotas>,
     /// Randomness, real or fixed by a test.
     pub entropy: Arc<dyn entropy::Entropy>,
     /// Time, real or moved by a test.

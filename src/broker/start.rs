@@ -18,6 +18,7 @@ use wire::clock::SharedClock;
 
 use crate::Broker;
 use crate::config::BrokerConfig;
+use crate::config_notices::ConfigNotices;
 use crate::controller::{Controller, ControllerSettings};
 use crate::coordinators::{Groups, GroupsParts};
 use crate::entropy::Entropy;
@@ -26,6 +27,7 @@ use crate::metadata_view::MetadataView;
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
+use crate::quotas::Quotas;
 
 /// The features that this broker serves, and the levels that a new cluster begins with.
 const FEATURES: &[(&str, FeatureRange, i16)] = &[("metadata.version", FeatureRange { min: 7, max: 30 }, 30)];
@@ -131,7 +133,12 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         tasks: tasks.clone(),
         runtime: tokio::runtime::Handle::current(),
     });
-    follow_metadata(&*quorum, &partitions, &groups, &metadata)?;
+    let quotas = Quotas::new(config.quota_window, config.controller_quota_window, Arc::clone(&clock));
+    follow_metadata(
+        &*quorum,
+        Followers { partitions: Arc::clone(&partitions), groups: groups.clone(), quotas: Arc::clone(&quotas), notices: Arc::default() },
+        &metadata,
+    )?;
 
     let broker = Arc::new(Broker {
         metadata,
@@ -141,6 +148,7 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         controller,
         fetch_sessions: FetchSessions::new(config.fetch_sessions_max),
         metrics,
+        quotas,
         entropy,
         clock,
         config: Arc::new(config),
@@ -215,18 +223,32 @@ fn controller_settings(config: &BrokerConfig) -> ControllerSettings {
     }
 }
 
+/// The parts that act on changes of the metadata.
+#[derive(Clone)]
+struct Followers {
+    partitions: Arc<Partitions>,
+    groups: Groups,
+    quotas: Arc<Quotas>,
+    notices: Arc<ConfigNotices>,
+}
+
+impl Followers {
+    fn apply(&self, image: &Arc<Image>, delta: &Delta) -> Result<(), StorageError> {
+        let result = self.partitions.apply(image, delta);
+        self.groups.apply(image, delta);
+        self.quotas.apply(image, delta);
+        self.notices.apply(image, delta);
+        result
+    }
+}
+
 /// Serves what the image has now, and each later delta before it is published.
-fn follow_metadata(
-    quorum: &dyn MetadataQuorum,
-    partitions: &Arc<Partitions>,
-    groups: &Groups,
-    metadata: &MetadataView,
-) -> Result<(), StorageError> {
+fn follow_metadata(quorum: &dyn MetadataQuorum, followers: Followers, metadata: &MetadataView) -> Result<(), StorageError> {
+    let partitions = Arc::clone(&followers.partitions);
     let serve = {
-        let (partitions, groups, metadata) = (Arc::clone(partitions), groups.clone(), metadata.clone());
+        let metadata = metadata.clone();
         move |index: u64, image: &Arc<Image>, delta: &Delta| {
-            let result = partitions.apply(image, delta);
-            groups.apply(image, delta);
+            let result = followers.apply(image, delta);
             metadata.publish(index, Arc::clone(image));
             result
         }

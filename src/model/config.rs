@@ -21,6 +21,8 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// Comma-separated words, each one of the given ones (any word if there are none given).
     List(&'static [&'static str]),
+    /// The name of a Java class.
+    Class,
     /// Text that is never shown.
     Password,
 }
@@ -98,7 +100,7 @@ impl Row {
                     None => Ok(()),
                 }
             }
-            Kind::OneOf(_) | Kind::List(_) | Kind::Text | Kind::Password => Ok(()),
+            Kind::OneOf(_) | Kind::List(_) | Kind::Text | Kind::Class | Kind::Password => Ok(()),
         }
     }
 

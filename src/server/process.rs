@@ -139,13 +139,13 @@ fn host_name() -> String {
     rustix::system::uname().nodename().to_str().ok().filter(|name| !name.is_empty()).unwrap_or("localhost").to_owned()
 }
 
-/// One warning for each key of a file that nobody knows.
+/// One warning for each key that nobody knows, or that nothing acts on.
 fn note_strange_keys(config: &BrokerConfig) {
     for key in &config.unknown_keys {
         tracing::warn!("unknown configuration {key}; it is ignored");
     }
     for key in &config.unused_keys {
-        tracing::info!("configuration {key} has no effect in klamm");
+        tracing::warn!("configuration {key} has no effect in klamm");
     }
 }
 

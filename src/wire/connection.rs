@@ -45,6 +45,13 @@ struct Span {
     bytes_before: u64,
 }
 
+/// What a passed deadline asks for.
+enum Due {
+    Close(CloseReason),
+    /// Requests may be taken again.
+    Unmute,
+}
+
 /// The task of one connection. It ends with the reason why the connection did.
 pub(crate) struct Connection<D: ?Sized> {
     stream: TcpStream,
@@ -56,6 +63,8 @@ pub(crate) struct Connection<D: ?Sized> {
     /// Set once nothing more is to be read: the connection ends when the outlet is empty.
     closing: Option<CloseReason>,
     watchdog: Watchdog,
+    /// The monotonic time at which the present step began.
+    now: Duration,
     /// When bytes last came or went, and how many had by then.
     last_activity: (Duration, u64),
     reading: Option<Span>,
@@ -68,7 +77,7 @@ pub(crate) struct Connection<D: ?Sized> {
 
 impl<D: Dispatch + ?Sized> Connection<D> {
     pub(crate) fn new(stream: TcpStream, context: Arc<ConnectionContext>, shared: Arc<Shared<D>>, shutdown: CancellationToken) -> Self {
-        let last_activity = (shared.clock.monotonic(), 0);
+        let now = shared.clock.monotonic();
         Self {
             stream,
             context,
@@ -78,7 +87,8 @@ impl<D: Dispatch + ?Sized> Connection<D> {
             outlet: Outlet::default(),
             closing: None,
             watchdog: Watchdog::default(),
-            last_activity,
+            now,
+            last_activity: (now, 0),
             reading: None,
             writing: None,
             shutdown,
@@ -89,27 +99,38 @@ impl<D: Dispatch + ?Sized> Connection<D> {
 
     /// Does all that can be done now. Answers are gathered as long as there is something to read or to finish, and then written together.
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        let now = self.shared.clock.monotonic();
-        self.notice_shutdown(cx, now);
-        let outcome = self.work(cx);
-        if let Err(reason) = outcome {
-            return Poll::Ready(reason);
-        }
-        if self.outlet.is_empty() {
-            if let Some(reason) = self.closing.take() {
+        loop {
+            self.now = self.shared.clock.monotonic();
+            self.notice_shutdown(cx, self.now);
+            if let Err(reason) = self.work(cx) {
                 return Poll::Ready(reason);
             }
-            if self.in_flight.is_empty() && self.stopping_since.is_some() {
-                return Poll::Ready(CloseReason::ShuttingDown);
+            if let Some(reason) = self.finished() {
+                return Poll::Ready(reason);
             }
-            if self.in_flight.is_empty() && self.intake.peer_closed() && !self.intake.waits_for_budget() {
-                return Poll::Ready(CloseReason::PeerClosed);
+            match self.overdue(cx, self.now) {
+                Some(Due::Close(reason)) => return Poll::Ready(reason),
+                Some(Due::Unmute) => {}
+                None => return Poll::Pending,
             }
         }
-        match self.overdue(cx, now) {
-            Some(reason) => Poll::Ready(reason),
-            None => Poll::Pending,
+    }
+
+    /// The reason why nothing is left to do, if there is one.
+    fn finished(&mut self) -> Option<CloseReason> {
+        if !self.outlet.is_empty() {
+            return None;
         }
+        if let Some(reason) = self.closing.take() {
+            return Some(reason);
+        }
+        if !self.in_flight.is_empty() {
+            return None;
+        }
+        if self.stopping_since.is_some() {
+            return Some(CloseReason::ShuttingDown);
+        }
+        (self.intake.peer_closed() && !self.intake.waits_for_budget()).then_some(CloseReason::PeerClosed)
     }
 
     fn work(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
@@ -167,7 +188,7 @@ impl<D: Dispatch + ?Sized> Connection<D> {
 
     /// Dispatches one frame or reads once. Says whether there was anything.
     fn take_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
-        if self.closing.is_some() || self.stopping_since.is_some() {
+        if self.closing.is_some() || self.stopping_since.is_some() || self.is_muted() {
             return Ok(false);
         }
         if self.may_dispatch() {
@@ -196,6 +217,11 @@ impl<D: Dispatch + ?Sized> Connection<D> {
         Ok(())
     }
 
+    /// Whether the client has to wait for having used too much (KIP-219). As in Kafka, not even its going away is noticed meanwhile.
+    fn is_muted(&self) -> bool {
+        self.now < self.context.muted_until()
+    }
+
     fn may_dispatch(&self) -> bool {
         let limits = &self.shared.limits;
         !self.in_flight.back().is_some_and(|last| last.serial)
@@ -222,11 +248,11 @@ impl<D: Dispatch + ?Sized> Connection<D> {
         self.in_flight.retain(|request| !request.serial);
     }
 
-    /// The reason to cut the connection off, if a deadline has passed; otherwise the task is woken at the next one.
-    fn overdue(&mut self, cx: &mut Context<'_>, now: Duration) -> Option<CloseReason> {
+    /// What is to be done, if a deadline has passed; otherwise the task is woken at the next one.
+    fn overdue(&mut self, cx: &mut Context<'_>, now: Duration) -> Option<Due> {
         let limits = &self.shared.limits;
         let progress = limits.progress_bytes_min as u64;
-        let waits_for_peer = self.intake.is_partial() && self.may_dispatch() && !self.intake.waits_for_budget();
+        let waits_for_peer = self.intake.is_partial() && self.may_dispatch() && !self.intake.waits_for_budget() && !self.is_muted();
         advance(&mut self.reading, waits_for_peer, self.intake.read_bytes(), progress, now);
         advance(&mut self.writing, !self.outlet.is_empty(), self.outlet.written_bytes(), progress, now);
         let bytes = self.intake.read_bytes() + self.outlet.written_bytes();
@@ -240,8 +266,10 @@ impl<D: Dispatch + ?Sized> Connection<D> {
             self.stopping_since.map(|since| (since + limits.shutdown_grace, CloseReason::ShuttingDown)),
             limits.idle_max.filter(|_| is_idle).map(|idle_max| (self.last_activity.0.saturating_add(idle_max), CloseReason::Idle)),
         ];
-        let (deadline, reason) = candidates.into_iter().flatten().min_by_key(|(deadline, _)| *deadline)?;
-        self.watchdog.has_passed(cx, &*self.shared.clock, now, deadline).then_some(reason)
+        let closings = candidates.into_iter().flatten().map(|(deadline, reason)| (deadline, Due::Close(reason)));
+        let unmute = self.is_muted().then(|| (self.context.muted_until(), Due::Unmute));
+        let (deadline, due) = closings.chain(unmute).min_by_key(|(deadline, _)| *deadline)?;
+        self.watchdog.has_passed(cx, &*self.shared.clock, now, deadline).then_some(due)
     }
 }
 

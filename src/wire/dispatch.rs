@@ -3,9 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::Piece;
@@ -19,6 +21,15 @@ pub trait Dispatch: Send + Sync + 'static {
     /// Takes one frame (without its length prefix). This runs on a network thread, one frame of a connection after the other in their order, so
     /// it must not block; whatever fixes the order of effects (an append) belongs here. What has to wait goes into [`Outcome::Later`].
     fn dispatch(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome;
+
+    /// A peer has connected.
+    ///
+    /// # Errors
+    /// The connection is not to be served: it is kept open without an answer for so long, and then closed.
+    fn connection_accepted(&self, address: IpAddr) -> Result<(), Duration> {
+        let _ = address;
+        Ok(())
+    }
 
     /// The connection has ended; nothing of it will be dispatched again.
     fn connection_closed(&self, connection: &Arc<ConnectionContext>) {
@@ -193,13 +204,16 @@ pub struct ConnectionContext {
     listener: ListenerName,
     client_software: RwLock<Option<Arc<ClientSoftware>>>,
     client_id: OnceLock<Box<str>>,
+    /// Nanoseconds of the clock's monotonic time; 0 if it never was muted.
+    muted_until: AtomicU64,
 }
 
 impl ConnectionContext {
     /// A context; tests of handlers make their own.
     #[must_use]
     pub fn new(id: ConnectionId, peer: SocketAddr, local: SocketAddr, listener: ListenerName) -> Arc<Self> {
-        Arc::new(Self { id, peer, local, listener, client_software: RwLock::new(None), client_id: OnceLock::new() })
+        let client_software = RwLock::new(None);
+        Arc::new(Self { id, peer, local, listener, client_software, client_id: OnceLock::new(), muted_until: AtomicU64::new(0) })
     }
 
     /// The connection's number.
@@ -224,6 +238,19 @@ impl ConnectionContext {
     #[must_use]
     pub fn listener(&self) -> &ListenerName {
         &self.listener
+    }
+
+    /// Takes no further request of this connection until the clock's monotonic time is there; an earlier moment than one that was set before
+    /// changes nothing. Answers still leave.
+    pub fn mute_until(&self, moment: Duration) {
+        // Only the connection's own task and the handlers that it polls come here, so there is no order to keep.
+        self.muted_until.fetch_max(u64::try_from(moment.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Until when no further request is taken.
+    #[must_use]
+    pub fn muted_until(&self) -> Duration {
+        Duration::from_nanos(self.muted_until.load(Ordering::Relaxed))
     }
 
     /// What the client said of itself in ApiVersions, if it did.

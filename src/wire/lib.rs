@@ -12,6 +12,7 @@
 //! - A connection holds at most [`ConnectionLimits::in_flight_max`] unanswered or unwritten requests; the rest waits in the peer's socket.
 //! - A peer that stops in the middle of a frame, or that never reads, is cut off by a deadline. An idle connection costs no wake-up but that of its
 //!   idle deadline.
+//! - A muted connection ([`ConnectionContext::mute_until`]) takes no request until its time; what is answered still leaves.
 //! - A panic in a handler ends its connection, never the process.
 //! - Time comes from a [`clock::Clock`]; `clock.rs` is the one file that may use tokio's.
 //!

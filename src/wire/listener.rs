@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +19,9 @@ use crate::{CloseReason, ConnectionContext, ConnectionCounters, ConnectionId, Co
 
 /// How long the accept loop rests when the process is out of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// The most connections that are kept waiting before they are closed; more are closed at once.
+const HELD_MAX: usize = 1000;
 
 /// How to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +110,8 @@ pub struct Server<D: ?Sized> {
     shared: Arc<Shared<D>>,
     counts: Arc<Mutex<Counts>>,
     counters: Arc<ConnectionCounters>,
+    /// Connections that came too fast and are kept until they may be closed.
+    held: Arc<Semaphore>,
     next_id: AtomicU64,
     shutdown: CancellationToken,
 }
@@ -115,7 +121,8 @@ impl<D: Dispatch + ?Sized> Server<D> {
     #[must_use]
     pub fn new(dispatch: Arc<D>, limits: ConnectionLimits, clock: SharedClock, budget: MemoryBudget, shutdown: CancellationToken) -> Self {
         let shared = Arc::new(Shared { dispatch, limits, clock, budget });
-        Self { shared, counts: Arc::default(), counters: Arc::default(), next_id: AtomicU64::new(0), shutdown }
+        let held = Arc::new(Semaphore::new(HELD_MAX));
+        Self { shared, counts: Arc::default(), counters: Arc::default(), held, next_id: AtomicU64::new(0), shutdown }
     }
 
     /// How many connections there are.
@@ -162,6 +169,10 @@ impl<D: Dispatch + ?Sized> Server<D> {
     fn admit(&self, tasks: &TaskTracker, stream: TcpStream, peer: SocketAddr, name: &ListenerName) -> io::Result<()> {
         let limits = &self.shared.limits;
         let ip = peer.ip().to_canonical();
+        if let Err(wait) = self.shared.dispatch.connection_accepted(ip) {
+            self.hold(tasks, stream, wait);
+            return Ok(());
+        }
         let Some(mut place) = Place::take(&self.counts, ip, limits) else {
             self.counters.refused();
             tracing::debug!(listener = %name, %peer, "refused: too many connections");
@@ -196,6 +207,19 @@ impl<D: Dispatch + ?Sized> Server<D> {
             drop(place);
         });
         Ok(())
+    }
+}
+
+impl<D: Dispatch + ?Sized> Server<D> {
+    /// Keeps a connection that came too fast, so that its client does not come again at once, and then closes it (`ConnectionThrottledException`).
+    fn hold(&self, tasks: &TaskTracker, stream: TcpStream, wait: Duration) {
+        let Ok(place) = Arc::clone(&self.held).try_acquire_owned() else { return };
+        let end = self.shared.clock.sleep_until(self.shared.clock.monotonic().saturating_add(wait));
+        let shutdown = self.shutdown.clone();
+        tasks.spawn(async move {
+            let _passed_or_stopping = shutdown.run_until_cancelled(end).await;
+            drop((stream, place));
+        });
     }
 }
 

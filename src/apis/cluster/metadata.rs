@@ -2,7 +2,7 @@
 //!
 //! - All topics: an empty list in version 0, null from version 1; an empty list from version 1 means none.
 //! - By topic id from version 12; an unknown id is UNKNOWN_TOPIC_ID with a null name. Below version 12 a null name or an id is INVALID_REQUEST.
-//! - An unknown name is created if the broker and the request (from version 4) allow it; internal topics get their own settings.
+//! - An unknown name is created if the broker, the request (from version 4) and the client's `controller_mutation_rate` allow it; internal topics get their own settings.
 //! - Addresses are those of the listener that the request came by.
 //!
 //! # Deviations
@@ -105,7 +105,9 @@ async fn create_missing(cx: &Context, asked: &[MetadataRequestTopic]) {
         request.topics.push(topic);
     }
     if !request.topics.is_empty() {
-        let _shown_by_the_look_up = cx.broker.controller.create_topics(request).await;
+        // Kafka's broker asks its controller by a new version of CreateTopics, in the client's name.
+        let quota = cx.broker.quotas.mutations_of(cx.client(), true);
+        let _shown_by_the_look_up = cx.broker.controller.create_topics(request, quota).await;
     }
 }
 

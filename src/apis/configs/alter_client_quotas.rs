@@ -3,7 +3,7 @@
 //! - Each entry is altered whole or not. Values are checked as Kafka does.
 //!
 //! # Deviations
-//! - Quotas are stored and described, not enforced yet; no answer is throttled.
+//! - `request_percentage` counts the time that handlers run, not that of reading and writing sockets, nor that of reads from disk.
 //! - The name of an `ip` entity must be an address: host names are not resolved.
 //!
 //! # Tests

@@ -6,7 +6,6 @@
 //!
 //! # Deviations
 //! - The documentation sentences are our own.
-//! - Of the broker's keys only those are listed that this broker knows.
 //!
 //! # Tests
 //! Java tools `kafka-configs --describe` and `kafka-topics --describe`; `describe_configs` in `metadata`.

@@ -4,6 +4,7 @@
 //! - The answer leaves when `min_bytes` are there, at `max_wait_ms`, or at once on an error or a divergence. A waiting fetch holds no thread.
 //! - Consumers read up to the high watermark, or to the last stable offset with read_committed.
 //! - Sessions as KIP-227: an incremental answer holds only partitions with news (see `broker::fetch_session`).
+//! - Beyond `consumer_byte_rate` or `request_percentage` an empty answer tells the wait, its bytes do not count, and the connection is muted.
 //! - Version 12 tells a diverging epoch (KIP-595), version 13 names topics by id (KIP-516).
 //! - Record bytes are not copied: ranges of files leave by sendfile.
 //!
@@ -20,6 +21,7 @@ use broker::fetch_session::{RequestedPartition, SessionPlan, SessionRefusal, Ses
 use broker::metrics::{FetchBy, ParkedFetch};
 use broker::partitions::{FetchBound, Partition, PartitionFetch, PartitionRead, Traffic};
 use broker::purgatory::FetchWaiter;
+use broker::quotas::QuotaKind;
 use broker::read_pool::off_thread;
 use bytes::{Bytes, BytesMut};
 use model::{LeaderEpoch, Offset, Piece, TopicId};
@@ -31,10 +33,13 @@ use wire::{CloseReason, Outcome, ResponseFrame};
 
 use super::{TopicRef, find_partition};
 use crate::api::{self, Context, ErasedApi, Versions};
-use crate::error_codes;
+use crate::{error_codes, throttle};
 
 const KEY: i16 = 1;
 const READ_COMMITTED: i8 = 1;
+/// What an answer takes beside its partitions, and a partition beside its records.
+const HEAD_BYTES: usize = 20;
+const ROW_BYTES: usize = 40;
 
 pub(crate) struct Fetch;
 
@@ -67,6 +72,8 @@ struct Limits {
     deadline: Duration,
     bound: FetchBound,
     by_follower: bool,
+    /// What the client has to wait for having used too much.
+    wait: Duration,
 }
 
 /// What one partition gives.
@@ -105,7 +112,7 @@ impl Answer {
 }
 
 async fn handle(cx: Context, request: FetchRequest) -> Outcome {
-    let limits = limits(&cx, &request);
+    let mut limits = limits(&cx, &request);
     let plan = match cx.broker.fetch_sessions.plan(session_request(&cx, request), cx.broker.clock.monotonic()) {
         Ok(plan) => plan,
         Err(refusal) => {
@@ -118,36 +125,70 @@ async fn handle(cx: Context, request: FetchRequest) -> Outcome {
             return write(&cx, head, Vec::new(), &limits);
         }
     };
-    match plan {
-        SessionPlan::Sessionless(partitions) => {
-            let answers = gather(&cx, partitions, &limits).await;
-            respond(&cx, 0, answers, &limits)
-        }
-        SessionPlan::Full(partitions) => {
-            let answers = gather(&cx, partitions, &limits).await;
+    let (partitions, session) = match plan {
+        SessionPlan::Sessionless(partitions) => (partitions, Session::None),
+        SessionPlan::Full(partitions) => (partitions, Session::New),
+        SessionPlan::Incremental { session_id, partitions } => (partitions, Session::Kept(session_id)),
+    };
+    let mut answers = if !limits.by_follower && cx.broker.quotas.is_active(QuotaKind::Request) {
+        let (answers, spent) = throttle::timed(&*cx.broker.clock, gather(&cx, partitions, &limits)).await;
+        limits.wait = cx.broker.quotas.record_request(cx.client(), spent);
+        answers
+    } else {
+        gather(&cx, partitions, &limits).await
+    };
+    if !limits.by_follower {
+        limits.wait = cx.broker.quotas.record_fetch(cx.client(), answer_bytes(&answers), limits.wait);
+    }
+    if !limits.wait.is_zero() {
+        // KIP-219: nothing is sent but the wait. A full fetch begins no session, and one that there is keeps what it knew.
+        let session_id = if let Session::Kept(id) = session { id } else { 0 };
+        let throttle_time_ms = throttle::mute(&cx, limits.wait);
+        return write(&cx, FetchResponseHead { throttle_time_ms, session_id, ..FetchResponseHead::default() }, Vec::new());
+    }
+    let session_id = match session {
+        Session::None => 0,
+        Session::New => {
             let told = answers.iter().map(|answer| (answer.asked.clone(), answer.told())).collect();
             let random = cx.broker.entropy.uuid().as_fields().0;
             let now = cx.broker.clock.monotonic();
-            let session_id = cx.broker.fetch_sessions.open(cx.version >= 13, told, now, random);
-            respond(&cx, session_id, answers, &limits)
+            cx.broker.fetch_sessions.open(cx.version >= 13, told, now, random)
         }
-        SessionPlan::Incremental { session_id, partitions } => {
-            let mut answers = gather(&cx, partitions, &limits).await;
+        Session::Kept(session_id) => {
             keep_news(&cx, session_id, &mut answers);
-            respond(&cx, session_id, answers, &limits)
+            session_id
         }
-    }
+    };
+    respond(&cx, session_id, answers, &limits)
+}
+
+/// The session that an answer belongs to.
+enum Session {
+    None,
+    New,
+    Kept(i32),
+}
+
+/// About what the answer will take, as quotas count it.
+fn answer_bytes(answers: &[Answer]) -> usize {
+    let rows = answers.iter().filter(|answer| answer.length_bytes() > 0 || answer.is_urgent());
+    HEAD_BYTES + rows.map(|answer| answer.length_bytes() + ROW_BYTES).sum::<usize>()
 }
 
 fn limits(cx: &Context, request: &FetchRequest) -> Limits {
-    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(cx.broker.config.fetch_bytes_max);
     let replica_id = if cx.version >= 15 { request.replica_state.replica_id.0 } else { request.replica_id.0 };
+    let by_follower = replica_id >= 0;
+    let mut bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(cx.broker.config.fetch_bytes_max);
+    if !by_follower && let Some(allowed) = cx.broker.quotas.fetch_bytes_max(cx.client()) {
+        bytes_max = bytes_max.min(allowed);
+    }
     Limits {
         bytes_max,
         bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
         deadline: cx.broker.clock.monotonic() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         bound: if request.isolation_level == READ_COMMITTED { FetchBound::LastStable } else { FetchBound::HighWatermark },
-        by_follower: replica_id >= 0,
+        by_follower,
+        wait: Duration::ZERO,
     }
 }
 

@@ -5,6 +5,7 @@
 //! - An idempotent producer's repeated batch is answered with the first copy's offset.
 //! - acks=0 has no answer; an error then closes the connection, so that the client asks for metadata again.
 //! - Version 10 tells a new leader (KIP-951); version 13 names topics by id (KIP-516).
+//! - Beyond `producer_byte_rate` or `request_percentage` the answer tells the wait and the connection is muted; with acks=0 only the bytes count.
 //! - Later requests of the connection are taken while this one waits for its replicas; answers stay in order.
 //!
 //! # Deviations
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::partitions::{AppendOutcome, AppendRefusal, AppendTicket, Partition, RequiredAcks, Traffic};
+use broker::quotas::QuotaKind;
 use bytes::Bytes;
 use metadata::Image;
 use metadata::configs::{TimestampType, TopicCompression, TopicConfig};
@@ -31,7 +33,7 @@ use wire::{CloseReason, Outcome};
 
 use super::{TopicRef, find_partition};
 use crate::api::{self, Context, ErasedApi, Versions};
-use crate::error_codes;
+use crate::{error_codes, throttle};
 
 const KEY: i16 = 0;
 
@@ -73,10 +75,27 @@ impl ErasedApi for Produce {
         };
         let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         // The appends happen here, before anything is awaited: that is what keeps the order of pipelined requests.
+        let begin = cx.broker.quotas.is_active(QuotaKind::Request).then(|| cx.broker.clock.monotonic());
         let image = cx.broker.metadata.image();
         let topics: Vec<_> = request.topic_data.into_iter().map(|topic| begin_topic(&cx, &image, topic, acks)).collect();
-        Outcome::pipelined(finish(cx, topics, acks.unwrap_or(RequiredAcks::Leader), timeout))
+        let acks = acks.unwrap_or(RequiredAcks::Leader);
+        let wait = Wait { timeout, throttle_time_ms: charge(&cx, begin.filter(|_| acks != RequiredAcks::None)) };
+        Outcome::pipelined(finish(cx, topics, acks, wait))
     }
+}
+
+/// What the answer waits for, and what it tells the client to wait.
+struct Wait {
+    timeout: Duration,
+    throttle_time_ms: i32,
+}
+
+/// Charges the request's bytes, and the time since `begin`, and mutes the connection at once: a later request must not be taken before.
+fn charge(cx: &Context, begin: Option<Duration>) -> i32 {
+    let quotas = &cx.broker.quotas;
+    let of_bytes = quotas.record_produce(cx.client(), cx.request_bytes);
+    let of_time = begin.map(|begin| quotas.record_request(cx.client(), cx.broker.clock.monotonic().saturating_sub(begin)));
+    throttle::mute(cx, of_bytes.max(of_time.unwrap_or_default()))
 }
 
 struct TopicUnderWay {
@@ -179,16 +198,17 @@ fn refuse_records(refusal: ProduceRefusal) -> Refusal {
     Refusal { code, message, record_errors: refusal.record_errors().to_vec() }
 }
 
-async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, timeout: Duration) -> Outcome {
-    let deadline = cx.broker.clock.monotonic() + timeout;
+async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, wait: Wait) -> Outcome {
+    let deadline = cx.broker.clock.monotonic() + wait.timeout;
     let mut response = ProduceResponse::default();
+    response.throttle_time_ms = wait.throttle_time_ms;
     let mut first_error = None;
     for topic in topics {
         let mut row = topic.response;
         for PartitionUnderWay { index, traffic, state } in topic.partitions {
             let result = match state {
                 Err(refusal) => Err(refusal),
-                Ok(ticket) => wait(&cx, ticket, deadline).await,
+                Ok(ticket) => appended_by(&cx, ticket, deadline).await,
             };
             match traffic {
                 Some(traffic) => traffic.produced(result.is_err()),
@@ -218,7 +238,7 @@ async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, tim
     }
 }
 
-async fn wait(cx: &Context, ticket: AppendTicket, deadline: Duration) -> Result<AppendOutcome, Refusal> {
+async fn appended_by(cx: &Context, ticket: AppendTicket, deadline: Duration) -> Result<AppendOutcome, Refusal> {
     match timeout_at(&*cx.broker.clock, deadline, ticket).await {
         Ok(Ok(Ok(outcome))) => Ok(outcome),
         Ok(Ok(Err(refusal))) => Err(append_refused(&refusal)),

@@ -4,6 +4,7 @@
 //! - `validate_only` answers what a creation would, and creates nothing.
 //! - Each topic succeeds or fails on its own; a name given twice fails as INVALID_REQUEST.
 //! - Version 5 tells the configuration (KIP-525), version 7 the topic id.
+//! - Beyond the client's `controller_mutation_rate` a topic is THROTTLING_QUOTA_EXCEEDED from version 6 (KIP-599).
 //!
 //! # Deviations
 //! - A topic is usable at this broker when the answer leaves (Kafka's may still answer UNKNOWN_TOPIC_OR_PARTITION for a moment).
@@ -16,6 +17,10 @@ use protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
 use crate::api::{Api, Context, Versions};
 use crate::error_codes;
+use crate::throttle;
+
+/// From this version on a topic beyond the quota is refused; before, it is created and the client is made to wait (KIP-599).
+const STRICT_SINCE: i16 = 6;
 
 pub(crate) struct CreateTopics;
 
@@ -29,8 +34,12 @@ impl Api for CreateTopics {
     async fn handle(cx: Context, request: CreateTopicsRequest) -> CreateTopicsResponse {
         let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
         let mut response = CreateTopicsResponse::default();
-        response.topics = match cx.broker.controller.create_topics(request).await {
-            Ok(topics) => topics,
+        let quota = cx.broker.quotas.mutations_of(cx.client(), cx.version >= STRICT_SINCE);
+        response.topics = match cx.broker.controller.create_topics(request, quota).await {
+            Ok((topics, quota)) => {
+                response.throttle_time_ms = throttle::millis(quota.wait());
+                topics
+            }
             Err(error) => names
                 .into_iter()
                 .map(|name| CreatableTopicResult::default().with_name(name).with_error_code(error_codes::control(error).code()))

@@ -2,6 +2,7 @@
 //!
 //! - Refused as TOPIC_DELETION_DISABLED where `delete.topic.enable` is false (from version 3; INVALID_REQUEST before).
 //! - When the answer leaves, the partitions no longer serve, parked fetches have been answered, and the files are gone or go at the next start.
+//! - Beyond the client's `controller_mutation_rate` a topic is THROTTLING_QUOTA_EXCEEDED from version 5 (KIP-599).
 //!
 //! # Deviations
 //! - Files go at once; Kafka renames them and removes them after `file.delete.delay.ms`.
@@ -16,6 +17,10 @@ use uuid::Uuid;
 
 use crate::api::{Api, Context, Versions};
 use crate::error_codes;
+use crate::throttle;
+
+/// From this version on a topic beyond the quota is refused; before, it is deleted and the client is made to wait (KIP-599).
+const STRICT_SINCE: i16 = 5;
 
 pub(crate) struct DeleteTopics;
 
@@ -33,8 +38,11 @@ impl Api for DeleteTopics {
             let error = if cx.version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled };
             return refused(asked, error, cx.version);
         }
-        match cx.broker.controller.delete_topics(request).await {
-            Ok(responses) => DeleteTopicsResponse::default().with_responses(responses),
+        let quota = cx.broker.quotas.mutations_of(cx.client(), cx.version >= STRICT_SINCE);
+        match cx.broker.controller.delete_topics(request, quota).await {
+            Ok((responses, quota)) => {
+                DeleteTopicsResponse::default().with_responses(responses).with_throttle_time_ms(throttle::millis(quota.wait()))
+            }
             Err(error) => refused(asked, error_codes::control(error), cx.version),
         }
     }

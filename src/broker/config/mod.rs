@@ -22,6 +22,7 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::quotas::Window;
 use group_coordinator::GroupConfig;
 use metadata::configs::StaticConfig;
 use model::BrokerId;
@@ -77,6 +78,10 @@ pub struct BrokerConfig {
     pub fetch_sessions_max: usize,
     /// `max.request.partition.size.limit`.
     pub request_partitions_max: usize,
+    /// `quota.window.num` and `quota.window.size.seconds`.
+    pub quota_window: Window,
+    /// `controller.quota.window.num` and `controller.quota.window.size.seconds`.
+    pub controller_quota_window: Window,
     /// `replica.lag.time.max.ms`.
     pub replica_lag_time_max_ms: i64,
     /// `queued.max.request.bytes`; `None` derives it from the memory that the process may use.
@@ -133,6 +138,8 @@ impl BrokerConfig {
             fetch_bytes_max: values.size("fetch.max.bytes"),
             fetch_sessions_max: values.size("max.incremental.fetch.session.cache.slots"),
             request_partitions_max: values.size("max.request.partition.size.limit"),
+            quota_window: window(&values, "quota.window.num", "quota.window.size.seconds"),
+            controller_quota_window: window(&values, "controller.quota.window.num", "controller.quota.window.size.seconds"),
             replica_lag_time_max_ms: values.long("replica.lag.time.max.ms"),
             request_memory_bytes_max: usize::try_from(values.long("queued.max.request.bytes")).ok().filter(|bytes| *bytes > 0),
             connection_limits: connection_limits(&values)?,
@@ -208,6 +215,11 @@ fn groups(values: &Values) -> GroupConfig {
         offsets_retention_ms: values.long("offsets.retention.minutes").saturating_mul(60_000),
         ..GroupConfig::default()
     }
+}
+
+fn window(values: &Values, samples_key: &str, seconds_key: &str) -> Window {
+    let samples = u32::try_from(values.long(samples_key)).unwrap_or(u32::MAX);
+    Window { samples, length: Duration::from_secs(u64::try_from(values.long(seconds_key)).unwrap_or(1)) }
 }
 
 fn connection_limits(values: &Values) -> Result<ConnectionLimits, ConfigProblem> {

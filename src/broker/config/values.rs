@@ -33,6 +33,9 @@ impl Values {
                     .and_then(|()| row.check(&entry.value))
                     .map_err(|problem| ConfigProblem::Value { problem, origin: entry.origin.to_string() })?;
             }
+            if is_without_effect(key) {
+                unused_keys.push(key.clone());
+            }
             given.push(key.clone());
             set.insert(key.clone(), entry.value.trim().to_owned());
         }

@@ -164,6 +164,7 @@ pub const fn config_type(kind: &Kind) -> i8 {
         Kind::Long(..) => 5,
         Kind::Double(..) => 6,
         Kind::List(_) => 7,
+        Kind::Class => 8,
         Kind::Password => 9,
     }
 }

@@ -92,7 +92,7 @@ pub fn canonical(row: &Row, value: &str) -> String {
         }
         Kind::Double(..) => trimmed.parse::<f64>().map_or_else(|_| trimmed.to_owned(), |number| format!("{number:?}")),
         Kind::List(_) => split_list(trimmed).join(","),
-        Kind::OneOf(_) | Kind::Text | Kind::Password => trimmed.to_owned(),
+        Kind::OneOf(_) | Kind::Text | Kind::Class | Kind::Password => trimmed.to_owned(),
     }
 }
 

@@ -8,13 +8,17 @@ use protocol::{ErrorCode, StrBytes};
 
 use super::create_topics::{check_manual_assignment, new_partition};
 use super::placement::place;
-use super::{Decision, MAX_RECORDS_PER_REQUEST, Refusal};
+use super::{Decision, MAX_RECORDS_PER_REQUEST, MutationQuota, Refusal};
 use crate::image::Image;
 use crate::records::MetadataRecord;
 
-/// Decides a CreatePartitions request. The count it names is the new total.
+/// Decides a CreatePartitions request. The count it names is the new total. The new partitions are paid for from `quota`.
 #[must_use]
-pub fn create_partitions(image: &Image, request: &CreatePartitionsRequest) -> Decision<Vec<CreatePartitionsTopicResult>> {
+pub fn create_partitions(
+    image: &Image,
+    request: &CreatePartitionsRequest,
+    quota: &mut dyn MutationQuota,
+) -> Decision<Vec<CreatePartitionsTopicResult>> {
     let mut seen = BTreeSet::new();
     let mut duplicates = BTreeSet::new();
     for topic in &request.topics {
@@ -30,7 +34,7 @@ pub fn create_partitions(image: &Image, request: &CreatePartitionsRequest) -> De
             }
             Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.".to_owned()))
         } else {
-            extend_topic(image, topic, MAX_RECORDS_PER_REQUEST.saturating_sub(decision.records.len()))
+            extend_topic(image, topic, MAX_RECORDS_PER_REQUEST.saturating_sub(decision.records.len()), quota)
         };
         let result = CreatePartitionsTopicResult::default().with_name(super::copy_name(&topic.name));
         decision.response.push(match outcome {
@@ -47,7 +51,12 @@ pub fn create_partitions(image: &Image, request: &CreatePartitionsRequest) -> De
     decision
 }
 
-fn extend_topic(image: &Image, asked: &CreatePartitionsTopic, room: usize) -> Result<Vec<MetadataRecord>, Refusal> {
+fn extend_topic(
+    image: &Image,
+    asked: &CreatePartitionsTopic,
+    room: usize,
+    quota: &mut dyn MutationQuota,
+) -> Result<Vec<MetadataRecord>, Refusal> {
     let topic = image.topic_by_name(asked.name.as_str()).ok_or(Refusal::silent(ErrorCode::UnknownTopicOrPartition))?;
     let current = topic.partition_count();
     if asked.count == current {
@@ -72,6 +81,7 @@ fn extend_topic(image: &Image, asked: &CreatePartitionsTopic, room: usize) -> Re
     if count > room {
         return Err(Refusal::new(ErrorCode::PolicyViolation, "Unable to perform excessively large batch operation.".to_owned()));
     }
+    quota.take(count)?;
     let factor = topic.partitions.front().map_or(1, |partition| partition.replicas.len());
     let placed = match &asked.assignments {
         Some(assignments) => {

@@ -10,7 +10,7 @@ use protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
 use super::placement::{PlacementError, place};
-use super::{Decision, MAX_RECORDS_PER_REQUEST, Refusal, TopicContext, check_topic_name};
+use super::{Decision, MAX_RECORDS_PER_REQUEST, MutationQuota, Refusal, TopicContext, Unlimited, check_topic_name};
 use crate::configs::{InvalidConfig, TOPIC_ROWS, check_topic_values};
 use crate::image::Image;
 use crate::records::{ConfigResource, MetadataRecord};
@@ -62,11 +62,12 @@ fn set(key: &'static str, value: String) -> CreatableTopicConfig {
 /// Decides a CreateTopics request: one result per topic, first those named once in the request's order, then duplicates.
 ///
 /// Auto-creation asks for a topic with -1 partitions and replicas. `ids` gives the new topics' ids; it is asked once for each topic that
-/// will exist.
+/// will exist. Each topic's partitions are paid for from `quota`, also where they are only validated, as Kafka does.
 pub fn create_topics(
     context: &TopicContext<'_>,
     request: &CreateTopicsRequest,
     ids: &mut dyn Iterator<Item = Uuid>,
+    quota: &mut dyn MutationQuota,
 ) -> Decision<Vec<CreatableTopicResult>> {
     let mut seen = BTreeSet::new();
     let mut duplicates = BTreeSet::new();
@@ -84,7 +85,7 @@ pub fn create_topics(
         let outcome = if too_many {
             Err(Refusal::new(ErrorCode::PolicyViolation, "Excessively large number of partitions per request.".to_owned()))
         } else {
-            create_topic(context, topic, ids, &mut created_names)
+            create_topic(context, topic, ids, &mut created_names, quota)
         };
         match outcome {
             Ok((records, result)) => {
@@ -112,7 +113,7 @@ pub fn create_internal_topic(context: &TopicContext<'_>, topic: InternalTopic, i
     if let Some(existing) = context.view.image().topic_id(topic.name()) {
         return Ok(Decision { records: Vec::new(), response: existing });
     }
-    let (records, _) = create_topic(context, &topic.creatable(), &mut std::iter::once(id), &mut BTreeMap::new())?;
+    let (records, _) = create_topic(context, &topic.creatable(), &mut std::iter::once(id), &mut BTreeMap::new(), &mut Unlimited)?;
     Ok(Decision { records, response: TopicId(id) })
 }
 
@@ -139,6 +140,7 @@ fn create_topic(
     topic: &CreatableTopic,
     ids: &mut dyn Iterator<Item = Uuid>,
     created_names: &mut BTreeMap<String, String>,
+    quota: &mut dyn MutationQuota,
 ) -> Result<(Vec<MetadataRecord>, CreatableTopicResult), Refusal> {
     let image = context.view.image();
     let name = topic.name.as_str();
@@ -147,6 +149,7 @@ fn create_topic(
     let seed = u64::try_from(image.topic_count()).unwrap_or(0);
     let assignments =
         if topic.assignments.is_empty() { placed_assignments(context, topic, seed)? } else { manual_assignments(image, topic)? };
+    quota.take(assignments.len())?;
     let topic_id = ids.next().map(TopicId).ok_or(Refusal::silent(ErrorCode::UnknownServerError))?;
     if let Some(form) = crate::image::collision_form(name) {
         created_names.insert(form, name.to_owned());

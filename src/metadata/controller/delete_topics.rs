@@ -9,16 +9,16 @@ use protocol::messages::delete_topics_response::DeletableTopicResult;
 use protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
-use super::{Decision, Refusal};
+use super::{Decision, MutationQuota, Refusal};
 use crate::image::Image;
 use crate::records::MetadataRecord;
 
 const UNKNOWN_NAME: &str = "This server does not host this topic-partition.";
 const UNKNOWN_ID: &str = "This server does not host this topic ID.";
 
-/// Decides a DeleteTopics request, by names (in either field) and by ids.
+/// Decides a DeleteTopics request, by names (in either field) and by ids. The partitions that go are paid for from `quota`.
 #[must_use]
-pub fn delete_topics(image: &Image, request: &DeleteTopicsRequest) -> Decision<Vec<DeletableTopicResult>> {
+pub fn delete_topics(image: &Image, request: &DeleteTopicsRequest, quota: &mut dyn MutationQuota) -> Decision<Vec<DeletableTopicResult>> {
     let mut results = Vec::new();
     let mut names = Vec::new();
     let mut ids = Vec::new();
@@ -58,8 +58,15 @@ pub fn delete_topics(image: &Image, request: &DeleteTopicsRequest) -> Decision<V
             doomed.push((id, name.to_owned()));
         }
     }
-    let records = doomed.iter().map(|(id, _)| MetadataRecord::RemoveTopic { topic_id: TopicId(*id) }).collect();
-    results.extend(doomed.iter().map(|(id, name)| result(Some(name), *id, None)));
+    let mut records = Vec::with_capacity(doomed.len());
+    for (id, name) in doomed {
+        let partitions = image.topic_by_id(TopicId(id)).map_or(0, |topic| topic.partitions.len());
+        let paid = quota.take(partitions);
+        if paid.is_ok() {
+            records.push(MetadataRecord::RemoveTopic { topic_id: TopicId(id) });
+        }
+        results.push(result(Some(&name), id, paid.err().map(Refusal::from)));
+    }
     Decision { records, response: results }
 }
 

@@ -79,6 +79,36 @@ impl From<InvalidConfig> for Refusal {
     }
 }
 
+/// The client's quota on partitions that are created and deleted is exhausted (KIP-599).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("The throttling quota has been exceeded.")]
+pub struct MutationsExhausted;
+
+impl From<MutationsExhausted> for Refusal {
+    fn from(error: MutationsExhausted) -> Self {
+        Self::new(ErrorCode::ThrottlingQuotaExceeded, error.to_string())
+    }
+}
+
+/// From what a request pays for the partitions that it creates or deletes.
+pub trait MutationQuota {
+    /// Pays for so many.
+    ///
+    /// # Errors
+    /// Nothing was paid, and the change must not be made.
+    fn take(&mut self, partitions: usize) -> Result<(), MutationsExhausted>;
+}
+
+/// Changes that nobody pays for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unlimited;
+
+impl MutationQuota for Unlimited {
+    fn take(&mut self, _partitions: usize) -> Result<(), MutationsExhausted> {
+        Ok(())
+    }
+}
+
 /// What topics get that do not say: `num.partitions` and `default.replication.factor`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TopicDefaults {

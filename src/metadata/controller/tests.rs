@@ -64,7 +64,7 @@ fn create_with(
         defaults: TopicDefaults { num_partitions: 3, replication_factor: 1 },
     };
     let request = CreateTopicsRequest::default().with_topics(topics).with_validate_only(validate_only);
-    create_topics(&context, &request, &mut next_ids())
+    create_topics(&context, &request, &mut next_ids(), &mut Unlimited)
 }
 
 /// The image after the decision.
@@ -243,7 +243,7 @@ fn topics_are_deleted_by_name_and_by_id_and_each_mistake_has_its_answer() {
         state(None, Uuid::nil()),
         state(Some("a"), id("a")),
     ]);
-    let decision = delete_topics(&image, &request);
+    let decision = delete_topics(&image, &request, &mut Unlimited);
     let mut codes: Vec<(Option<&str>, i16)> =
         decision.response.iter().map(|result| (result.name.as_ref().map(|name| name.as_str()), result.error_code)).collect();
     codes.sort_unstable();
@@ -268,7 +268,7 @@ fn topics_are_deleted_by_name_and_by_id_and_each_mistake_has_its_answer() {
 #[test]
 fn a_topic_of_the_old_field_named_twice_is_not_deleted() {
     let image = image_with(vec![asked("a", 1, 1)]);
-    let decision = delete_topics(&image, &DeleteTopicsRequest::default().with_topic_names(vec![name("a"), name("a")]));
+    let decision = delete_topics(&image, &DeleteTopicsRequest::default().with_topic_names(vec![name("a"), name("a")]), &mut Unlimited);
     assert_eq!((decision.records.len(), decision.response.len()), (0, 1));
     assert_eq!(decision.response[0].error_message.as_deref(), Some("Duplicate topic name."));
 }
@@ -277,7 +277,7 @@ fn a_topic_of_the_old_field_named_twice_is_not_deleted() {
 fn a_deleted_topic_takes_its_configurations_with_it_and_its_name_comes_back_with_another_id() {
     let image = image_with(vec![with_config(asked("t", 1, 1), "retention.ms", Some("1"))]);
     let old = image.topic_id("t");
-    let image = applied(&image, &delete_topics(&image, &DeleteTopicsRequest::default().with_topic_names(vec![name("t")])));
+    let image = applied(&image, &delete_topics(&image, &DeleteTopicsRequest::default().with_topic_names(vec![name("t")]), &mut Unlimited));
     assert!(image.config_overrides(&ConfigResource::topic("t")).is_empty());
     let context_image = image.clone();
     let statics = StaticConfig::new();
@@ -286,7 +286,7 @@ fn a_deleted_topic_takes_its_configurations_with_it_and_its_name_comes_back_with
         defaults: TopicDefaults { num_partitions: 1, replication_factor: 1 },
     };
     let request = CreateTopicsRequest::default().with_topics(vec![asked("t", 1, 1)]);
-    let image = applied(&image, &create_topics(&context, &request, &mut (900..).map(Uuid::from_u128)));
+    let image = applied(&image, &create_topics(&context, &request, &mut (900..).map(Uuid::from_u128), &mut Unlimited));
     assert_ne!(image.topic_id("t"), old);
 }
 
@@ -297,7 +297,9 @@ fn more_partitions(topic: &str, count: i32) -> CreatePartitionsTopic {
 #[test]
 fn partitions_are_added_up_to_the_new_total_or_refused_with_kafkas_sentences() {
     let image = image_with(vec![asked("t", 2, 1)]);
-    let ask = |topic: CreatePartitionsTopic| create_partitions(&image, &CreatePartitionsRequest::default().with_topics(vec![topic]));
+    let ask = |topic: CreatePartitionsTopic| {
+        create_partitions(&image, &CreatePartitionsRequest::default().with_topics(vec![topic]), &mut Unlimited)
+    };
     let decision = ask(more_partitions("t", 5));
     assert_eq!(applied(&image, &decision).topic_by_name("t").map(|topic| topic.partition_count()), Some(5));
     let refusal = |topic: CreatePartitionsTopic| {
@@ -328,7 +330,7 @@ fn partitions_are_added_up_to_the_new_total_or_refused_with_kafkas_sentences() {
 fn partitions_of_a_topic_named_twice_are_refused_in_one_result() {
     let image = image_with(vec![asked("t", 1, 1)]);
     let request = CreatePartitionsRequest::default().with_topics(vec![more_partitions("t", 2), more_partitions("t", 3)]);
-    let decision = create_partitions(&image, &request);
+    let decision = create_partitions(&image, &request, &mut Unlimited);
     assert_eq!((decision.records.len(), decision.response.len()), (0, 1));
 }
 

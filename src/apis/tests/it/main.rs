@@ -7,6 +7,7 @@ mod fetch;
 mod many_brokers;
 mod metadata;
 mod produce;
+mod quotas;
 mod seeded_sequences;
 #[path = "../../../../fuzz/sequences/mod.rs"]
 mod sequences;

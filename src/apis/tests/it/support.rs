@@ -17,7 +17,7 @@ use protocol::{Request, StrBytes};
 use record_batch::BatchBuilder;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use wire::clock::SystemClock;
+use wire::clock::{SharedClock, SystemClock};
 use wire::{ConnectionLimits, ListenOptions, ListenerName, MemoryBudget, PeerClient, Server};
 
 pub(crate) struct TestBroker {
@@ -31,6 +31,11 @@ pub(crate) struct TestBroker {
 impl TestBroker {
     /// A broker on `directory`, with these settings beside the developer defaults.
     pub(crate) async fn start(directory: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::start_at(directory, settings, SystemClock::shared()).await
+    }
+
+    /// The same with another clock.
+    pub(crate) async fn start_at(directory: &Path, settings: &[(&str, &str)], clock: SharedClock) -> Self {
         let listener = wire::bind("127.0.0.1:0".parse().unwrap(), ListenOptions::default()).unwrap();
         let address = listener.local_addr().unwrap();
         let mut raw = RawConfig::default();
@@ -42,7 +47,6 @@ impl TestBroker {
             raw.set(*key, *value, origin.clone());
         }
         let config = BrokerConfig::from_map(&raw, Mode::Developer).unwrap();
-        let clock = SystemClock::shared();
         let parts = BrokerParts {
             clock: Arc::clone(&clock),
             entropy: Arc::new(SystemEntropy),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use broker::config::{Mode, broker_rows};
+use broker::config::{Mode, broker_rows, is_without_effect};
 use metadata::configs::TOPIC_ROWS;
 use model::config::{Kind, Row};
 use tidy::readme::check_section;
@@ -33,7 +33,9 @@ fn the_readmes_table_of_metrics_is_what_a_broker_exports() {
 #[test]
 fn the_documents_of_the_configuration_are_what_the_rows_say() {
     let file = Path::new("src/broker/config/README.md");
-    check_section(file, "broker keys", &table(&broker_rows()));
+    let (without_effect, others): (Vec<Row>, Vec<Row>) = broker_rows().into_iter().partition(|row| is_without_effect(row.name));
+    check_section(file, "broker keys", &table(&others));
+    check_section(file, "keys without effect", &names(&without_effect));
     check_section(file, "topic keys", &table(TOPIC_ROWS));
     let mut developer = String::from("\n| Key | `klamm` | `klamm server` |\n|---|---|---|\n");
     for (key, value) in Mode::Developer.defaults() {
@@ -54,6 +56,11 @@ fn table(rows: &[Row]) -> String {
     }
     table.push('\n');
     table
+}
+
+fn names(rows: &[Row]) -> String {
+    let names: Vec<String> = rows.iter().map(|row| format!("`{}`", row.name)).collect();
+    format!("\n{}\n\n", names.join(", "))
 }
 
 fn kind(kind: &Kind) -> String {
@@ -78,6 +85,7 @@ fn kind(kind: &Kind) -> String {
         Kind::OneOf(words) => words.join(", "),
         Kind::List([]) => "list".to_owned(),
         Kind::List(words) => format!("list of {}", words.join(", ")),
+        Kind::Class => "class".to_owned(),
         Kind::Password => "password".to_owned(),
     }
 }

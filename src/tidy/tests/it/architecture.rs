@@ -5,7 +5,7 @@ use tidy::{manifest, source};
 use crate::assert_none;
 
 /// They know no tokio, no rocksdb, no clock, no randomness.
-const PURE: &[&str] = &["model", "protocol", "record-batch", "group-coordinator", "txn-coordinator", "replication", "metadata"];
+const PURE: &[&str] = &["model", "protocol", "record-batch", "group-coordinator", "txn-coordinator", "replication", "metadata", "quotas"];
 
 /// Who may use whom; what is not here is refused.
 const EDGES: &[(&str, &[&str])] = &[
@@ -22,6 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("group-coordinator", &["protocol", "model"]),
     ("txn-coordinator", &["protocol", "model"]),
     ("metadata", &["protocol", "model"]),
+    ("quotas", &["metadata"]),
     ("replication", &["model"]),
     ("record-batch", &["model"]),
     ("model", &[]),

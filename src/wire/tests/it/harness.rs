@@ -1,14 +1,16 @@
 //! A server whose handler is a closure.
 
-use std::net::SocketAddr;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use wire::clock::ManualClock;
+use wire::clock::{Clock, ManualClock};
 use wire::{ConnectionContext, ConnectionLimits, Dispatch, ListenOptions, ListenerName, MemoryBudget, Outcome, PeerClient, Server, bind};
 
 type Handler = Box<dyn Fn(&Log, Bytes) -> Outcome + Send + Sync>;
@@ -30,12 +32,25 @@ impl Log {
 pub(crate) struct Handle {
     handler: Handler,
     log: Log,
+    clock: ManualClock,
+    waits: Waits,
     closed: UnboundedSender<()>,
 }
 
+/// For how long each next connection is refused.
+type Waits = Arc<Mutex<VecDeque<Duration>>>;
+
 impl Dispatch for Handle {
-    fn dispatch(&self, _connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {
+    /// A frame `mute 5` mutes its connection for five seconds.
+    fn dispatch(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {
+        if let Some(seconds) = text(&frame).strip_prefix("mute ") {
+            connection.mute_until(self.clock.monotonic() + Duration::from_secs(seconds.parse().unwrap()));
+        }
         (self.handler)(&self.log, frame)
+    }
+
+    fn connection_accepted(&self, _address: IpAddr) -> Result<(), Duration> {
+        self.waits.lock().unwrap().pop_front().map_or(Ok(()), Err)
     }
 
     fn connection_closed(&self, _connection: &Arc<ConnectionContext>) {
@@ -50,6 +65,7 @@ pub(crate) struct Harness {
     pub(crate) shutdown: CancellationToken,
     pub(crate) serving: JoinHandle<()>,
     pub(crate) server: Arc<Server<Handle>>,
+    pub(crate) waits: Waits,
     address: SocketAddr,
     closed: UnboundedReceiver<()>,
 }
@@ -67,13 +83,16 @@ impl Harness {
         let clock = ManualClock::new(Timestamp(0));
         let (log, budget, shutdown) = (Log::default(), MemoryBudget::new(budget_bytes), CancellationToken::new());
         let (sender, closed) = unbounded_channel();
-        let dispatch = Arc::new(Handle { handler: Box::new(handler), log: log.clone(), closed: sender });
+        let waits = Waits::default();
+        let (handler, log_of_handle) = (Box::new(handler), log.clone());
+        let handle = Handle { handler, log: log_of_handle, clock: clock.clone(), waits: Arc::clone(&waits), closed: sender };
+        let dispatch = Arc::new(handle);
         let listener = bind("127.0.0.1:0".parse().unwrap(), ListenOptions::default()).unwrap();
         let address = listener.local_addr().unwrap();
         let server = Arc::new(Server::new(dispatch, limits, clock.shared(), budget.clone(), shutdown.clone()));
         let serves = Arc::clone(&server);
         let serving = tokio::spawn(async move { serves.serve(listener, ListenerName::from("PLAINTEXT")).await });
-        Self { clock, log, budget, shutdown, serving, server, address, closed }
+        Self { clock, log, budget, shutdown, serving, server, waits, address, closed }
     }
 
     pub(crate) async fn client(&self) -> PeerClient {

@@ -4,4 +4,5 @@
 mod files;
 mod harness;
 mod limits;
+mod muting;
 mod order;
