@@ -9,22 +9,25 @@
 //!
 //! # Deviations
 //! - A transactional batch is refused with INVALID_TXN_STATE until transactions exist.
+//! - A partition without records is INVALID_RECORD; Kafka's handler fails and leaves the client without an answer.
+//! - An unknown codec is UNSUPPORTED_COMPRESSION_TYPE and records that do not decompress INVALID_RECORD; Kafka answers UNKNOWN_SERVER_ERROR.
 //!
 //! # Tests
 //! `codecs`, `keys`, `headers`, `nulls`, `size_limit`, `idempotent_restart` of every client; kcat round trips.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker::partitions::{AppendOutcome, AppendRefusal, AppendTicket, Partition, RequiredAcks};
 use bytes::Bytes;
 use metadata::Image;
 use metadata::configs::{TimestampType, TopicCompression, TopicConfig};
-use model::Timestamp;
+use model::{Offset, Timestamp};
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use protocol::messages::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
 use protocol::messages::{ProduceRequest, ProduceResponse};
 use protocol::{ErrorCode, StrBytes};
-use record_batch::{AppendOrigin, Codec, ProduceRefusal, ProduceRules, check_produced};
+use record_batch::{AppendOrigin, BatchError, Codec, InvalidReason, ProduceRefusal, ProduceRules, check_produced};
 use wire::clock::timeout_at;
 use wire::{CloseReason, Outcome};
 
@@ -73,7 +76,8 @@ impl ErasedApi for Produce {
         let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         // The appends happen here, before anything is awaited: that is what keeps the order of pipelined requests.
         let image = cx.broker.metadata.image();
-        let topics: Vec<_> = request.topic_data.into_iter().map(|topic| begin_topic(&cx, &image, topic, acks)).collect();
+        let named = request.topic_data.into_iter().filter(|topic| !topic.partition_data.is_empty());
+        let topics: Vec<_> = named.map(|topic| begin_topic(&cx, &image, topic, acks)).collect();
         Outcome::pipelined(finish(cx, topics, acks.unwrap_or(RequiredAcks::Leader), timeout))
     }
 }
@@ -85,19 +89,22 @@ struct TopicUnderWay {
 
 struct PartitionUnderWay {
     index: i32,
-    state: Result<AppendTicket, Refusal>,
+    state: Result<(AppendTicket, Arc<Partition>), Refusal>,
 }
 
 /// Why one partition's batch is refused, with what the client is told beside the code.
 struct Refusal {
     code: ErrorCode,
+    /// A sentence where single records are at fault or no batch can be seen; Kafka has none for other refusals.
     message: Option<String>,
     record_errors: Vec<(i32, String)>,
+    /// Told where the refusal came from the log's own check.
+    log_start: Option<Offset>,
 }
 
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None, record_errors: Vec::new() }
+        Self { code, message: None, record_errors: Vec::new(), log_start: None }
     }
 }
 
@@ -125,18 +132,18 @@ fn begin_partition(
     topic: TopicRef<'_>,
     data: PartitionProduceData,
     acks: RequiredAcks,
-) -> Result<AppendTicket, Refusal> {
+) -> Result<(AppendTicket, Arc<Partition>), Refusal> {
     let partition = find_partition(cx, image, topic, data.index)?;
     if metadata::is_internal_topic(partition.topic().as_str()) && cx.client_id != ADMIN_CLIENT_ID {
         return Err(ErrorCode::InvalidTopicException.into());
     }
     let now = cx.broker.clock.now();
     let rules = rules(cx, &partition, now);
-    let batch = check_produced(data.records.unwrap_or_default(), &rules).map_err(refuse_records)?;
+    let batch = check_produced(data.records.unwrap_or_default(), &rules).map_err(|refusal| refuse_records(&refusal, &partition))?;
     if batch.header().attributes.is_transactional() {
         return Err(ErrorCode::InvalidTxnState.into());
     }
-    Ok(partition.append(vec![batch], acks, AppendOrigin::Client, now))
+    Ok((partition.append(vec![batch], acks, AppendOrigin::Client, now), partition))
 }
 
 fn rules(cx: &Context, partition: &Partition, now: Timestamp) -> ProduceRules {
@@ -154,7 +161,7 @@ fn rules(cx: &Context, partition: &Partition, now: Timestamp) -> ProduceRules {
         compression: compression(&config),
         zstd_allowed: cx.version >= 7,
         origin: AppendOrigin::Client,
-        max_decompressed_bytes: config.max_decompressed_message_bytes.min(DECOMPRESSED_BYTES_MAX),
+        max_decompressed_bytes: DECOMPRESSED_BYTES_MAX,
     }
 }
 
@@ -170,10 +177,29 @@ fn compression(config: &TopicConfig) -> Option<(Codec, Option<i32>)> {
     }
 }
 
-fn refuse_records(refusal: ProduceRefusal) -> Refusal {
-    let code = error_codes::produce(&refusal);
-    let message = Some(refusal.to_string());
-    Refusal { code, message, record_errors: refusal.record_errors().to_vec() }
+fn refuse_records(refusal: &ProduceRefusal, partition: &Partition) -> Refusal {
+    let code = error_codes::produce(refusal);
+    let record_errors = refusal.record_errors().to_vec();
+    let message = (!record_errors.is_empty() || is_unreadable(refusal)).then(|| refusal.to_string());
+    Refusal { code, message, record_errors, log_start: is_told_by_the_log(refusal).then(|| partition.offsets().log_start()) }
+}
+
+/// Whether not even the batch's borders can be seen, for which Kafka has a sentence, too.
+fn is_unreadable(refusal: &ProduceRefusal) -> bool {
+    matches!(refusal, ProduceRefusal::CorruptMessage(BatchError::LengthTooSmall(_) | BatchError::WrongMagic(_)))
+}
+
+/// Whether Kafka finds the fault only in its log, whose start it then tells: what the request itself shows is refused before, and so is a damaged batch.
+fn is_told_by_the_log(refusal: &ProduceRefusal) -> bool {
+    match refusal {
+        ProduceRefusal::InvalidRecord { reason, .. } => {
+            !matches!(reason, InvalidReason::NoBatch | InvalidReason::SeveralBatches | InvalidReason::OldMagic(_))
+        }
+        ProduceRefusal::InvalidTimestamp { .. } => true,
+        ProduceRefusal::CorruptMessage(_) | ProduceRefusal::MessageTooLarge { .. } | ProduceRefusal::UnsupportedCompressionType { .. } => {
+            false
+        }
+    }
 }
 
 async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, timeout: Duration) -> Outcome {
@@ -185,7 +211,7 @@ async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, tim
         for PartitionUnderWay { index, state } in topic.partitions {
             let result = match state {
                 Err(refusal) => Err(refusal),
-                Ok(ticket) => wait(&cx, ticket, deadline).await,
+                Ok((ticket, partition)) => wait(&cx, ticket, &partition, deadline).await,
             };
             let mut partition = PartitionProduceResponse::default();
             partition.index = index;
@@ -210,23 +236,24 @@ async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, tim
     }
 }
 
-async fn wait(cx: &Context, ticket: AppendTicket, deadline: Duration) -> Result<AppendOutcome, Refusal> {
+async fn wait(cx: &Context, ticket: AppendTicket, partition: &Partition, deadline: Duration) -> Result<AppendOutcome, Refusal> {
     match timeout_at(&*cx.broker.clock, deadline, ticket).await {
         Ok(Ok(Ok(outcome))) => Ok(outcome),
-        Ok(Ok(Err(refusal))) => Err(append_refused(&refusal)),
+        Ok(Ok(Err(refusal))) => Err(append_refused(&refusal, partition)),
         Ok(Err(_closed)) => Err(ErrorCode::NotLeaderOrFollower.into()),
         Err(_elapsed) => Err(ErrorCode::RequestTimedOut.into()),
     }
 }
 
-fn append_refused(refusal: &AppendRefusal) -> Refusal {
+fn append_refused(refusal: &AppendRefusal, partition: &Partition) -> Refusal {
     let code = match refusal {
         AppendRefusal::Partition(error) => error_codes::partition(error),
         AppendRefusal::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
         AppendRefusal::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
         AppendRefusal::Log(error) => error_codes::append(error),
     };
-    Refusal { code, message: Some(refusal.to_string()), record_errors: Vec::new() }
+    let from_the_log = !matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError | ErrorCode::UnknownTopicOrPartition);
+    Refusal { log_start: from_the_log.then(|| partition.offsets().log_start()), ..code.into() }
 }
 
 fn appended(partition: &mut PartitionProduceResponse, outcome: &AppendOutcome, version: i16) {
@@ -241,6 +268,9 @@ fn refused(partition: &mut PartitionProduceResponse, refusal: Refusal, version: 
     partition.error_code = refusal.code.code();
     partition.base_offset = -1;
     partition.log_append_time_ms = -1;
+    if version >= 5 {
+        partition.log_start_offset = refusal.log_start.map_or(-1, Offset::get);
+    }
     if version < 8 {
         return;
     }
