@@ -4,9 +4,12 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.dataformat.yaml.YAMLFactory;
+import java.io.BufferedOutputStream;
 import java.io.DataInputStream;
 import java.io.EOFException;
 import java.io.File;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.net.InetSocketAddress;
@@ -14,33 +17,38 @@ import java.net.Socket;
 import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
-import java.util.Iterator;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.function.Predicate;
 import org.apache.kafka.common.message.ApiMessageType;
 
-/** Plays the scenarios against one broker and prints one JSON line per case and version. Arguments: scenario folder, port or 'list', how many ms a change needs to be seen, [part of a name]. */
+/** Plays the scenarios against one broker, several cases at once, and prints one JSON line per case and version. Arguments: scenario folder, port or 'list',
+ *  'waits' if the broker learns of changes after they were answered, [part of a name | '@' and a file of names]. */
 public final class Driver {
-    private static final int TIMEOUT_MS = 5000;
-    private static final int SETTLE_TURNS = 50;
+    private static final int TIMEOUT_MS = 20_000;
+    private static final int PLAYERS = 6;
     private static final ObjectMapper JSON = new ObjectMapper();
 
     private final int port;
     private final PrintStream out;
-    private final int settleMs;
+    private final boolean waits;
     private final Map<ApiMessageType, short[]> served = new HashMap<>();
 
-    private Driver(int port, int settleMs, PrintStream out) {
+    private Driver(int port, boolean waits, PrintStream out) {
         this.port = port;
-        this.settleMs = settleMs;
+        this.waits = waits;
         this.out = out;
     }
 
     /** One connection of a case. */
-    private static final class Connection implements AutoCloseable {
+    static final class Connection implements AutoCloseable {
         private final Socket socket = new Socket();
         private int correlation;
 
@@ -116,7 +124,7 @@ public final class Driver {
         return steps;
     }
 
-    private void play(JsonNode scenario, ApiMessageType api, short version, String word, Variables variables) throws Exception {
+    private void play(JsonNode scenario, ApiMessageType api, short version, String word, Variables variables, Settling settling) throws Exception {
         List<JsonNode> steps = steps(scenario);
         int main = steps.indexOf(scenario);
         ObjectNode line = JSON.createObjectNode().put("name", name(api, version, word));
@@ -124,7 +132,7 @@ public final class Driver {
             short[] range = served.get(ApiMessageType.valueOf(step.get("api").asText()));
             if (range == null || (step == scenario && (version < range[0] || version > range[1]))) {
                 line.put("skipped", step.get("api").asText());
-                out.println(line);
+                tell(line);
                 return;
             }
         }
@@ -151,50 +159,19 @@ public final class Driver {
                     }
                     variables.save(step.path("save"), answer);
                     if (i < steps.size() - 1) {
-                        settle(connection, stepApi, answer);
+                        settling.wait(stepApi, given, answer);
                     }
                     if (i >= main || step.path("show").asBoolean(false)) {
-                        line.withArray("answers").add(normaliser.normalise(answer));
+                        line.withArray("answers").add(normaliser.normalise(stepApi, answer));
                     }
                 }
             }
         }
+        tell(line);
+    }
+
+    private synchronized void tell(ObjectNode line) {
         out.println(line);
-        out.flush();
-    }
-
-    /** Whether the broker has become the leader of the topics, which it does after it has told of them. */
-    private static boolean leads(Connection connection, JsonNode topics) throws Exception {
-        ObjectNode request = JSON.createObjectNode().put("replicaId", -1);
-        for (JsonNode topic : topics) {
-            ObjectNode asked = request.withArray("topics").addObject().put("name", topic.path("name").asText());
-            asked.putArray("partitions").addObject().put("partitionIndex", 0).put("timestamp", -1);
-        }
-        ObjectNode answer = connection.ask(ApiMessageType.LIST_OFFSETS, (short) 5, request, false);
-        return answer.findValuesAsText("errorCode").stream().allMatch("0"::equals);
-    }
-
-    /** Apache Kafka's broker learns of its controller's changes only after they were answered: the next step must find them. */
-    private void settle(Connection connection, ApiMessageType api, ObjectNode answer) throws Exception {
-        switch (api) {
-            case CREATE_TOPICS -> {
-                ObjectNode request = JSON.createObjectNode().put("allowAutoTopicCreation", false);
-                answer.path("topics").forEach(topic -> {
-                    if (topic.path("errorCode").asInt(-1) == 0) {
-                        request.withArray("topics").addObject().put("name", topic.path("name").asText());
-                    }
-                });
-                for (int turn = 0; settleMs > 0 && request.has("topics") && turn < SETTLE_TURNS; turn++) {
-                    ObjectNode seen = connection.ask(ApiMessageType.METADATA, (short) 12, request.deepCopy(), false);
-                    if (!seen.path("topics").findValuesAsText("errorCode").contains("3") && leads(connection, request.path("topics"))) {
-                        return;
-                    }
-                    Thread.sleep(10);
-                }
-            }
-            case DELETE_TOPICS, CREATE_PARTITIONS, ALTER_CONFIGS, INCREMENTAL_ALTER_CONFIGS, ALTER_CLIENT_QUOTAS -> Thread.sleep(settleMs);
-            default -> { }
-        }
     }
 
     private static String name(ApiMessageType api, int version, String word) {
@@ -213,56 +190,113 @@ public final class Driver {
         return version >= Integer.parseInt(ends[0]) && (ends.length < 2 ? version == Integer.parseInt(ends[0]) : ends[1].isEmpty() || version <= Integer.parseInt(ends[1]));
     }
 
-    public static void main(String[] arguments) throws Exception {
-        ObjectMapper yaml = new ObjectMapper(new YAMLFactory());
-        boolean list = arguments[1].equals("list");
-        Driver driver = new Driver(list ? 0 : Integer.parseInt(arguments[1]), list ? 0 : Integer.parseInt(arguments[2]), new PrintStream(System.out, false, "UTF-8"));
-        if (!list) {
-            driver.learn();
+    /** A case at a version. */
+    private record Task(JsonNode scenario, ApiMessageType api, short version, String word, Map.Entry<String, JsonNode> value) {
+        String name() {
+            return Driver.name(api, version, word);
         }
-        File[] files = new File(arguments[0]).listFiles((folder, name) -> name.endsWith(".yaml"));
+
+        boolean alone() {
+            return scenario.path("alone").asBoolean(false);
+        }
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        Predicate<String> wanted = wanted(arguments.length > 3 ? arguments[3] : "");
+        List<Task> tasks = new ArrayList<>();
+        for (Task task : tasks(new File(arguments[0]))) {
+            if (wanted.test(task.name())) {
+                tasks.add(task);
+            }
+        }
+        PrintStream out = new PrintStream(new BufferedOutputStream(new FileOutputStream(FileDescriptor.out), 1 << 16), false, "UTF-8");
+        if (arguments[1].equals("list")) {
+            tasks.forEach(task -> out.println(task.name()));
+        } else {
+            new Driver(Integer.parseInt(arguments[1]), arguments[2].equals("waits"), out).play(tasks);
+        }
+        out.flush();
+    }
+
+    private static Predicate<String> wanted(String words) throws IOException {
+        if (!words.startsWith("@")) {
+            return name -> name.contains(words);
+        }
+        return new HashSet<>(Files.readAllLines(Path.of(words.substring(1))))::contains;
+    }
+
+    private static List<Task> tasks(File folder) throws IOException {
+        ObjectMapper yaml = new ObjectMapper(new YAMLFactory());
+        List<Task> tasks = new ArrayList<>();
+        File[] files = folder.listFiles((place, name) -> name.endsWith(".yaml"));
         Arrays.sort(files);
         for (File file : files) {
             for (JsonNode scenario : yaml.readTree(file)) {
                 String word = scenario.get("case").asText();
                 if (!scenario.has("each")) {
-                    driver.versions(scenario, word, null, list, arguments);
+                    versions(scenario, word, null, tasks);
                     continue;
                 }
                 Map.Entry<String, JsonNode> each = scenario.get("each").fields().next();
-                Iterator<Map.Entry<String, JsonNode>> values = each.getValue().fields();
-                while (values.hasNext()) {
-                    Map.Entry<String, JsonNode> value = values.next();
-                    driver.versions(scenario, word + "-" + value.getKey(), Map.entry(each.getKey(), value.getValue()), list, arguments);
-                }
+                each.getValue().fields().forEachRemaining(value -> versions(scenario, word + "-" + value.getKey(), Map.entry(each.getKey(), value.getValue()), tasks));
             }
         }
-        driver.out.flush();
+        return tasks;
     }
 
     /** One case at each version. */
-    private void versions(JsonNode scenario, String word, Map.Entry<String, JsonNode> value, boolean list, String[] arguments) throws Exception {
+    private static void versions(JsonNode scenario, String word, Map.Entry<String, JsonNode> value, List<Task> tasks) {
         ApiMessageType api = ApiMessageType.valueOf(scenario.get("api").asText());
         int latest = api.highestSupportedVersion(false);
         for (short version = api.lowestSupportedVersion(); version <= latest; version++) {
-            String name = name(api, version, word);
-            if (!wants(scenario, version, latest) || (arguments.length > 3 && !name.contains(arguments[3]))) {
-                continue;
+            if (wants(scenario, version, latest)) {
+                tasks.add(new Task(scenario, api, version, word, value));
             }
-            if (list) {
-                System.out.println(name);
-                continue;
+        }
+    }
+
+    /** Cases that see or change what all others share are played alone and first: they find as little as possible. */
+    private void play(List<Task> tasks) throws Exception {
+        learn();
+        try (Settling settling = new Settling(port, waits, 0)) {
+            settling.warmUp();
+            for (Task task : tasks) {
+                if (task.alone()) {
+                    play(task, settling);
+                }
             }
-            Variables variables = new Variables(word + "-" + version, version);
-            if (value != null) {
-                variables.set(value.getKey(), value.getValue());
-            }
-            try {
-                play(scenario, api, version, word, variables);
-            } catch (RuntimeException | ReflectiveOperationException e) {
-                // Told and left out: run.py misses it in the output.
-                System.err.println("BROKEN scenario " + name + ": " + e);
-            }
+        }
+        ConcurrentLinkedQueue<Task> queue = new ConcurrentLinkedQueue<>(tasks.stream().filter(task -> !task.alone()).toList());
+        List<Thread> players = new ArrayList<>();
+        for (int player = 1; player <= PLAYERS; player++) {
+            int number = player;
+            Thread thread = new Thread(() -> {
+                try (Settling settling = new Settling(port, waits, number)) {
+                    for (Task task = queue.poll(); task != null; task = queue.poll()) {
+                        play(task, settling);
+                    }
+                } catch (Exception e) {
+                    System.err.println("BROKEN player: " + e);
+                }
+            });
+            thread.start();
+            players.add(thread);
+        }
+        for (Thread thread : players) {
+            thread.join();
+        }
+    }
+
+    private void play(Task task, Settling settling) throws Exception {
+        Variables variables = new Variables(task.word() + "-" + task.version(), task.version());
+        if (task.value() != null) {
+            variables.set(task.value().getKey(), task.value().getValue());
+        }
+        try {
+            play(task.scenario(), task.api(), task.version(), task.word(), variables, settling);
+        } catch (RuntimeException | ReflectiveOperationException e) {
+            // Told and left out: run.py misses it in the output.
+            System.err.println("BROKEN scenario " + task.name() + ": " + e);
         }
     }
 }

@@ -9,6 +9,9 @@ import java.lang.reflect.Type;
 import java.nio.ByteBuffer;
 import java.util.Iterator;
 import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.apache.kafka.common.errors.UnsupportedVersionException;
 import org.apache.kafka.common.message.ApiMessageType;
 import org.apache.kafka.common.message.FetchResponseData;
 import org.apache.kafka.common.message.RequestHeaderData;
@@ -22,6 +25,8 @@ import org.apache.kafka.common.record.internal.BaseRecords;
 
 /** Between JSON and frames, by Kafka's own message classes and their JSON converters. */
 final class Messages {
+    private static final Pattern UNKNOWN_FIELD = Pattern.compile("non-default (\\w+) at version");
+
     private Messages() {}
 
     private static Class<?> converter(Class<?> data) throws ClassNotFoundException {
@@ -87,8 +92,29 @@ final class Messages {
         return element(((Class<?>) list).getGenericSuperclass());
     }
 
-    /** The frame of a request, its length included. */
+    /** The frame of a request, its length included; what the version cannot say is left out of the JSON. */
     static ByteBuffer frame(ApiMessageType api, short version, int correlation, ObjectNode json) throws ReflectiveOperationException {
+        while (true) {
+            try {
+                return wholeFrame(api, version, correlation, json);
+            } catch (UnsupportedVersionException e) {
+                Matcher unknown = UNKNOWN_FIELD.matcher(e.getMessage());
+                if (!unknown.find() || !remove(json, unknown.group(1))) {
+                    throw e;
+                }
+            }
+        }
+    }
+
+    private static boolean remove(JsonNode node, String field) {
+        boolean removed = node.isObject() && ((ObjectNode) node).remove(field) != null;
+        for (JsonNode child : node) {
+            removed |= remove(child, field);
+        }
+        return removed;
+    }
+
+    private static ByteBuffer wholeFrame(ApiMessageType api, short version, int correlation, ObjectNode json) throws ReflectiveOperationException {
         ApiMessage request = api.newRequest();
         fill(json, request.getClass(), version);
         request = (ApiMessage) call(converter(request.getClass()).getMethod("read", JsonNode.class, short.class), json, version);

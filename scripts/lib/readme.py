@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The parts of the README that scripts make: the scoreboard of the compatibility tests and the benchmarks' table.
+"""The parts of the README that scripts make: the scoreboard of the compatibility tests, the benchmarks' table and the differences from Apache Kafka.
 
     readme.py            writes them
     readme.py --check    writes nothing; exit code 1 if one is stale
@@ -26,9 +26,23 @@ def benchmarks():
     return "".join(line for line in page.read_text().splitlines(keepends=True) if not line.startswith("# "))
 
 
+def differences():
+    """What differential-tests plays and klamm answers otherwise, on purpose: one row per reason."""
+    apis = {}
+    for line in (ROOT / "differential-tests" / "deviations.txt").read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            name, _, reason = (part.strip() for part in line.split(" | ", 2))
+            apis.setdefault(reason, set()).add(name.split(" ", 1)[0])
+    rows = []
+    for reason, names in apis.items():
+        kind, sentence = reason.split(": ", 1)
+        rows.append(f"| {', '.join(sorted(names))} | {kind} | {sentence} |")
+    return "| API | Why | What differs |\n|---|---|---|\n" + "\n".join(sorted(rows)) + "\n"
+
+
 def main():
     text = README.read_text()
-    for name, content in (("scoreboard", scoreboard()), ("benchmarks", benchmarks())):
+    for name, content in (("scoreboard", scoreboard()), ("benchmarks", benchmarks()), ("differences", differences())):
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
@@ -39,7 +53,7 @@ def main():
     if text == README.read_text():
         return
     if "--check" in sys.argv[1:]:
-        sys.exit("the README's scoreboard or benchmarks are stale; scripts/fix rewrites them")
+        sys.exit("the README's scoreboard, benchmarks or differences are stale; scripts/fix rewrites them")
     README.write_text(text)
 
 

@@ -24,7 +24,11 @@ impl Api for AlterPartitionReassignments {
     type Response = AlterPartitionReassignmentsResponse;
 
     async fn handle(cx: Context, request: AlterPartitionReassignmentsRequest) -> AlterPartitionReassignmentsResponse {
-        let mut response = AlterPartitionReassignmentsResponse::default().with_error_message(None);
+        // Asked for nothing, Kafka says an empty sentence instead of none.
+        let mut response = AlterPartitionReassignmentsResponse::default();
+        if !request.topics.is_empty() {
+            response.error_message = None;
+        }
         if cx.version >= 1 {
             response.allow_replication_factor_change = request.allow_replication_factor_change;
         }

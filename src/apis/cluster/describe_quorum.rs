@@ -1,6 +1,6 @@
 //! DescribeQuorum (key 55, versions 0-2): leader, term, voters and observers of the metadata quorum (KIP-595, KIP-836, KIP-853).
 //!
-//! - Only partition 0 of `__cluster_metadata` exists; another is UNKNOWN_TOPIC_OR_PARTITION.
+//! - Only partition 0 of `__cluster_metadata` exists; asked for anything else, all asked is UNKNOWN_TOPIC_OR_PARTITION.
 //!
 //! # Deviations
 //! - The offsets are indexes of klamm's metadata log, where one entry holds all records of a change.
@@ -31,33 +31,31 @@ impl Api for DescribeQuorum {
 
     async fn handle(cx: Context, request: DescribeQuorumRequest) -> DescribeQuorumResponse {
         let mut response = DescribeQuorumResponse::default();
-        if cx.version >= WITH_NODES {
-            response.error_message = None;
-        }
+        let is_right = asks_for_the_metadata_log(&request);
         for topic in request.topics {
-            let rows = topic.partitions.iter().map(|asked| {
-                if topic.topic_name.as_str() == METADATA_TOPIC && asked.partition_index == 0 {
-                    return described(&cx);
-                }
-                without_message(cx.version)
-                    .with_partition_index(asked.partition_index)
-                    .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
-            });
+            let rows =
+                topic.partitions.iter().map(|asked| if is_right { described(&cx) } else { unknown(cx.version, asked.partition_index) });
             let rows = rows.collect();
             response.topics.push(TopicData::default().with_topic_name(topic.topic_name).with_partitions(rows));
         }
-        if cx.version >= WITH_NODES {
+        if cx.version >= WITH_NODES && is_right {
             response.nodes = nodes(&cx);
         }
         response
     }
 }
 
-/// From version 2 on there is a message, which is null where there is no error.
-fn without_message(version: i16) -> PartitionData {
-    let mut row = PartitionData::default();
+/// One wrong partition spoils the whole request, as in Kafka.
+fn asks_for_the_metadata_log(request: &DescribeQuorumRequest) -> bool {
+    let [topic] = request.topics.as_slice() else { return false };
+    topic.topic_name.as_str() == METADATA_TOPIC && topic.partitions.iter().map(|asked| asked.partition_index).eq([0])
+}
+
+fn unknown(version: i16, index: i32) -> PartitionData {
+    let error = ErrorCode::UnknownTopicOrPartition;
+    let mut row = PartitionData::default().with_partition_index(index).with_error_code(error.code());
     if version >= WITH_NODES {
-        row.error_message = None;
+        row.error_message = Some(StrBytes::from_string(error.to_string()));
     }
     row
 }
@@ -70,7 +68,7 @@ fn described(cx: &Context) -> PartitionData {
         let now = cx.broker.clock.now().millis();
         voter = voter.with_last_fetch_timestamp(now).with_last_caught_up_timestamp(now);
     }
-    without_message(cx.version)
+    PartitionData::default()
         .with_leader_id(wire_id(cx.broker.controller.leader()))
         .with_leader_epoch(i32::try_from(cx.broker.controller.leader_term()).unwrap_or(i32::MAX))
         .with_high_watermark(log_end)

@@ -1,6 +1,6 @@
 //! ElectLeaders (key 43, versions 0-2): gives partitions back to their preferred leader, or to any living replica (KIP-460).
 //!
-//! - No list means all partitions; then those that need no election are left out of the answer.
+//! - No list means all partitions; then those that need no election are left out of the answer, their topics are not.
 //!
 //! # Deviations
 //! None.

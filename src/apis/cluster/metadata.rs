@@ -7,9 +7,12 @@
 //!
 //! # Deviations
 //! - Auto-create answers with leaders at once; Kafka first answers a retriable error and the client asks again.
+//! - A topic with neither name nor id is UNKNOWN_TOPIC_ID; Kafka answers UNKNOWN_SERVER_ERROR for the whole request.
 //!
 //! # Tests
 //! kcat `-L`, `unknown_topic` and `create_describe_delete` of every client.
+
+use std::collections::HashSet;
 
 use metadata::{Image, Topic};
 use model::{BrokerId, TopicId};
@@ -36,7 +39,10 @@ impl Api for Metadata {
             None => true,
             Some(topics) => topics.is_empty() && cx.version == 0,
         };
-        let asked = request.topics.unwrap_or_default();
+        let asked = asked_once(request.topics.unwrap_or_default());
+        if cx.version < 12 && asked.iter().any(|asked| asked.name.is_none() || !asked.topic_id.is_nil()) {
+            return refuse_all(&asked);
+        }
         if !wants_all && (cx.version < 4 || request.allow_auto_topic_creation) {
             create_missing(&cx, &asked).await;
         }
@@ -51,7 +57,7 @@ impl Api for Metadata {
         response.topics = if wants_all {
             image.topics().map(|topic| describe(topic)).collect()
         } else {
-            asked.iter().map(|asked| look_up(&cx, &image, asked)).collect()
+            asked.iter().map(|asked| look_up(&image, asked)).collect()
         };
         if cx.version >= 8 && request.include_topic_authorized_operations {
             for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
@@ -60,6 +66,30 @@ impl Api for Metadata {
         }
         response
     }
+}
+
+/// What is asked, each topic once. Where one is asked by id, those without an id are passed over, as in Kafka.
+fn asked_once(mut asked: Vec<MetadataRequestTopic>) -> Vec<MetadataRequestTopic> {
+    let by_id = asked.iter().any(|asked| !asked.topic_id.is_nil());
+    let mut seen = HashSet::new();
+    asked.retain(|asked| {
+        let name = asked.name.clone().filter(|_| !by_id);
+        (!by_id || !asked.topic_id.is_nil()) && seen.insert((asked.topic_id, name))
+    });
+    asked
+}
+
+/// What a version below 12 cannot ask.
+fn refuse_all(asked: &[MetadataRequestTopic]) -> MetadataResponse {
+    let mut response = MetadataResponse::default();
+    for asked in asked {
+        let mut topic = MetadataResponseTopic::default();
+        topic.error_code = ErrorCode::InvalidRequest.code();
+        topic.name = Some(asked.name.clone().unwrap_or_default());
+        topic.topic_id = asked.topic_id;
+        response.topics.push(topic);
+    }
+    response
 }
 
 /// The wire's broker id; -1 for none.
@@ -111,18 +141,15 @@ async fn create_missing(cx: &Context, asked: &[MetadataRequestTopic]) {
     }
 }
 
-fn look_up(cx: &Context, image: &Image, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
+fn look_up(image: &Image, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
     let by_id = !asked.topic_id.is_nil();
     let refused = |error: ErrorCode| {
         let mut topic = MetadataResponseTopic::default();
         topic.error_code = error.code();
-        topic.name = asked.name.clone().or_else(|| (cx.version < 12).then(TopicName::default));
+        topic.name = asked.name.clone();
         topic.topic_id = asked.topic_id;
         topic
     };
-    if cx.version < 12 && (by_id || asked.name.is_none()) {
-        return refused(ErrorCode::InvalidRequest);
-    }
     match &asked.name {
         Some(name) if !by_id => match image.topic_by_name(name.as_str()) {
             Some(topic) => describe(topic),

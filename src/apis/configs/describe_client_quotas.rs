@@ -24,7 +24,7 @@ impl Api for DescribeClientQuotas {
     type Response = DescribeClientQuotasResponse;
 
     async fn handle(cx: Context, request: DescribeClientQuotasRequest) -> DescribeClientQuotasResponse {
-        let mut response = DescribeClientQuotasResponse::default().with_error_message(None);
+        let mut response = DescribeClientQuotasResponse::default();
         match describe_client_quotas(&cx.broker.metadata.image(), &request) {
             Ok(entries) => response.entries = Some(entries),
             Err(refusal) => {

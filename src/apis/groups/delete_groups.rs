@@ -8,6 +8,8 @@
 //! # Tests
 //! `admin_groups` of every client, kafka-consumer-groups --delete.
 
+use std::collections::HashSet;
+
 use protocol::ErrorCode;
 use protocol::messages::delete_groups_response::DeletableGroupResult;
 use protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse, GroupId};
@@ -26,7 +28,8 @@ impl Api for DeleteGroups {
 
     async fn handle(cx: Context, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
         let mut response = DeleteGroupsResponse::default();
-        for group_id in request.groups_names {
+        let mut seen = HashSet::new();
+        for group_id in request.groups_names.into_iter().filter(|name| seen.insert(name.clone())) {
             response.results.push(delete(&cx, group_id).await);
         }
         response

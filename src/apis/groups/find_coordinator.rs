@@ -18,6 +18,7 @@ use crate::api::{Api, Context, Versions};
 use crate::cluster::metadata::wire_id;
 
 const KEY_TYPE_GROUP: i8 = 0;
+const KEY_TYPE_SHARE: i8 = 2;
 
 pub(crate) struct FindCoordinator;
 
@@ -42,7 +43,7 @@ impl Api for FindCoordinator {
         response.host = found.host;
         response.port = found.port;
         if cx.version >= 1 {
-            response.error_message = found.error_message.or(Some(StrBytes::from_static_str("NONE")));
+            response.error_message = if found.error_code == 0 { Some(StrBytes::from_static_str("NONE")) } else { found.error_message };
         }
         response
     }
@@ -67,7 +68,10 @@ async fn find(cx: &Context, key: StrBytes, key_type: i8) -> Coordinator {
         }
         Err(error) => {
             row.error_code = error.code();
-            row.error_message = Some(StrBytes::from_string(error.to_string()));
+            // Kafka has no sentence for share groups.
+            if key_type != KEY_TYPE_SHARE {
+                row.error_message = Some(StrBytes::from_string(error.to_string()));
+            }
         }
     }
     row

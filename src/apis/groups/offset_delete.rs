@@ -52,7 +52,12 @@ impl Api for OffsetDelete {
             response
         });
         if response.error_code == 0 {
-            response.topics.extend(unknown);
+            for row in unknown {
+                match response.topics.iter_mut().find(|topic| topic.name == row.name) {
+                    Some(topic) => topic.partitions.extend(row.partitions),
+                    None => response.topics.push(row),
+                }
+            }
         }
         response
     }

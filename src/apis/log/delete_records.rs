@@ -10,6 +10,8 @@
 //! # Tests
 //! Java tools `kafka-delete-records`; `delete_records` in `tests`.
 
+use std::collections::BTreeMap;
+
 use broker::partitions::PartitionError;
 use broker::read_pool::off_thread;
 use metadata::{Image, is_internal_topic};
@@ -42,7 +44,10 @@ impl Api for DeleteRecords {
         let mut response = DeleteRecordsResponse::default();
         for topic in request.topics {
             let mut rows = Vec::with_capacity(topic.partitions.len());
-            for asked in &topic.partitions {
+            // A partition named twice is one partition, and its last mention counts.
+            let asked: BTreeMap<i32, &DeleteRecordsPartition> =
+                topic.partitions.iter().map(|asked| (asked.partition_index, asked)).collect();
+            for asked in asked.into_values() {
                 let result = delete(&cx, &image, topic.name.as_str(), asked).await;
                 let row = DeleteRecordsPartitionResult::default().with_partition_index(asked.partition_index);
                 rows.push(match result {

@@ -9,8 +9,9 @@
 use model::{Sequence, Timestamp};
 use protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
+use protocol::{ErrorCode, StrBytes};
 
-use super::{TopicRef, find_led};
+use super::{NO_EPOCH, TopicRef, find_led};
 use crate::api::{Api, Context, Versions};
 
 const NONE: i32 = -1;
@@ -29,10 +30,18 @@ impl Api for DescribeProducers {
         let mut response = DescribeProducersResponse::default();
         for topic in request.topics {
             let mut row = TopicResponse::default();
+            let known = image.topic_by_name(topic.name.as_str()).is_some();
+            let valid = metadata::controller::check_topic_name(topic.name.as_str()).is_ok();
             for index in topic.partition_indexes {
                 let mut answer = PartitionResponse::default().with_partition_index(index);
-                match find_led(&cx, &image, TopicRef::Name(topic.name.as_str()), index, None) {
-                    Err(error) => answer.error_code = error.code(),
+                match find_led(&cx, &image, TopicRef::Name(topic.name.as_str()), index, NO_EPOCH) {
+                    // An unknown partition of a known topic has no sentence in Kafka.
+                    Err(error) if known => answer.error_code = error.code(),
+                    Err(_) => {
+                        let error = if valid { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::InvalidTopicException };
+                        answer.error_code = error.code();
+                        answer.error_message = Some(StrBytes::from_string(error.to_string()));
+                    }
                     Ok(partition) => {
                         answer.active_producers = partition
                             .active_producers()

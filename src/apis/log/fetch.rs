@@ -10,10 +10,12 @@
 //!
 //! # Deviations
 //! - A fetch by a follower is answered NOT_LEADER_OR_FOLLOWER, since no other broker replicates from a single one.
+//! - An isolation level that does not exist is taken for read_uncommitted; Kafka answers UNKNOWN_SERVER_ERROR.
 //!
 //! # Tests
 //! `codecs`, `from_offset`, `delete_recreate` of every client, kcat consume; `fetch` in `tests`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,7 +146,7 @@ async fn handle(cx: Context, request: FetchRequest) -> Outcome {
         // KIP-219: nothing is sent but the wait. A full fetch begins no session, and one that there is keeps what it knew.
         let session_id = if let Session::Kept(id) = session { id } else { 0 };
         let throttle_time_ms = throttle::mute(&cx, limits.wait);
-        return write(&cx, FetchResponseHead { throttle_time_ms, session_id, ..FetchResponseHead::default() }, Vec::new());
+        return write(&cx, FetchResponseHead { throttle_time_ms, session_id, ..FetchResponseHead::default() }, Vec::new(), &limits);
     }
     let session_id = match session {
         Session::None => 0,
@@ -195,17 +197,26 @@ fn limits(cx: &Context, request: &FetchRequest) -> Limits {
 fn session_request(cx: &Context, request: FetchRequest) -> SessionRequest {
     let uses_ids = cx.version >= 13;
     let key = |name: &str, id: uuid::Uuid| if uses_ids { TopicKey::Id(TopicId(id)) } else { TopicKey::Name(name.into()) };
-    let mut partitions = Vec::new();
+    let mut partitions: Vec<RequestedPartition> = Vec::new();
+    let mut places = HashMap::new();
     for topic in &request.topics {
         let topic_key = key(topic.topic.as_str(), topic.topic_id);
-        partitions.extend(topic.partitions.iter().map(|partition| RequestedPartition {
-            topic: topic_key.clone(),
-            partition: partition.partition,
-            fetch_offset: partition.fetch_offset,
-            bytes_max: partition.partition_max_bytes,
-            current_leader_epoch: partition.current_leader_epoch,
-            last_fetched_epoch: partition.last_fetched_epoch,
-        }));
+        for partition in &topic.partitions {
+            let asked = RequestedPartition {
+                topic: topic_key.clone(),
+                partition: partition.partition,
+                fetch_offset: partition.fetch_offset,
+                bytes_max: partition.partition_max_bytes,
+                current_leader_epoch: partition.current_leader_epoch,
+                last_fetched_epoch: partition.last_fetched_epoch,
+            };
+            // A partition named twice is one partition, and its last mention counts.
+            let place = *places.entry((topic_key.clone(), partition.partition)).or_insert(partitions.len());
+            match partitions.get_mut(place) {
+                Some(earlier) => *earlier = asked,
+                None => partitions.push(asked),
+            }
+        }
     }
     let mut forgotten = Vec::new();
     for topic in &request.forgotten_topics_data {
@@ -377,12 +388,18 @@ fn topic_row(key: &TopicKey) -> FetchTopic {
 
 fn partition_row(answer: &Answer, limits: &Limits) -> FetchPartition {
     let mut row = FetchPartition { partition_index: answer.asked.partition, ..FetchPartition::default() };
-    if limits.bound == FetchBound::LastStable {
-        row.aborted_transactions = Some(Vec::new());
-    }
     match &answer.result {
-        Err(error) => row.error_code = error.code(),
+        Err(error) => {
+            row.error_code = error.code();
+            // Kafka's refusal of what it does not know has an empty list, its other refusals have none.
+            if matches!(error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) {
+                row.aborted_transactions = Some(Vec::new());
+            }
+        }
         Ok(read) => {
+            if limits.bound == FetchBound::LastStable {
+                row.aborted_transactions = Some(Vec::new());
+            }
             row.high_watermark = read.offsets.high_watermark().get();
             row.last_stable_offset = read.offsets.last_stable().get();
             row.log_start_offset = read.offsets.log_start().get();

@@ -18,6 +18,9 @@ use uuid::Uuid;
 use crate::api::Context;
 use crate::error_codes;
 
+/// The wire's word for no leader epoch.
+pub(crate) const NO_EPOCH: i32 = -1;
+
 /// A topic as a request names it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TopicRef<'a> {
@@ -42,15 +45,19 @@ pub(crate) fn find_partition(cx: &Context, image: &Image, topic: TopicRef<'_>, p
     cx.broker.partitions.get(id).ok_or(ErrorCode::NotLeaderOrFollower)
 }
 
-/// As [`find_partition`], if this broker leads the partition under the epoch that the request knows.
+/// As [`find_partition`], if this broker leads the partition under the epoch that the request knows, in the wire's number: -1 is none, and what lies
+/// below is older than any epoch.
 pub(crate) fn find_led(
     cx: &Context,
     image: &Image,
     topic: TopicRef<'_>,
     partition: i32,
-    current_leader_epoch: Option<LeaderEpoch>,
+    current_leader_epoch: i32,
 ) -> Result<Arc<Partition>, ErrorCode> {
     let partition = find_partition(cx, image, topic, partition)?;
-    partition.check_leader(current_leader_epoch).map_err(|error| error_codes::partition(&error))?;
+    partition.check_leader(LeaderEpoch::new(current_leader_epoch)).map_err(|error| error_codes::partition(&error))?;
+    if current_leader_epoch < NO_EPOCH {
+        return Err(ErrorCode::FencedLeaderEpoch);
+    }
     Ok(partition)
 }

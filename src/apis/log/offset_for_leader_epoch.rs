@@ -13,7 +13,7 @@ use model::LeaderEpoch;
 use protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
-use super::{TopicRef, find_led};
+use super::{NO_EPOCH, TopicRef, find_led};
 use crate::api::{Api, Context, Versions};
 
 pub(crate) struct OffsetForLeaderEpoch;
@@ -35,7 +35,7 @@ impl Api for OffsetForLeaderEpoch {
                 partition.partition = asked.partition;
                 partition.leader_epoch = -1;
                 partition.end_offset = -1;
-                let epoch = LeaderEpoch::new(asked.current_leader_epoch);
+                let epoch = asked.current_leader_epoch;
                 match find_led(&cx, &image, TopicRef::Name(topic.topic.as_str()), asked.partition, epoch) {
                     Err(error) => partition.error_code = error.code(),
                     Ok(found) => {
@@ -43,6 +43,10 @@ impl Api for OffsetForLeaderEpoch {
                         if let Some((epoch, offset)) = end {
                             partition.leader_epoch = epoch.get();
                             partition.end_offset = offset.get();
+                        } else if asked.leader_epoch < NO_EPOCH {
+                            // Older than any epoch: it ended where the log begins.
+                            partition.leader_epoch = asked.leader_epoch;
+                            partition.end_offset = found.offsets().log_start().get();
                         }
                     }
                 }

@@ -10,6 +10,8 @@
 //!
 //! # Deviations
 //! - A transactional batch is refused with INVALID_TXN_STATE until transactions exist.
+//! - A partition without records is INVALID_RECORD; Kafka's handler fails and leaves the client without an answer.
+//! - An unknown codec is UNSUPPORTED_COMPRESSION_TYPE and records that do not decompress INVALID_RECORD; Kafka answers UNKNOWN_SERVER_ERROR.
 //!
 //! # Tests
 //! `codecs`, `keys`, `headers`, `nulls`, `size_limit`, `idempotent_restart` of every client; kcat round trips.
@@ -17,17 +19,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::partitions::{AppendOutcome, AppendRefusal, AppendTicket, Partition, RequiredAcks, Traffic};
+use broker::partitions::{AppendOutcome, AppendRefusal, AppendTicket, Partition, RequiredAcks};
 use broker::quotas::QuotaKind;
 use bytes::Bytes;
 use metadata::Image;
 use metadata::configs::{TimestampType, TopicCompression, TopicConfig};
-use model::Timestamp;
+use model::{Offset, Timestamp};
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use protocol::messages::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
 use protocol::messages::{ProduceRequest, ProduceResponse};
 use protocol::{ErrorCode, StrBytes};
-use record_batch::{AppendOrigin, Codec, ProduceRefusal, ProduceRules, check_produced};
+use record_batch::{AppendOrigin, BatchError, Codec, InvalidReason, ProduceRefusal, ProduceRules, check_produced};
 use wire::clock::timeout_at;
 use wire::{CloseReason, Outcome};
 
@@ -77,7 +79,8 @@ impl ErasedApi for Produce {
         // The appends happen here, before anything is awaited: that is what keeps the order of pipelined requests.
         let begin = cx.broker.quotas.is_active(QuotaKind::Request).then(|| cx.broker.clock.monotonic());
         let image = cx.broker.metadata.image();
-        let topics: Vec<_> = request.topic_data.into_iter().map(|topic| begin_topic(&cx, &image, topic, acks)).collect();
+        let named = request.topic_data.into_iter().filter(|topic| !topic.partition_data.is_empty());
+        let topics: Vec<_> = named.map(|topic| begin_topic(&cx, &image, topic, acks)).collect();
         let acks = acks.unwrap_or(RequiredAcks::Leader);
         let wait = Wait { timeout, throttle_time_ms: charge(&cx, begin.filter(|_| acks != RequiredAcks::None)) };
         Outcome::pipelined(finish(cx, topics, acks, wait))
@@ -105,21 +108,24 @@ struct TopicUnderWay {
 
 struct PartitionUnderWay {
     index: i32,
-    /// The counters of the topic, if it is known.
-    traffic: Option<Traffic>,
+    /// `None` if it is not known here.
+    partition: Option<Arc<Partition>>,
     state: Result<AppendTicket, Refusal>,
 }
 
 /// Why one partition's batch is refused, with what the client is told beside the code.
 struct Refusal {
     code: ErrorCode,
+    /// A sentence where single records are at fault or no batch can be seen; Kafka has none for other refusals.
     message: Option<String>,
     record_errors: Vec<(i32, String)>,
+    /// Told where the refusal came from the log's own check.
+    log_start: Option<Offset>,
 }
 
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None, record_errors: Vec::new() }
+        Self { code, message: None, record_errors: Vec::new(), log_start: None }
     }
 }
 
@@ -130,9 +136,15 @@ fn begin_topic(cx: &Context, image: &Image, topic: TopicProduceData, acks: Resul
         let index = data.index;
         let reference = if cx.version >= 13 { TopicRef::Id(topic.topic_id) } else { TopicRef::Name(topic.name.as_str()) };
         let found = find_partition(cx, image, reference, index);
-        let traffic = found.as_ref().ok().map(|partition| partition.traffic().clone());
-        let state = acks.map_err(Refusal::from).and_then(|acks| begin_partition(cx, &found?, data, acks));
-        PartitionUnderWay { index, traffic, state }
+        let (partition, state) = match (found, acks) {
+            (Ok(partition), Ok(acks)) => {
+                let state = begin_partition(cx, &partition, data, acks);
+                (Some(partition), state)
+            }
+            (found, Err(code)) => (found.ok(), Err(code.into())),
+            (Err(code), Ok(_)) => (None, Err(code.into())),
+        };
+        PartitionUnderWay { index, partition, state }
     });
     let partitions = partitions.collect();
     if cx.version >= 13 {
@@ -154,7 +166,7 @@ fn begin_partition(
     }
     let now = cx.broker.clock.now();
     let rules = rules(cx, partition, now);
-    let batch = check_produced(data.records.unwrap_or_default(), &rules).map_err(refuse_records)?;
+    let batch = check_produced(data.records.unwrap_or_default(), &rules).map_err(|refusal| refuse_records(&refusal, partition))?;
     if batch.header().attributes.is_transactional() {
         return Err(ErrorCode::InvalidTxnState.into());
     }
@@ -176,7 +188,7 @@ fn rules(cx: &Context, partition: &Partition, now: Timestamp) -> ProduceRules {
         compression: compression(&config),
         zstd_allowed: cx.version >= 7,
         origin: AppendOrigin::Client,
-        max_decompressed_bytes: config.max_decompressed_message_bytes.min(DECOMPRESSED_BYTES_MAX),
+        max_decompressed_bytes: DECOMPRESSED_BYTES_MAX,
     }
 }
 
@@ -192,10 +204,29 @@ fn compression(config: &TopicConfig) -> Option<(Codec, Option<i32>)> {
     }
 }
 
-fn refuse_records(refusal: ProduceRefusal) -> Refusal {
-    let code = error_codes::produce(&refusal);
-    let message = Some(refusal.to_string());
-    Refusal { code, message, record_errors: refusal.record_errors().to_vec() }
+fn refuse_records(refusal: &ProduceRefusal, partition: &Partition) -> Refusal {
+    let code = error_codes::produce(refusal);
+    let record_errors = refusal.record_errors().to_vec();
+    let message = (!record_errors.is_empty() || is_unreadable(refusal)).then(|| refusal.to_string());
+    Refusal { code, message, record_errors, log_start: is_told_by_the_log(refusal).then(|| partition.offsets().log_start()) }
+}
+
+/// Whether not even the batch's borders can be seen, for which Kafka has a sentence, too.
+fn is_unreadable(refusal: &ProduceRefusal) -> bool {
+    matches!(refusal, ProduceRefusal::CorruptMessage(BatchError::LengthTooSmall(_) | BatchError::WrongMagic(_)))
+}
+
+/// Whether Kafka finds the fault only in its log, whose start it then tells: what the request itself shows is refused before, and so is a damaged batch.
+fn is_told_by_the_log(refusal: &ProduceRefusal) -> bool {
+    match refusal {
+        ProduceRefusal::InvalidRecord { reason, .. } => {
+            !matches!(reason, InvalidReason::NoBatch | InvalidReason::SeveralBatches | InvalidReason::OldMagic(_))
+        }
+        ProduceRefusal::InvalidTimestamp { .. } => true,
+        ProduceRefusal::CorruptMessage(_) | ProduceRefusal::MessageTooLarge { .. } | ProduceRefusal::UnsupportedCompressionType { .. } => {
+            false
+        }
+    }
 }
 
 async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, wait: Wait) -> Outcome {
@@ -205,13 +236,13 @@ async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, wai
     let mut first_error = None;
     for topic in topics {
         let mut row = topic.response;
-        for PartitionUnderWay { index, traffic, state } in topic.partitions {
+        for PartitionUnderWay { index, partition: found, state } in topic.partitions {
             let result = match state {
                 Err(refusal) => Err(refusal),
-                Ok(ticket) => appended_by(&cx, ticket, deadline).await,
+                Ok(ticket) => appended_by(&cx, ticket, found.as_deref(), deadline).await,
             };
-            match traffic {
-                Some(traffic) => traffic.produced(result.is_err()),
+            match &found {
+                Some(found) => found.traffic().produced(result.is_err()),
                 None => cx.broker.metrics.all_topics.produced(true),
             }
             let mut partition = PartitionProduceResponse::default();
@@ -238,23 +269,29 @@ async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, wai
     }
 }
 
-async fn appended_by(cx: &Context, ticket: AppendTicket, deadline: Duration) -> Result<AppendOutcome, Refusal> {
+async fn appended_by(
+    cx: &Context,
+    ticket: AppendTicket,
+    partition: Option<&Partition>,
+    deadline: Duration,
+) -> Result<AppendOutcome, Refusal> {
     match timeout_at(&*cx.broker.clock, deadline, ticket).await {
         Ok(Ok(Ok(outcome))) => Ok(outcome),
-        Ok(Ok(Err(refusal))) => Err(append_refused(&refusal)),
+        Ok(Ok(Err(refusal))) => Err(append_refused(&refusal, partition)),
         Ok(Err(_closed)) => Err(ErrorCode::NotLeaderOrFollower.into()),
         Err(_elapsed) => Err(ErrorCode::RequestTimedOut.into()),
     }
 }
 
-fn append_refused(refusal: &AppendRefusal) -> Refusal {
+fn append_refused(refusal: &AppendRefusal, partition: Option<&Partition>) -> Refusal {
     let code = match refusal {
         AppendRefusal::Partition(error) => error_codes::partition(error),
         AppendRefusal::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
         AppendRefusal::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
         AppendRefusal::Log(error) => error_codes::append(error),
     };
-    Refusal { code, message: Some(refusal.to_string()), record_errors: Vec::new() }
+    let from_the_log = !matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError | ErrorCode::UnknownTopicOrPartition);
+    Refusal { log_start: partition.filter(|_| from_the_log).map(|partition| partition.offsets().log_start()), ..code.into() }
 }
 
 fn appended(partition: &mut PartitionProduceResponse, outcome: &AppendOutcome, version: i16) {
@@ -269,6 +306,9 @@ fn refused(partition: &mut PartitionProduceResponse, refusal: Refusal, version: 
     partition.error_code = refusal.code.code();
     partition.base_offset = -1;
     partition.log_append_time_ms = -1;
+    if version >= 5 {
+        partition.log_start_offset = refusal.log_start.map_or(-1, Offset::get);
+    }
     if version < 8 {
         return;
     }

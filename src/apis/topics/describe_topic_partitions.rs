@@ -1,10 +1,11 @@
 //! DescribeTopicPartitions (key 75, version 0): topics with their partitions, in pages (KIP-966).
 //!
 //! - No topics asked means all; answers are sorted by name and hold at most `max.request.partition.size.limit` (2000) partitions.
+//! - A cursor with a negative partition, or of a topic that is not asked for, is INVALID_REQUEST for all topics.
 //! - Where a page ends within the list, the cursor names the next partition.
 //!
 //! # Deviations
-//! None.
+//! - An invalid name is INVALID_TOPIC_EXCEPTION for its topic; Kafka answers UNKNOWN_SERVER_ERROR for all topics.
 //!
 //! # Tests
 //! The Java admin client's `describeTopics`, kafka-topics --describe.
@@ -38,6 +39,11 @@ impl Api for DescribeTopicPartitions {
         let image = cx.broker.metadata.image();
         let limit = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, PARTITIONS_MAX);
         let all = request.topics.is_empty();
+        if let Some(cursor) = &request.cursor
+            && (cursor.partition_index < 0 || !(all || request.topics.iter().any(|topic| topic.name == cursor.topic_name)))
+        {
+            return refuse_all(&request);
+        }
         let mut names: BTreeSet<String> = if all {
             image.topics().map(|topic| topic.name.as_str().to_owned()).collect()
         } else {
@@ -47,7 +53,7 @@ impl Api for DescribeTopicPartitions {
         let mut first_topic = String::new();
         if let Some(cursor) = &request.cursor {
             first_topic = cursor.topic_name.as_str().to_owned();
-            first_partition = cursor.partition_index.max(0);
+            first_partition = cursor.partition_index;
             names = names.split_off(&first_topic);
         }
         page(&image, names, (&first_topic, first_partition), limit)
@@ -74,6 +80,18 @@ fn page(image: &Image, names: BTreeSet<String>, first: (&str, i32), limit: usize
             response.next_cursor = Some(cursor(&name, next));
             break;
         }
+    }
+    response
+}
+
+/// A cursor must be one that an earlier answer to the same question gave.
+fn refuse_all(request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+    let mut response = DescribeTopicPartitionsResponse::default();
+    for topic in &request.topics {
+        let mut row = DescribeTopicPartitionsResponseTopic::default();
+        row.error_code = ErrorCode::InvalidRequest.code();
+        row.name = Some(topic.name.clone());
+        response.topics.push(row);
     }
     response
 }

@@ -15,6 +15,9 @@ use protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, Producer
 use crate::api::{Api, Context, Versions};
 use crate::error_codes;
 
+/// The wire's word for no producer id and for no epoch.
+const NONE: i64 = -1;
+
 pub(crate) struct InitProducerId;
 
 impl Api for InitProducerId {
@@ -25,7 +28,7 @@ impl Api for InitProducerId {
     type Response = InitProducerIdResponse;
 
     async fn handle(cx: Context, request: InitProducerIdRequest) -> InitProducerIdResponse {
-        let half_given = cx.version >= 3 && (request.producer_id.0 < 0) != (request.producer_epoch < 0);
+        let half_given = cx.version >= 3 && (request.producer_id.0 == NONE) != (i64::from(request.producer_epoch) == NONE);
         let result = if request.transactional_id.is_some() || half_given {
             Err(ErrorCode::InvalidRequest)
         } else {
@@ -39,7 +42,7 @@ impl Api for InitProducerId {
             }
             Err(error) => {
                 response.error_code = error.code();
-                response.producer_id = ProducerId(-1);
+                response.producer_id = ProducerId(NONE);
                 response.producer_epoch = -1;
             }
         }

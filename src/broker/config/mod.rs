@@ -110,15 +110,20 @@ impl BrokerConfig {
     /// # Errors
     /// One sentence with the key, the value and what is allowed.
     pub fn from_map(raw: &RawConfig, mode: Mode) -> Result<Self, ConfigProblem> {
-        let values = Values::check(raw, mode)?;
+        let mut values = Values::check(raw, mode)?;
         if values.text("klamm.durability") == Some("group") {
             return Err(ConfigProblem::DurabilityUnavailable);
         }
         let (listeners, inter_broker_listener) = listeners::read(&values, mode, &raw.host_name)?;
         check_roles(&values)?;
+        let broker_id = broker_id(&values)?;
+        if values.is_given("node.id") {
+            // Kafka tells the node's number under the older name, too.
+            values.set.insert("broker.id".to_owned(), broker_id.get().to_string());
+        }
         check_order(&values, "group.min.session.timeout.ms", "group.max.session.timeout.ms")?;
         Ok(Self {
-            broker_id: broker_id(&values)?,
+            broker_id,
             cluster_id: raw.cluster_id.clone().map(check_cluster_id).transpose()?,
             rack: values.text("broker.rack").map(str::to_owned),
             listeners,

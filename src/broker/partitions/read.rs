@@ -82,13 +82,14 @@ impl Partition {
         self.check_leader(fetch.current_leader_epoch)?;
         let offsets = self.offsets();
         let empty = PartitionRead { offsets, pieces: Vec::new(), length_bytes: 0, diverging: None };
-        if let Some(epoch) = fetch.last_fetched_epoch
-            && let Some((end_epoch, end)) = self.log.end_offset_for_epoch(epoch)
-            && (end_epoch < epoch || end < fetch.offset)
-        {
-            return Ok(PartitionRead { diverging: Some((end_epoch, end)), ..empty });
-        }
         let out_of_range = || PartitionError::OffsetOutOfRange { log_start: offsets.log_start(), log_end: offsets.log_end() };
+        if let Some(epoch) = fetch.last_fetched_epoch {
+            // A reader that claims an epoch which this log has not reached has read elsewhere.
+            let (end_epoch, end) = self.log.end_offset_for_epoch(epoch).ok_or_else(out_of_range)?;
+            if end_epoch < epoch || end < fetch.offset {
+                return Ok(PartitionRead { diverging: Some((end_epoch, end)), ..empty });
+            }
+        }
         if fetch.offset < offsets.log_start() || fetch.offset > offsets.log_end() {
             return Err(out_of_range());
         }

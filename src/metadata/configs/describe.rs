@@ -35,7 +35,9 @@ impl ConfigView<'_> {
             .with_resource_name(StrBytes::from_string(resource.resource_name.to_string()));
         match self.entries(resource, options, tables) {
             Ok(entries) => result.with_configs(entries),
-            Err(refusal) => result.with_error_code(refusal.code.code()).with_error_message(refusal.message.map(StrBytes::from_string)),
+            Err(refusal) => result
+                .with_error_code(refusal.code.code())
+                .with_error_message(Some(StrBytes::from_string(refusal.message.unwrap_or_default()))),
         }
     }
 

@@ -16,14 +16,14 @@ pub const GROUP_ROWS: &[Row] = &[
     ),
     row(
         "consumer.heartbeat.interval.ms",
-        Kind::Int(1, INT),
+        Kind::Int(5000, 15_000),
         "5000",
         Some("group.consumer.heartbeat.interval.ms"),
         "How often the members of a consumer group send heartbeats.",
     ),
     row(
         "consumer.session.timeout.ms",
-        Kind::Int(1, INT),
+        Kind::Int(45_000, 60_000),
         "45000",
         Some("group.consumer.session.timeout.ms"),
         "After what silence a member of a consumer group is taken out of it.",
@@ -51,7 +51,7 @@ pub const GROUP_ROWS: &[Row] = &[
     ),
     row(
         "share.heartbeat.interval.ms",
-        Kind::Int(1, INT),
+        Kind::Int(5000, 15_000),
         "5000",
         Some("group.share.heartbeat.interval.ms"),
         "How often the members of a share group send heartbeats.",
@@ -72,7 +72,7 @@ pub const GROUP_ROWS: &[Row] = &[
     ),
     row(
         "share.record.lock.duration.ms",
-        Kind::Int(1000, 3_600_000),
+        Kind::Int(15_000, 60_000),
         "30000",
         Some("group.share.record.lock.duration.ms"),
         "How long a record stays with the member of a share group that took it.",
@@ -86,7 +86,7 @@ pub const GROUP_ROWS: &[Row] = &[
     ),
     row(
         "share.session.timeout.ms",
-        Kind::Int(1, INT),
+        Kind::Int(45_000, 60_000),
         "45000",
         Some("group.share.session.timeout.ms"),
         "After what silence a member of a share group is taken out of it.",
@@ -100,7 +100,7 @@ pub const GROUP_ROWS: &[Row] = &[
     ),
     row(
         "streams.heartbeat.interval.ms",
-        Kind::Int(1, INT),
+        Kind::Int(5000, 15_000),
         "5000",
         Some("group.streams.heartbeat.interval.ms"),
         "How often the members of a streams group send heartbeats.",
@@ -121,7 +121,7 @@ pub const GROUP_ROWS: &[Row] = &[
     ),
     row(
         "streams.session.timeout.ms",
-        Kind::Int(1, INT),
+        Kind::Int(45_000, 60_000),
         "45000",
         Some("group.streams.session.timeout.ms"),
         "After what silence a member of a streams group is taken out of it.",

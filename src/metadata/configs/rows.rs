@@ -52,13 +52,6 @@ pub const TOPIC_ROWS: &[Row] = &[
         "How long a compacted topic keeps the tombstone of a deleted key.",
     ),
     row(
-        "errors.deadletterqueue.group.enable",
-        Kind::Boolean,
-        "false",
-        None,
-        "Whether share groups may use this topic as their dead letter queue.",
-    ),
-    row(
         "file.delete.delay.ms",
         Kind::Long(0, LONG),
         "60000",
@@ -116,13 +109,6 @@ pub const TOPIC_ROWS: &[Row] = &[
         "After what time at most a record of a compacted topic becomes due for compaction.",
     ),
     row(
-        "max.decompressed.message.bytes",
-        Kind::Int(0, INT),
-        "2147483639",
-        Some("max.decompressed.message.bytes"),
-        "The largest record that may come out of a compressed batch when the broker decompresses it.",
-    ),
-    row(
         "max.message.bytes",
         Kind::Int(0, INT),
         "1048588",
@@ -172,20 +158,6 @@ pub const TOPIC_ROWS: &[Row] = &[
         "How many replicas must be in sync for a produce with acks=all to be taken.",
     ),
     row("preallocate", Kind::Boolean, "false", Some("log.preallocate"), "Whether a new segment's file is allocated on disk in full."),
-    row(
-        "remote.copy.lag.bytes",
-        Kind::Long(-1, LONG),
-        "-1",
-        Some("log.remote.copy.lag.bytes"),
-        "How many bytes of closed segments wait before they are copied to remote storage; -1 sets no such bound.",
-    ),
-    row(
-        "remote.copy.lag.ms",
-        Kind::Long(-1, LONG),
-        "0",
-        Some("log.remote.copy.lag.ms"),
-        "How long closed segments wait before they are copied to remote storage; -1 sets no such bound.",
-    ),
     row("remote.log.copy.disable", Kind::Boolean, "false", None, "Whether remote storage is only read from and takes no new segments."),
     row(
         "remote.log.delete.on.disable",
@@ -290,7 +262,7 @@ mod tests {
     #[test]
     fn rows_are_sorted_and_their_defaults_fit_them() {
         assert!(TOPIC_ROWS.is_sorted_by(|left, right| left.name < right.name));
-        assert_eq!(TOPIC_ROWS.len(), 37);
+        assert_eq!(TOPIC_ROWS.len(), 33);
         for row in TOPIC_ROWS {
             assert_eq!(super::super::values::check(row, row.default.expect("topic rows have defaults")), Ok(()), "{}", row.name);
         }

@@ -45,8 +45,6 @@ pub struct TopicConfig {
     pub zstd_level: i32,
     /// `max.message.bytes`.
     pub max_message_bytes: usize,
-    /// `max.decompressed.message.bytes`.
-    pub max_decompressed_message_bytes: usize,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
     /// `message.timestamp.before.max.ms`.
@@ -107,7 +105,6 @@ impl TopicConfig {
             lz4_level: int("compression.lz4.level", 9),
             zstd_level: int("compression.zstd.level", 3),
             max_message_bytes: size("max.message.bytes", 1_048_588),
-            max_decompressed_message_bytes: size("max.decompressed.message.bytes", 2_147_483_639),
             timestamp_type: match value_of("message.timestamp.type").trim() {
                 "LogAppendTime" => TimestampType::LogAppendTime,
                 _ => TimestampType::CreateTime,

@@ -118,7 +118,7 @@ fn known_resource(view: ConfigView<'_>, resource_type: i8, name: &str) -> Result
         ConfigResourceType::Broker => {
             let id: i32 = name.parse().map_err(|_| invalid(format!("Node id must be an integer, but it is: {name}")))?;
             if BrokerId::new(id).is_none_or(|id| view.image().broker(id).is_none()) {
-                return Err(Refusal::new(ErrorCode::BrokerIdNotRegistered, format!("No broker with id {name} found.")));
+                return Err(Refusal::new(ErrorCode::InvalidRequest, format!("No broker with id {name} found.")));
             }
         }
         ConfigResourceType::Group if name.is_empty() => return Err(invalid("Default group resources are not allowed.".to_owned())),

@@ -41,11 +41,21 @@ fn invalid(message: String) -> Refusal {
     Refusal::new(ErrorCode::InvalidRequest, message)
 }
 
-/// Decides an AlterClientQuotas request. Each entry is altered whole or not.
+/// Decides an AlterClientQuotas request. Each entry is altered whole or not. Of an entity that is named twice the first entry is taken, the others
+/// are not, and its one answer says so.
 #[must_use]
 pub fn alter_client_quotas(image: &Image, request: &AlterClientQuotasRequest) -> Decision<Vec<altered::EntryData>> {
-    let mut decision = Decision { records: Vec::new(), response: Vec::with_capacity(request.entries.len()) };
+    let mut decision: Decision<Vec<altered::EntryData>> =
+        Decision { records: Vec::new(), response: Vec::with_capacity(request.entries.len()) };
+    let mut places = BTreeMap::new();
     for entry in &request.entries {
+        let names: BTreeMap<_, _> = entry.entity.iter().map(|part| (&part.entity_type, &part.entity_name)).collect();
+        if let Some(row) = places.get(&names).and_then(|place: &usize| decision.response.get_mut(*place)) {
+            row.error_code = ErrorCode::InvalidRequest.code();
+            row.error_message = Some(StrBytes::from_static_str("An entity is named twice; its first entry counts"));
+            continue;
+        }
+        places.insert(names, decision.response.len());
         let mut row = altered::EntryData::default().with_error_message(None).with_entity(quota_entity(entry));
         match entry_records(image, entry) {
             Ok(records) if !request.validate_only => decision.records.extend(records),
@@ -63,7 +73,11 @@ pub fn alter_client_quotas(image: &Image, request: &AlterClientQuotasRequest) ->
 /// The entity that an entry names, as its answer repeats it.
 #[must_use]
 pub fn quota_entity(entry: &AlterEntry) -> Vec<altered::EntityData> {
-    let parts = entry.entity.iter().map(|part| {
+    let last_of_its_kind = entry.entity.iter().enumerate().filter(|(place, part)| {
+        let mut later = entry.entity.iter().skip(place + 1);
+        later.all(|other| other.entity_type != part.entity_type)
+    });
+    let parts = last_of_its_kind.map(|(_, part)| {
         altered::EntityData::default()
             .with_entity_type(StrBytes::from_string(part.entity_type.to_string()))
             .with_entity_name(part.entity_name.as_ref().map(|name| StrBytes::from_string(name.to_string())))
@@ -107,9 +121,8 @@ fn entity_of(entry: &AlterEntry) -> Result<QuotaEntity, Refusal> {
         if kind == IP && name.as_ref().is_some_and(|name| name.parse::<IpAddr>().is_err()) {
             return Err(invalid(format!("{} is not a valid IP or resolvable host.", name.unwrap_or_default())));
         }
-        if names.insert(kind.to_owned(), name).is_some() {
-            return Err(invalid(format!("Invalid client quota entity, contains duplicate entity type {kind}")));
-        }
+        // Of a kind that is named twice the last name counts, as in Kafka.
+        names.insert(kind.to_owned(), name);
     }
     if names.is_empty() {
         return Err(invalid("Invalid empty client quota entity".to_owned()));
@@ -232,6 +245,19 @@ mod tests {
         assert!(describe_client_quotas(&image, &strict).unwrap().is_empty());
         let (code, image) = altered(&image, entry(&[("user", Some("a")), ("client-id", None)], "producer_byte_rate", 0.0, true));
         assert_eq!((code, image.client_quotas().count()), (0, 0));
+    }
+
+    #[test]
+    fn of_an_entity_named_twice_the_first_entry_counts_and_of_a_kind_named_twice_the_last_name() {
+        let of = |name: &'static str, rate: f64| entry(&[("user", Some("x")), ("user", Some(name))], "producer_byte_rate", rate, false);
+        let request = AlterClientQuotasRequest::default().with_entries(vec![of("a", 1.0), of("b", 2.0), of("a", 3.0)]);
+        let decision = alter_client_quotas(&Image::default(), &request);
+        let codes: Vec<i16> = decision.response.iter().map(|row| row.error_code).collect();
+        assert_eq!(codes, [ErrorCode::InvalidRequest.code(), 0]);
+        assert_eq!(decision.response[0].entity.len(), 1);
+        let image = Image::default().apply(1, &decision.records).0;
+        let rates: Vec<f64> = image.client_quotas().flat_map(|(_, values)| values.values().map(|value| value.get())).collect();
+        assert!(rates.iter().zip([1.0, 2.0]).all(|(left, right)| (left - right).abs() < f64::EPSILON) && rates.len() == 2, "{rates:?}");
     }
 
     #[test]

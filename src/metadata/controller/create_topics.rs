@@ -311,9 +311,11 @@ fn effective_configs(context: &TopicContext<'_>, overrides: &BTreeMap<String, St
         .iter()
         .map(|row| {
             let effective = context.view.effective_topic(row, overrides);
+            // What the request sets is told as it was written, blanks included, as in Kafka.
+            let given = overrides.get(row.name).cloned();
             CreatableTopicConfigs::default()
                 .with_name(StrBytes::from_static_str(row.name))
-                .with_value(effective.value.filter(|_| !row.is_sensitive()).map(StrBytes::from_string))
+                .with_value(given.or(effective.value).filter(|_| !row.is_sensitive()).map(StrBytes::from_string))
                 .with_config_source(effective.source.to_wire())
                 .with_is_sensitive(row.is_sensitive())
         })

@@ -16,7 +16,7 @@ use crate::records::MetadataRecord;
 const PREFERRED: i8 = 0;
 const UNCLEAN: i8 = 1;
 
-/// Decides an ElectLeaders request. Asked for all partitions, it leaves out those that need no election.
+/// Decides an ElectLeaders request. Asked for all partitions, it names all topics but leaves out the partitions that need no election.
 ///
 /// # Errors
 /// An election type that nobody knows.
@@ -47,10 +47,8 @@ pub fn elect_leaders(image: &Image, request: &ElectLeadersRequest) -> Result<Dec
                         rows.push(result_row(index.get(), outcome));
                     }
                 }
-                if !rows.is_empty() {
-                    let name = WireTopicName(StrBytes::from_string(topic.name.as_str().to_owned()));
-                    response.push(ReplicaElectionResult::default().with_topic(name).with_partition_result(rows));
-                }
+                let name = WireTopicName(StrBytes::from_string(topic.name.as_str().to_owned()));
+                response.push(ReplicaElectionResult::default().with_topic(name).with_partition_result(rows));
             }
         }
     }
@@ -136,8 +134,7 @@ fn reassign(image: &Image, name: &str, asked: &ReassignablePartition) -> Result<
     let found = PartitionIndex::new(asked.partition_index).and_then(|index| Some((index, topic.partition(index)?)));
     let (index, partition) = found.ok_or_else(|| unknown(format!("Unable to find partition {name}:{}.", asked.partition_index)))?;
     let Some(replicas) = &asked.replicas else {
-        let message = "No partition reassignment is in progress.".to_owned();
-        return Err(Refusal::new(ErrorCode::NoReassignmentInProgress, message));
+        return Err(Refusal::silent(ErrorCode::NoReassignmentInProgress));
     };
     let replicas = check_replicas(image, &replicas.iter().map(|id| id.0).collect::<Vec<_>>())?;
     if replicas == partition.replicas {
