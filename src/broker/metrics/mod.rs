@@ -2,7 +2,7 @@
 //!
 //! Counters of the hot path are plain atomics: an array of them for each API, made by its first request, and one set for each topic, held with the
 //! partition's handle. So a request takes no lock and no memory for being counted. What is state rather than traffic (log sizes, lag,
-//! groups, requests that wait) is looked at when somebody asks ([`collect`]).
+//! groups, requests that wait) is looked at when somebody asks ([`collect()`]).
 //!
 //! Names are Kafka's, as the usual rules of the Prometheus JMX exporter make them from the names of Kafka's MBeans; those of consumer groups are
 //! kafka_exporter's. Beyond them the prefix is `klamm_`. Each row says where its name is from ([`rows`]).
