@@ -6,7 +6,7 @@
 //! Invariants:
 //! - The most specific quota holds: (user, client id), then user, then client id, each before its default ([`limits`]).
 //! - What nobody limits is not tracked, and what is tracked is bounded in number and forgotten after an hour without use ([`sensors`]).
-//! - A wait brings the rate back to the quota if nothing else is used meanwhile.
+//! - A wait is what it takes to bring the rate to the quota over a window longer by the wait: (rate - quota) / quota * window, as in Kafka.
 //!
 //! In Kafka: `ClientQuotaManager`, `ClientRequestQuotaManager`, `ControllerMutationQuotaManager`, `ConnectionQuotas`, `QuotaUtils`, and of its
 //! metrics `Rate`, `SampledStat` and `TokenBucket`.
