@@ -316,13 +316,7 @@ final class Groups {
         String topic = create("once", 1);
         List<Future<RecordMetadata>> futures = new ArrayList<>();
         List<Throwable> failures = new CopyOnWriteArrayList<>();
-        Thread restart = new Thread(() -> {
-            try {
-                Player.control("/kill9-and-restart");
-            } catch (Exception error) {
-                failures.add(error);
-            }
-        });
+        Thread restart = Player.restarting(failures);
         int sent = 0;
         try (KafkaProducer<byte[], byte[]> producer = producer("enable.idempotence", true, "linger.ms", 2, "delivery.timeout.ms", 60000, "request.timeout.ms", 10000)) {
             while (sent < 1500 || restart.isAlive()) {

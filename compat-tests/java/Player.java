@@ -6,6 +6,7 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.ExecutionException;
@@ -82,6 +83,17 @@ final class Player {
         HttpRequest request = HttpRequest.newBuilder(address).timeout(Duration.ofSeconds(80)).POST(HttpRequest.BodyPublishers.noBody()).build();
         HttpResponse<String> answer = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString());
         equal(answer.statusCode(), 200, "control " + step + ": " + answer.body());
+    }
+
+    /** A thread that will kill and restart the broker; what goes wrong is added to the failures. */
+    static Thread restarting(List<Throwable> failures) {
+        return new Thread(() -> {
+            try {
+                control("/kill9-and-restart");
+            } catch (Exception error) {
+                failures.add(error);
+            }
+        });
     }
 
     static void equal(Object got, Object expected, String what) {

@@ -136,6 +136,13 @@ public final class Spring {
         properties.setMessageListener((MessageListener<byte[], byte[]>) got::add);
         properties.setGroupId("assigned by hand");
         properties.setAckMode(AckMode.MANUAL);
+        gather(properties, got, count);
+        equal(got.size(), count, "records");
+        return got;
+    }
+
+    /** Lets a container listen until its listener got count records. */
+    private static void gather(ContainerProperties properties, List<?> got, int count) throws Exception {
         var container = new KafkaMessageListenerContainer<>(consumers(), properties);
         container.start();
         try {
@@ -143,8 +150,6 @@ public final class Spring {
         } finally {
             container.stop();
         }
-        equal(got.size(), count, "records");
-        return got;
     }
 
     private static TopicPartitionOffset beginning(String topic, int partition) {
@@ -345,13 +350,7 @@ public final class Spring {
             if (record.offset() < acknowledged) acknowledgment.acknowledge();
             got.add(text(record.value()));
         });
-        var container = new KafkaMessageListenerContainer<>(consumers(), properties);
-        container.start();
-        try {
-            until(() -> got.size() >= count, () -> count + " records, got " + got.size());
-        } finally {
-            container.stop();
-        }
+        gather(properties, got, count);
         return got;
     }
 
@@ -405,13 +404,7 @@ public final class Spring {
     private static void idempotent() throws Exception {
         String topic = create("spring-once", 1);
         List<Throwable> failures = new CopyOnWriteArrayList<>();
-        Thread restart = new Thread(() -> {
-            try {
-                Player.control("/kill9-and-restart");
-            } catch (Exception error) {
-                failures.add(error);
-            }
-        });
+        Thread restart = Player.restarting(failures);
         DefaultKafkaProducerFactory<byte[], byte[]> factory = producers("enable.idempotence", true, "linger.ms", 2, "delivery.timeout.ms", 60000, "request.timeout.ms", 10000);
         List<CompletableFuture<SendResult<byte[], byte[]>>> futures = new ArrayList<>();
         int sent = 0;

@@ -11,11 +11,12 @@
 //! In Kafka: `ClientQuotaManager`, `ClientRequestQuotaManager`, `ControllerMutationQuotaManager`, `ConnectionQuotas`, `QuotaUtils`, and of its
 //! metrics `Rate`, `SampledStat` and `TokenBucket`.
 //!
-//! The path: [`RateQuota::record`] -> `limits` (whose quota is it) -> `sensors` (what did they use) -> `rate` (how fast is that).
+//! The path: [`RateQuota::record`] -> `limited` -> `limits` (whose quota is it), `sensors` (what did they use) -> `rate` (how fast is that).
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 mod connection_quota;
+mod limited;
 mod limits;
 mod mutation_quota;
 mod rate;

@@ -4,9 +4,8 @@ use core::time::Duration;
 
 use metadata::client_quotas::QuotaEntity;
 
-use crate::limits::{Client, Limits};
-use crate::rate_quota::write_key;
-use crate::sensors::Sensors;
+use crate::limited::Limited;
+use crate::limits::Client;
 use crate::token_bucket::TokenBucket;
 use crate::{Window, wait};
 
@@ -14,30 +13,25 @@ use crate::{Window, wait};
 #[derive(Debug)]
 pub struct MutationQuota {
     window: Window,
-    limits: Limits,
-    sensors: Sensors<String, TokenBucket>,
-    key: String,
+    limited: Limited<TokenBucket>,
 }
 
 impl MutationQuota {
     /// A quota over a window (`controller.quota.window.*`).
     #[must_use]
     pub fn new(window: Window) -> Self {
-        Self { window, limits: Limits::default(), sensors: Sensors::default(), key: String::new() }
+        Self { window, limited: Limited::default() }
     }
 
     /// Sets or removes the limit of an entity, per second.
     pub fn set(&mut self, entity: &QuotaEntity, limit: Option<f64>) {
-        self.limits.set(entity, limit);
-        if self.limits.is_empty() {
-            self.sensors.clear();
-        }
+        self.limited.set(entity, limit);
     }
 
     /// Whether anybody is limited.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        !self.limits.is_empty()
+        self.limited.is_active()
     }
 
     /// Takes permits if the client has not overdrawn before; how many it takes then does not matter. Otherwise says how long it must wait.
@@ -45,32 +39,27 @@ impl MutationQuota {
     /// # Errors
     /// The wait, where the quota is exhausted; nothing is taken.
     pub fn take_strictly(&mut self, client: Client<'_>, permits: f64, now: Duration) -> Result<(), Duration> {
-        self.act(client, now, |bucket, window, limit| {
-            let left = bucket.permits(window, limit, now);
+        let window = self.window;
+        let taken = self.limited.with(client, now, |bucket, limit| {
+            let left = bucket.permits(&window, limit, now);
             if left < 0.0 {
                 return Err(wait(-left / limit));
             }
-            bucket.take(window, limit, permits, now);
+            bucket.take(&window, limit, permits, now);
             Ok(())
-        })
-        .unwrap_or(Ok(()))
+        });
+        taken.unwrap_or(Ok(()))
     }
 
     /// Takes permits in any case, and says how long the client must wait for having overdrawn.
     pub fn take(&mut self, client: Client<'_>, permits: f64, now: Duration) -> Duration {
-        self.act(client, now, |bucket, window, limit| {
-            bucket.take(window, limit, permits, now);
-            let left = bucket.permits(window, limit, now);
-            if left < 0.0 { wait(-left / limit) } else { Duration::ZERO }
-        })
-        .unwrap_or_default()
-    }
-
-    fn act<R>(&mut self, client: Client<'_>, now: Duration, act: impl FnOnce(&mut TokenBucket, &Window, f64) -> R) -> Option<R> {
-        let found = self.limits.find(client)?;
-        write_key(&mut self.key, found.shared);
         let window = self.window;
-        Some(self.sensors.with(self.key.as_str(), now, |bucket| act(bucket, &window, found.limit)))
+        let waited = self.limited.with(client, now, |bucket, limit| {
+            bucket.take(&window, limit, permits, now);
+            let left = bucket.permits(&window, limit, now);
+            if left < 0.0 { wait(-left / limit) } else { Duration::ZERO }
+        });
+        waited.unwrap_or_default()
     }
 }
 

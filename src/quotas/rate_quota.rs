@@ -4,36 +4,25 @@ use core::time::Duration;
 
 use metadata::client_quotas::QuotaEntity;
 
-use crate::limits::{Client, Limits};
+use crate::limited::Limited;
+use crate::limits::Client;
 use crate::rate::Rate;
-use crate::sensors::Sensors;
 use crate::{Window, wait};
 
 /// The limits of one kind, and what was used of them.
 #[derive(Debug)]
 pub struct RateQuota {
     window: Window,
-    limits: Limits,
-    sensors: Sensors<String, Rate>,
+    limited: Limited<Rate>,
     /// The longest wait, where there is one.
     wait_max: Duration,
-    /// The key that is looked for; kept so that a look-up allocates nothing.
-    key: String,
-}
-
-/// One text for a pair; the length keeps apart what would read the same.
-pub(crate) fn write_key(key: &mut String, shared: Client<'_>) {
-    use core::fmt::Write as _;
-    key.clear();
-    // Writing to a String cannot fail.
-    let _ = write!(key, "{}:{}{}", shared.user.len(), shared.user, shared.client_id);
 }
 
 impl RateQuota {
     /// A quota on bytes: waits are as long as it takes.
     #[must_use]
     pub fn of_bytes(window: Window) -> Self {
-        Self { window, limits: Limits::default(), sensors: Sensors::default(), wait_max: Duration::MAX, key: String::new() }
+        Self { window, limited: Limited::default(), wait_max: Duration::MAX }
     }
 
     /// A quota on time of handlers: no wait is longer than one sample of the window (`ClientRequestQuotaManager`).
@@ -44,46 +33,37 @@ impl RateQuota {
 
     /// Sets or removes the limit of an entity, per second. It holds from the next record on.
     pub fn set(&mut self, entity: &QuotaEntity, limit: Option<f64>) {
-        self.limits.set(entity, limit);
-        if self.limits.is_empty() {
-            self.sensors.clear();
-        }
+        self.limited.set(entity, limit);
     }
 
     /// Whether anybody is limited.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        !self.limits.is_empty()
+        self.limited.is_active()
     }
 
     /// Records a use and says how long the client must wait.
     pub fn record(&mut self, client: Client<'_>, value: f64, now: Duration) -> Duration {
-        let Some(found) = self.limits.find(client) else { return Duration::ZERO };
-        write_key(&mut self.key, found.shared);
-        let window = self.window;
-        let (rate, span) = self.sensors.with(self.key.as_str(), now, |rate| {
+        let (window, wait_max) = (self.window, self.wait_max);
+        let waited = self.limited.with(client, now, |rate, limit| {
             rate.record(&window, value, now);
-            rate.measure(&window, now)
+            let (measured, span) = rate.measure(&window, now);
+            if measured <= limit { Duration::ZERO } else { wait((measured - limit) / limit * span.as_secs_f64()).min(wait_max) }
         });
-        if rate <= found.limit {
-            return Duration::ZERO;
-        }
-        wait((rate - found.limit) / found.limit * span.as_secs_f64()).min(self.wait_max)
+        waited.unwrap_or_default()
     }
 
     /// Takes a use back that was recorded at this moment: what was thrown away was not used.
     pub fn take_back(&mut self, client: Client<'_>, value: f64, now: Duration) {
-        let Some(found) = self.limits.find(client) else { return };
-        write_key(&mut self.key, found.shared);
         let window = self.window;
-        self.sensors.with_known(self.key.as_str(), |rate| rate.record(&window, -value, now));
+        self.limited.with_known(client, |rate| rate.record(&window, -value, now));
     }
 
     /// What a client may use at once without being made to wait for sure; `None` if it is not limited.
     #[must_use]
     pub fn most_at_once(&self, client: Client<'_>) -> Option<f64> {
-        let found = self.limits.find(client)?;
-        Some(found.limit * self.window.length.saturating_mul(self.window.samples.saturating_sub(1)).as_secs_f64())
+        let limit = self.limited.limit(client)?;
+        Some(limit * self.window.length.saturating_mul(self.window.samples.saturating_sub(1)).as_secs_f64())
     }
 }
 
@@ -171,16 +151,5 @@ mod tests {
         let mut quota = RateQuota::of_bytes(Window::default());
         quota.set(&entity(USER, None), Some(1.0));
         assert_eq!(quota.record(CLIENT, 1e18, millis(0)), millis(u64::from(i32::MAX.unsigned_abs())));
-    }
-
-    #[test]
-    fn keys_of_different_pairs_differ() {
-        let key = |user, client_id| {
-            let mut key = String::new();
-            write_key(&mut key, Client { user, client_id });
-            key
-        };
-        assert_ne!(key("ab", "c"), key("a", "bc"));
-        assert_ne!(key("", "1:a"), key("1", ":a"));
     }
 }

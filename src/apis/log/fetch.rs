@@ -74,8 +74,6 @@ struct Limits {
     deadline: Duration,
     bound: FetchBound,
     by_follower: bool,
-    /// What the client has to wait for having used too much.
-    wait: Duration,
 }
 
 /// What one partition gives.
@@ -114,7 +112,7 @@ impl Answer {
 }
 
 async fn handle(cx: Context, request: FetchRequest) -> Outcome {
-    let mut limits = limits(&cx, &request);
+    let limits = limits(&cx, &request);
     let plan = match cx.broker.fetch_sessions.plan(session_request(&cx, request), cx.broker.clock.monotonic()) {
         Ok(plan) => plan,
         Err(refusal) => {
@@ -132,20 +130,21 @@ async fn handle(cx: Context, request: FetchRequest) -> Outcome {
         SessionPlan::Full(partitions) => (partitions, Session::New),
         SessionPlan::Incremental { session_id, partitions } => (partitions, Session::Kept(session_id)),
     };
+    let mut wait = Duration::ZERO;
     let mut answers = if !limits.by_follower && cx.broker.quotas.is_active(QuotaKind::Request) {
         let (answers, spent) = throttle::timed(&*cx.broker.clock, gather(&cx, partitions, &limits)).await;
-        limits.wait = cx.broker.quotas.record_request(cx.client(), spent);
+        wait = cx.broker.quotas.record_request(cx.client(), spent);
         answers
     } else {
         gather(&cx, partitions, &limits).await
     };
     if !limits.by_follower {
-        limits.wait = cx.broker.quotas.record_fetch(cx.client(), answer_bytes(&answers), limits.wait);
+        wait = cx.broker.quotas.record_fetch(cx.client(), answer_bytes(&answers), wait);
     }
-    if !limits.wait.is_zero() {
+    if !wait.is_zero() {
         // KIP-219: nothing is sent but the wait. A full fetch begins no session, and one that there is keeps what it knew.
         let session_id = if let Session::Kept(id) = session { id } else { 0 };
-        let throttle_time_ms = throttle::mute(&cx, limits.wait);
+        let throttle_time_ms = throttle::mute(&cx, wait);
         return write(&cx, FetchResponseHead { throttle_time_ms, session_id, ..FetchResponseHead::default() }, Vec::new(), &limits);
     }
     let session_id = match session {
@@ -190,7 +189,6 @@ fn limits(cx: &Context, request: &FetchRequest) -> Limits {
         deadline: cx.broker.clock.monotonic() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         bound: if request.isolation_level == READ_COMMITTED { FetchBound::LastStable } else { FetchBound::HighWatermark },
         by_follower,
-        wait: Duration::ZERO,
     }
 }
 

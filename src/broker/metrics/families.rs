@@ -31,6 +31,20 @@ pub struct Row {
     pub help: &'static str,
 }
 
+/// A table of metrics: a constant for each, and `ROWS` with all of them, in the order of the documentation.
+#[macro_export]
+macro_rules! metric_rows {
+    ($($constant:ident = $name:literal, $kind:ident, $labels:expr, $from:expr, $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: $crate::metrics::Row =
+                $crate::metrics::Row { name: $name, kind: $crate::metrics::Kind::$kind, labels: $labels, from: $from, help: $help };
+        )*
+        /// All of them, in the order of the documentation.
+        pub const ROWS: &[$crate::metrics::Row] = &[$($constant),*];
+    };
+}
+
 /// The content type of [`Families::text`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 

@@ -4,30 +4,13 @@
 //! uses (`packaging/examples/metrics/kafka-metrics.yaml`): `kafka.server:type=X,name=YPerSec` becomes `kafka_server_x_y_total`, a gauge
 //! `kafka_server_x_y`, all in lower case. Those of groups and of a topic's offsets are kafka_exporter's (`kafka_exporter.go`).
 
-use super::families::{Kind, Row};
-
-const fn row(name: &'static str, kind: Kind, labels: &'static [&'static str], from: &'static str, help: &'static str) -> Row {
-    Row { name, kind, labels, from, help }
-}
-
 const TOPIC: &[&str] = &["topic"];
 const PARTITION: &[&str] = &["topic", "partition"];
 const GROUP_PARTITION: &[&str] = &["consumergroup", "topic", "partition"];
 const OWN: &str = "klamm";
 const EXPORTER: &str = "kafka_exporter";
 
-macro_rules! rows {
-    ($($constant:ident = $name:literal, $kind:ident, $labels:expr, $from:expr, $help:literal;)*) => {
-        $(
-            #[doc = $help]
-            pub const $constant: Row = row($name, Kind::$kind, $labels, $from, $help);
-        )*
-        /// All of them, in the order of the documentation.
-        pub const ROWS: &[Row] = &[$($constant),*];
-    };
-}
-
-rows! {
+crate::metric_rows! {
     MESSAGES_IN = "kafka_server_brokertopicmetrics_messagesin_total", Counter, TOPIC, "kafka.server:type=BrokerTopicMetrics,name=MessagesInPerSec",
         "Records appended, by topic, and without a topic all of them.";
     BYTES_IN = "kafka_server_brokertopicmetrics_bytesin_total", Counter, TOPIC, "kafka.server:type=BrokerTopicMetrics,name=BytesInPerSec",
@@ -142,7 +125,7 @@ mod tests {
             let is_own = row.name.starts_with("klamm_");
             assert_eq!(is_own, row.from == OWN, "{}", row.name);
             assert!(is_own || row.name.starts_with("kafka_"), "{}", row.name);
-            assert_eq!(row.kind == Kind::Counter, row.name.ends_with("_total"), "{}", row.name);
+            assert_eq!(row.kind == crate::metrics::Kind::Counter, row.name.ends_with("_total"), "{}", row.name);
             assert!(row.help.ends_with('.'), "{}", row.name);
         }
     }

@@ -1,26 +1,9 @@
 //! The metrics of sockets and of the process; those of the broker are in `broker::metrics::rows`.
 
-use broker::metrics::{Kind, Row};
-
-const fn row(name: &'static str, kind: Kind, labels: &'static [&'static str], from: &'static str, help: &'static str) -> Row {
-    Row { name, kind, labels, from, help }
-}
-
 const OWN: &str = "klamm";
 const CLIENTS: &str = "Prometheus' client libraries";
 
-macro_rules! rows {
-    ($($constant:ident = $name:literal, $kind:ident, $labels:expr, $from:expr, $help:literal;)*) => {
-        $(
-            #[doc = $help]
-            pub const $constant: Row = row($name, Kind::$kind, $labels, $from, $help);
-        )*
-        /// All of them, in the order of the documentation.
-        pub const ROWS: &[Row] = &[$($constant),*];
-    };
-}
-
-rows! {
+broker::metric_rows! {
     CONNECTIONS = "kafka_server_socket_server_metrics_connection_count", Gauge, &["listener"],
         "kafka.server:type=socket-server-metrics connection-count", "Open connections, by listener.";
     MEMORY_AVAILABLE = "kafka_network_socketserver_memorypoolavailable", Gauge, &[],
