@@ -288,6 +288,17 @@ def play(name, target, options, work):
     return results
 
 
+def played(name, target, options, work):
+    """As `play`; what failed on Apache Kafka is played there once more, since the reference is not what is tested. klamm has no second try."""
+    results = play(name, target, options, work)
+    failed = [scenario for scenario, (result, _) in results.items() if result == "fail"]
+    if target != "kafka" or not failed:
+        return results
+    print(f"{target:5} {name:10} once more, with a new broker: {', '.join(failed)}", flush=True)
+    again = argparse.Namespace(**{**vars(options), "scenario": failed})
+    return {**results, **play(name, target, again, work / "once-more")}
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=(*TARGETS, "both"), default="both")
@@ -313,7 +324,7 @@ def main():
     outcome, started = {}, time.monotonic()
     for target in targets:
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            futures = {name: pool.submit(play, name, target, options, work) for name in clients}
+            futures = {name: pool.submit(played, name, target, options, work) for name in clients}
             for name, future in futures.items():
                 for scenario, (result, reason) in future.result().items():
                     outcome.setdefault(name, {}).setdefault(scenario, {})[target] = (result, reason)

@@ -109,8 +109,11 @@ async fn delete(cluster: &mut Cluster, common: &Common, names: &[String]) -> Res
     let answer = cluster.ask_controller(&request).await?;
     let mut deleted = Vec::new();
     let mut problem = None;
-    for topic in &answer.responses {
-        let name = topic.name.as_ref().map(|name| name.to_string()).unwrap_or_default();
+    // Kafka shuffles its answer; people read theirs in the order in which they asked.
+    let mut answers: Vec<_> = answer.responses.iter().map(|topic| (topic.name.as_ref().map(|name| name.to_string()), topic)).collect();
+    answers.sort_by_key(|(name, _)| names.iter().position(|asked| Some(asked) == name.as_ref()));
+    for (name, topic) in answers {
+        let name = name.unwrap_or_default();
         match ErrorCode::try_from_code(topic.error_code) {
             None => deleted.push(name),
             Some(ErrorCode::UnknownTopicOrPartition) => problem = Some(ToolProblem::NoTopic(name)),
