@@ -105,6 +105,8 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
     let mut options = StoreOptions::new(&config.data_directory);
     options.thread_label = config.broker_id.to_string();
     options.failpoints = failpoints;
+    options.durability = config.durability;
+    options.journal_file_bytes = config.journal_file_bytes;
     let store = Store::open(options)?;
     let quorum_options = QuorumOptions::new(config.broker_id);
     let quorum =

@@ -1,7 +1,7 @@
 //! Appending: requests of one partition become batches with offsets, and these one write.
 //!
 //! For each group that the committer gathered: check the producers, give offsets, patch the headers, write all batches with one `pwritev` behind
-//! the last byte, then show them to readers. Nothing is acknowledged before its bytes are with the operating system; what was not written is
+//! the last byte, then show them to readers. Nothing is acknowledged before its bytes are with the operating system (or the disk, see `journal`); what was not written is
 //! rolled back, or the partition takes no more writes.
 //!
 //! In Kafka: `UnifiedLog.append`, `LocalLog.append`, `LogSegment.shouldRoll`.
@@ -16,6 +16,7 @@ use model::{LeaderEpoch, Offset, Timestamp};
 use record_batch::{AppendOrigin, CheckedBatch, SequencedBatch};
 
 use crate::block::OpenBlock;
+use crate::journal::format::{Entry, Place};
 use crate::partition_log::{Inner, LogState, PartitionLog};
 use crate::producer_state::{ProducerUndo, Verdict, WrittenBatch};
 use crate::recovery::pass;
@@ -44,8 +45,8 @@ pub struct AppendRequest {
     pub origin: AppendOrigin,
     /// If given, the append is refused unless the log ends there.
     pub expected_end: Option<Offset>,
-    /// Called once, on the committer's thread after the bytes are with the operating system (or the append was refused). It must be short and
-    /// must not wait for another append.
+    /// Called once, on a thread of the store's, after the bytes are with the operating system or, with [`crate::Durability::Group`], on the disk
+    /// (or the append was refused). It must be short and must not wait for another append.
     pub done: AppendDone,
 }
 
@@ -103,6 +104,13 @@ pub(crate) struct Queued {
     done: Done,
 }
 
+impl Queued {
+    /// Answers a request that never came to its turn.
+    pub(crate) fn refuse(self, error: AppendError) {
+        self.done.call(Err(error));
+    }
+}
+
 impl From<AppendRequest> for Queued {
     fn from(request: AppendRequest) -> Self {
         let AppendRequest { log, batches, leader_epoch, log_append_time, now, origin, expected_end, done } = request;
@@ -127,6 +135,16 @@ pub(crate) struct Outcome {
     pub(crate) has_closed_blocks: bool,
     /// Whether anything was appended.
     pub(crate) appended: bool,
+    /// The log's end now.
+    pub(crate) log_end: Offset,
+    /// Whether the completions go by the journal's thread.
+    pub(crate) waits_for_disk: bool,
+    /// What the journal must have before.
+    pub(crate) entries: Vec<Entry>,
+    /// What must be synced before.
+    pub(crate) flush: Vec<Arc<Segment>>,
+    /// After what time a sync in the background is due; none if it waits for no time.
+    pub(crate) flush_ms: Option<u64>,
 }
 
 /// Batches that go into one segment with one write.
@@ -171,6 +189,7 @@ impl PartitionLog {
         }
         self.write_run(&mut state, &mut run, &mut outcome);
         outcome.has_closed_blocks = !state.closed.is_empty();
+        log.note_flush(&mut state, &mut outcome);
         outcome
     }
 
@@ -182,7 +201,8 @@ impl PartitionLog {
         match result {
             Ok(()) => {
                 if !run.batches.is_empty() {
-                    log.publish(state, run.batches, run.size_bytes);
+                    log.publish(state, &run.batches, run.size_bytes);
+                    log.note_written(state, run.batches, outcome);
                     outcome.appended = true;
                     state.producers.sweep(run.now_ms, state.config.producer_id_expiration_ms);
                 }
@@ -242,12 +262,33 @@ impl PartitionLog {
 }
 
 impl Inner {
+    /// Whether the answers wait for the disk, and for what beside the journal (`UnifiedLog.append` flushes after `flush.messages`).
+    fn note_flush(&self, state: &mut LogState, outcome: &mut Outcome) {
+        outcome.log_end = self.log_end();
+        if self.engine.journal.get().is_some() {
+            outcome.waits_for_disk = true;
+            return;
+        }
+        outcome.flush_ms = u64::try_from(state.config.flush_ms).ok().filter(|_| state.config.flush_ms < i64::MAX);
+        state.unflushed.is_ordered |= state.config.flush_messages < i64::MAX;
+        outcome.waits_for_disk = state.unflushed.is_ordered;
+        if outcome.waits_for_disk && state.unflushed.messages >= state.config.flush_messages {
+            state.unflushed.messages = 0;
+            outcome.flush = std::mem::take(&mut state.unflushed.segments);
+        } else if !outcome.waits_for_disk {
+            self.advance_acknowledged_end(outcome.log_end);
+        }
+    }
+
     fn may_append(&self, state: &LogState, request: &Queued, end: Offset) -> Result<(), AppendError> {
         if self.is_deleted() {
             return Err(AppendError::Deleted);
         }
         if state.poisoned {
             return Err(AppendError::Storage(StorageError::Poisoned { partition: self.id }));
+        }
+        if self.engine.journal.get().is_some_and(crate::journal::Journal::has_failed) {
+            return Err(AppendError::Storage(StorageError::Stopped));
         }
         if let Some(current) = self.epochs.read().latest().filter(|current| request.leader_epoch < *current) {
             return Err(AppendError::StaleLeaderEpoch { current, received: request.leader_epoch });
@@ -364,14 +405,14 @@ impl Inner {
     }
 
     /// Shows written batches to readers and takes note of them.
-    fn publish(&self, state: &mut LogState, batches: Vec<SequencedBatch>, size_bytes: u64) {
+    fn publish(&self, state: &mut LogState, batches: &[SequencedBatch], size_bytes: u64) {
         let Some(active) = self.view().active else { return };
         let interval = self.engine.options.index_interval_bytes;
         let mut position = active.length;
         let mut added = Vec::with_capacity(batches.len());
         let mut end = active.end_offset;
         let latest = self.epochs.read().latest();
-        for batch in &batches {
+        for batch in batches {
             let header = batch.header();
             if let Some(block) = state.block.as_mut() {
                 block.add(header, batch.head(), batch.tail());
@@ -394,7 +435,7 @@ impl Inner {
             });
             position += u64::try_from(size).unwrap_or(0);
         }
-        self.note_epochs(&batches, latest);
+        self.note_epochs(batches, latest);
         active.segment.mark_verified(active.length, position);
         state.unsynced_bytes += size_bytes;
         self.engine.unsynced_bytes.fetch_add(size_bytes, Ordering::Relaxed);
@@ -405,6 +446,32 @@ impl Inner {
             view.log_end = end;
         });
         self.tail.extend(added, &self.engine.tails, self.engine.options.tail_bytes_per_partition);
+    }
+
+    /// Keeps what must reach the disk before the requests are answered, if they wait for that.
+    fn note_written(&self, state: &mut LogState, batches: Vec<SequencedBatch>, outcome: &mut Outcome) {
+        let Some(active) = self.view().active else { return };
+        let length = batches.iter().map(|batch| u64::try_from(batch.size_bytes()).unwrap_or(0)).sum();
+        if let Some(journal) = self.engine.journal.get() {
+            let place = Place {
+                id: self.id,
+                // Under the state's lock, like a truncation's.
+                stamp: journal.tick(),
+                segment_base: active.segment.base_offset,
+                generation: active.segment.generation,
+                position: active.length.saturating_sub(length),
+                end_offset: active.end_offset,
+                length,
+            };
+            outcome.entries.push(Entry { place, batches });
+        } else if state.config.flush_messages < i64::MAX {
+            let unflushed = &mut state.unflushed;
+            unflushed.messages =
+                batches.iter().map(|batch| i64::from(batch.header().last_offset_delta) + 1).fold(unflushed.messages, i64::saturating_add);
+            if unflushed.segments.last().is_none_or(|last| !Arc::ptr_eq(last, &active.segment)) {
+                unflushed.segments.push(active.segment);
+            }
+        }
     }
 
     fn note_epochs(&self, batches: &[SequencedBatch], latest: Option<LeaderEpoch>) {
@@ -447,7 +514,7 @@ fn write_batches(log: &Inner, file: &File, batches: &[SequencedBatch], position:
     failpoints.hit("append.after_write")
 }
 
-fn write_all(file: &File, mut pieces: &mut [IoSlice<'_>], mut position: u64) -> io::Result<()> {
+pub(crate) fn write_all(file: &File, mut pieces: &mut [IoSlice<'_>], mut position: u64) -> io::Result<()> {
     while !pieces.is_empty() {
         let group = pieces.get(..PIECES_MAX.min(pieces.len())).unwrap_or_default();
         match rustix::io::pwritev(file, group, position) {

@@ -2,6 +2,7 @@
 //! lives, and so does the directory's lock.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
 use model::TopicIdPartition;
@@ -10,6 +11,7 @@ use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, Direction, InfoLogger, IteratorMode, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
+use crate::journal::Journal;
 use crate::keys::{Family, prefix_end};
 use crate::layout;
 use crate::segment::HandleCache;
@@ -32,6 +34,8 @@ pub(crate) struct Engine {
     pub(crate) handles: HandleCache,
     /// Bytes of all partitions that no sync was asked for yet.
     pub(crate) unsynced_bytes: AtomicU64,
+    /// With `klamm.durability=group`, once the store is open.
+    pub(crate) journal: OnceLock<Journal>,
     /// Held while rows of partitions are gathered and written, so that no truncation comes between and rows would lead the bytes. Taken before
     /// any partition's state.
     pub(crate) index_lock: Mutex<()>,
@@ -57,6 +61,7 @@ impl Engine {
             tails: TailBudget::new(options.tail_bytes_total),
             handles: HandleCache::new(options.open_segments_max),
             unsynced_bytes: AtomicU64::new(0),
+            journal: OnceLock::new(),
             index_lock: Mutex::new(()),
             options,
             _claim: claim,

@@ -90,6 +90,9 @@ pub enum StorageError {
         /// Where the bad block or batch begins.
         position: u64,
     },
+    /// An earlier failure stopped the journal; the first error said why. Nothing is written until the store is opened again.
+    #[error("the store takes no writes since an earlier failure of its journal")]
+    Stopped,
     /// The partition was deleted.
     #[error("partition {partition} was deleted")]
     Deleted {
@@ -152,6 +155,7 @@ impl From<StorageError> for ReadError {
             | StorageError::Index(_)
             | StorageError::UnreadableRow { .. }
             | StorageError::Poisoned { .. }
+            | StorageError::Stopped
             | StorageError::Closed) => Self::Storage(other),
         }
     }

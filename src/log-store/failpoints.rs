@@ -21,6 +21,12 @@ pub const FAILPOINTS: &[&str] = &[
     "index_commit.before",
     "index_commit.after",
     "sync.before",
+    "sync.before_directory",
+    "journal.before_write",
+    "journal.before_sync",
+    "journal.after_sync",
+    "journal.before_release",
+    "release.before_syncs",
     "truncate.after_intent",
     "truncate.after_cut",
     "delete.after_mark",
@@ -37,21 +43,24 @@ pub enum FailAction {
     Fail,
     /// The operation fails as on a full disk.
     NoSpace,
+    /// The step behind it is left out, from this hit on: a planted fault, where the code asks for it, to show that tests would notice.
+    Skip,
     /// A test's own code runs, for instance to copy the directory as it would be found after a kill.
     Call(Arc<dyn Fn() + Send + Sync>),
 }
 
 /// An unknown failpoint or one written wrongly.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
-#[error("invalid failpoint '{entry}': expected name=hit[:kill|:fail|:nospace] with one of the names {}", FAILPOINTS.join(", "))]
+#[error("invalid failpoint '{entry}': expected name=hit[:kill|:fail|:nospace|:skip] with one of the names {}", FAILPOINTS.join(", "))]
 pub struct InvalidFailpoint {
     /// The text.
     pub entry: String,
 }
 
 struct Armed {
-    /// Hits left until it fires; it fires once, at 1.
+    /// Hits left until it fires; it fires once, at 1, but for one that always does.
     left: AtomicU64,
+    always: bool,
     action: FailAction,
 }
 
@@ -81,6 +90,7 @@ impl Failpoints {
                 "kill" => FailAction::Kill,
                 "fail" => FailAction::Fail,
                 "nospace" => FailAction::NoSpace,
+                "skip" => FailAction::Skip,
                 _ => return Err(invalid()),
             };
             armed.push((name, hit.parse().map_err(|_| invalid())?, action));
@@ -97,9 +107,19 @@ impl Failpoints {
         for (name, hit, action) in points {
             let known = FAILPOINTS.iter().find(|known| **known == name && hit > 0);
             let known = known.ok_or_else(|| InvalidFailpoint { entry: format!("{name}={hit}") })?;
-            map.insert(*known, Armed { left: AtomicU64::new(hit), action });
+            map.insert(*known, Armed { left: AtomicU64::new(hit), always: false, action });
         }
         Ok(if map.is_empty() { Self(None) } else { Self(Some(Arc::new(map))) })
+    }
+
+    /// Runs a test's own code at each hit of one failpoint.
+    ///
+    /// # Errors
+    /// If the name is unknown.
+    pub fn every(name: &str, call: Arc<dyn Fn() + Send + Sync>) -> Result<Self, InvalidFailpoint> {
+        let known = FAILPOINTS.iter().find(|known| **known == name).ok_or_else(|| InvalidFailpoint { entry: name.to_owned() })?;
+        let armed = Armed { left: AtomicU64::new(1), always: true, action: FailAction::Call(call) };
+        Ok(Self(Some(Arc::new(HashMap::from([(*known, armed)])))))
     }
 
     /// Whether the next [`Failpoints::hit`] of `name` fires.
@@ -107,12 +127,27 @@ impl Failpoints {
         self.0.as_ref().and_then(|map| map.get(name)).is_some_and(|armed| armed.left.load(Ordering::Relaxed) == 1)
     }
 
+    /// Whether the step behind `name` is to be left out.
+    pub(crate) fn skips(&self, name: &'static str) -> bool {
+        debug_assert!(FAILPOINTS.contains(&name), "unlisted failpoint {name}");
+        let Some(armed) = self.0.as_ref().and_then(|map| map.get(name)) else { return false };
+        if !matches!(armed.action, FailAction::Skip) {
+            return false;
+        }
+        // From its hit on, so the count stays at 1.
+        let before = armed.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| (left > 1).then(|| left - 1));
+        before.is_err()
+    }
+
     /// Passes a failpoint.
     pub(crate) fn hit(&self, name: &'static str) -> std::io::Result<()> {
         debug_assert!(FAILPOINTS.contains(&name), "unlisted failpoint {name}");
         let Some(armed) = self.0.as_ref().and_then(|map| map.get(name)) else { return Ok(()) };
+        if matches!(armed.action, FailAction::Skip) {
+            return Ok(());
+        }
         let before = armed.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if before != Ok(1) {
+        if before != Ok(1) && !armed.always {
             return Ok(());
         }
         match &armed.action {
@@ -121,6 +156,7 @@ impl Failpoints {
                 let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
                 std::process::abort()
             }
+            FailAction::Skip => Ok(()),
             FailAction::Fail => Err(std::io::Error::other("failpoint")),
             FailAction::NoSpace => Err(std::io::Error::from(std::io::ErrorKind::StorageFull)),
             FailAction::Call(call) => {
@@ -142,6 +178,13 @@ mod tests {
         assert!(points.is_due("append.before_write"));
         assert!(points.hit("append.before_write").is_err());
         assert!(points.hit("append.before_write").is_ok());
+    }
+
+    #[test]
+    fn a_step_is_left_out_from_its_hit_on() {
+        let points = Failpoints::parse("journal.before_sync=2:skip").unwrap();
+        assert_eq!([(); 4].map(|()| points.skips("journal.before_sync")), [false, true, true, true]);
+        assert!(points.hit("journal.before_sync").is_ok() && !points.skips("sync.before_directory"));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The partition store: the bytes of record batches in append-only segment files, and everything else (keys, index, state) in one RocksDB.
 //!
-//! What it is *not*: it knows no topics' names, no replication, no consumer's rights; it knows no tokio (it has two threads of its own and calls
-//! back); it never looks at records, except to find one by its time. It is the only user of RocksDB.
+//! What it is *not*: it knows no topics' names, no replication, no consumer's rights; it knows no tokio (it has three threads of its own and
+//! calls back); it never looks at records, except to find one by its time. It is the only user of RocksDB.
 //!
 //! Invariants:
 //! - The bytes are the truth. RocksDB is index and checkpoint: it may lag the bytes, it never leads them.
-//! - An append is acknowledged when the operating system has its bytes, so it survives the process's death (`durability=os`, Kafka's default).
+//! - An append is acknowledged when the operating system has its bytes, so it survives the process's death ([`Durability::Os`], Kafka's
+//!   default), or when the disk has them ([`Durability::Group`], by the `journal`).
 //! - A batch is stored as it was produced, its header patched; nothing ever overwrites a byte of a segment.
 //! - No byte is served that was neither written nor checked in this life of the process ([`ReadError::Corrupt`] instead).
 //! - A failed write or sync is never acknowledged and never tried again as if nothing had happened: the partition stops
@@ -17,17 +18,19 @@
 //! ```text
 //! klamm.layout                         "klamm 1"; its lock says that the directory is in use
 //! index/                               RocksDB: families default, index, synced (src/log-store/keys/ has the rows)
+//! journal/<number>.journal             with Durability::Group: what is acknowledged and may not be in its segments on the disk
 //! partitions/<topic id>-<partition>/   made at the first append
 //!     00000000000000000000.0.log       <base offset>.<generation>.log: record batches as on the wire
 //! ```
 //!
 //! The path of an append: [`Store::append`] -> `committer` (gathers what has arrived) -> `append` (producers, offsets, one write) -> the
-//! request's `done` -> `committer` (index rows) -> `sync` (recovery points). Of a read: [`PartitionLog::read`] -> `tail` or `read` -> `verify`.
-//! Of an open: [`Store::open_partition`] -> `recovery`.
+//! request's `done` (with [`Durability::Group`] by way of `journal`) -> `committer` (index rows) -> `sync` (recovery points). Of a read:
+//! [`PartitionLog::read`] -> `tail` or `read` -> `verify`. Of an open: [`Store::open`] -> `journal` (replay); [`Store::open_partition`] -> `recovery`.
 //!
 //! In Kafka: `LogManager`, `UnifiedLog`, `LocalLog`, `LogSegment`, `OffsetIndex`, `TimeIndex`, `ProducerStateManager`,
 //! `LeaderEpochFileCache`; KIP-98, KIP-101, KIP-360.
 #![doc = include_str!("docs/0001-segments-beside-rocksdb.md")]
+#![doc = include_str!("docs/0002-a-journal-of-its-own.md")]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
@@ -39,6 +42,7 @@ mod engine;
 mod errors;
 mod failpoints;
 mod figures;
+mod journal;
 mod keys;
 mod layout;
 mod leader_epochs;
@@ -49,6 +53,7 @@ mod queue;
 mod read;
 mod recovery;
 mod segment;
+mod space;
 mod store;
 mod sync;
 mod synced_log;
@@ -63,7 +68,7 @@ pub use append::{AppendDone, AppendRequest, Appended};
 pub use errors::{AppendError, OpenError, ReadError, StorageError};
 pub use failpoints::{FAILPOINTS, FailAction, Failpoints, InvalidFailpoint};
 pub use figures::StoreFigures;
-pub use options::{LogConfig, StoreOptions};
+pub use options::{Durability, LogConfig, StoreOptions};
 pub use partition_log::PartitionLog;
 pub use producer_state::ProducerSnapshot;
 pub use read::ReadRange;

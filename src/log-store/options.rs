@@ -4,11 +4,27 @@ use std::path::PathBuf;
 
 use crate::Failpoints;
 
+/// When an append is answered (`klamm.durability`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When the operating system has it: it survives the process, not the power.
+    #[default]
+    Os,
+    /// When the disk has it: all partitions of a round in one synced write to the journal.
+    Group,
+}
+
 /// How a store is opened.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// The data directory. It is made if it is not there.
     pub directory: PathBuf,
+    /// When an append is answered.
+    pub durability: Durability,
+    /// A file of the journal is full at this size.
+    pub journal_file_bytes: u64,
+    /// So many files the journal may have; an append that finds none free waits for the segments' syncs.
+    pub journal_files_max: usize,
     /// The word in the names of the store's threads, usually the broker's id.
     pub thread_label: String,
     /// A block of this many bytes gets an index row.
@@ -25,6 +41,8 @@ pub struct StoreOptions {
     pub write_buffer_bytes: usize,
     /// Bytes that may wait for the disk before a background sync begins.
     pub unsynced_bytes_max: u64,
+    /// Appends are refused while the disk has less free space than this (on a small disk, than a sixteenth of it).
+    pub free_bytes_min: u64,
     /// Segment files kept open at most; the others are opened again when they are used.
     pub open_segments_max: usize,
     /// Armed failpoints, for tests.
@@ -37,6 +55,9 @@ impl StoreOptions {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
+            durability: Durability::Os,
+            journal_file_bytes: 32 << 20,
+            journal_files_max: 8,
             thread_label: "0".to_owned(),
             index_interval_bytes: 64 << 10,
             index_interval_ms: 1_000,
@@ -45,6 +66,7 @@ impl StoreOptions {
             cache_bytes: 8 << 20,
             write_buffer_bytes: 8 << 20,
             unsynced_bytes_max: 1 << 30,
+            free_bytes_min: 64 << 20,
             open_segments_max: 512,
             failpoints: Failpoints::default(),
         }
@@ -60,10 +82,20 @@ pub struct LogConfig {
     pub segment_ms: i64,
     /// A producer that wrote nothing for this long is forgotten (`producer.id.expiration.ms`).
     pub producer_id_expiration_ms: i64,
+    /// After so many records the segments are synced before the append is answered (`flush.messages`).
+    pub flush_messages: i64,
+    /// For so long at most appended records wait for a background sync (`flush.ms`).
+    pub flush_ms: i64,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { segment_bytes: 1 << 30, segment_ms: 604_800_000, producer_id_expiration_ms: 86_400_000 }
+        Self {
+            segment_bytes: 1 << 30,
+            segment_ms: 604_800_000,
+            producer_id_expiration_ms: 86_400_000,
+            flush_messages: i64::MAX,
+            flush_ms: i64::MAX,
+        }
     }
 }

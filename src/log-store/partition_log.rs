@@ -15,6 +15,7 @@ use crate::keys::{self, Family};
 use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::{ProducerSnapshot, ProducerStates};
 use crate::recovery::{self, Recovered};
+use crate::segment::Segment;
 use crate::tail::Tail;
 use crate::view::{Unindexed, View};
 use crate::{LogConfig, StorageError};
@@ -35,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) directory: PathBuf,
     log_start: AtomicI64,
     log_end: AtomicI64,
+    /// The end of what may be acknowledged.
+    acknowledged_end: AtomicI64,
     deleted: AtomicBool,
     /// Counts truncations, by which a sync that was asked for before one is known.
     cuts: AtomicU64,
@@ -60,7 +63,19 @@ pub(crate) struct LogState {
     pub(crate) created_ms: Option<i64>,
     /// Appended bytes that no sync was asked for.
     pub(crate) unsynced_bytes: u64,
+    pub(crate) unflushed: Unflushed,
     pub(crate) poisoned: bool,
+}
+
+/// What `flush.messages` counts; only kept while it is set.
+#[derive(Default)]
+pub(crate) struct Unflushed {
+    /// Records since the last flush.
+    pub(crate) messages: i64,
+    /// The segments that they are in.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Whether answers go by the journal's thread: once they did, all later ones do, to keep their order.
+    pub(crate) is_ordered: bool,
 }
 
 impl PartitionLog {
@@ -75,6 +90,7 @@ impl PartitionLog {
             directory,
             log_start: AtomicI64::new(log_start.get()),
             log_end: AtomicI64::new(view.log_end.get()),
+            acknowledged_end: AtomicI64::new(view.log_end.get()),
             deleted: AtomicBool::new(false),
             cuts: AtomicU64::new(0),
             view: RwLock::new(view),
@@ -88,6 +104,7 @@ impl PartitionLog {
                 first_timestamp: None,
                 created_ms: None,
                 unsynced_bytes: 0,
+                unflushed: Unflushed::default(),
                 poisoned: false,
             }),
         })))
@@ -109,6 +126,13 @@ impl PartitionLog {
     #[must_use]
     pub fn log_end_offset(&self) -> Offset {
         self.0.log_end()
+    }
+
+    /// The end of what may be acknowledged: with `klamm.durability=group` what is on the disk, otherwise the log's end.
+    #[must_use]
+    pub fn acknowledged_end_offset(&self) -> Offset {
+        let acknowledged = Offset::new_or_zero(self.0.acknowledged_end.load(Ordering::Acquire));
+        acknowledged.min(self.log_end_offset())
     }
 
     /// The size of the segment files together.
@@ -176,6 +200,10 @@ impl Inner {
         self.log_start.store(to.get(), Ordering::Release);
     }
 
+    pub(crate) fn advance_acknowledged_end(&self, to: Offset) {
+        self.acknowledged_end.fetch_max(to.get(), Ordering::AcqRel);
+    }
+
     pub(crate) fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::Acquire)
     }
@@ -212,6 +240,7 @@ impl Inner {
         state.created_ms = None;
         *self.epochs.write() = epochs;
         self.set_log_start(log_start);
+        self.acknowledged_end.store(view.log_end.get(), Ordering::Release);
         self.change_view(|old| *old = view);
     }
 

@@ -1,6 +1,6 @@
 //! The store of one data directory: opens it, hands out partition logs, deletes partitions, stops cleanly.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -16,11 +16,14 @@ use uuid::Uuid;
 use crate::append::{AppendRequest, Queued};
 use crate::committer::{Command, Committer};
 use crate::engine::Engine;
+use crate::journal::replay::Replayed;
+use crate::journal::{self, Journal, writer};
 use crate::keys::{self, Family};
 use crate::partition_log::PartitionLog;
 use crate::queue::CommandQueue;
 use crate::recovery::pass;
-use crate::{LogConfig, OpenError, StorageError, StoreOptions, SyncedLog, sync};
+use crate::sync::SyncCommand;
+use crate::{Durability, LogConfig, OpenError, StorageError, StoreOptions, SyncedLog, sync};
 
 /// A data directory. Cheap to clone; the directory is free again when the last clone, partition log and synced log are gone.
 #[derive(Clone)]
@@ -61,17 +64,31 @@ impl Store {
     pub fn open(options: StoreOptions) -> Result<Store, OpenError> {
         let directory = options.directory.clone();
         let engine = Arc::new(Engine::open(options)?);
-        finish_deletions(&engine).map_err(|source| OpenError::Index { path: directory.clone(), source })?;
+        let unusable = |source| OpenError::Index { path: directory.clone(), source };
+        let deleted = finish_deletions(&engine).map_err(unusable)?;
+        let replayed = journal::replay::replay(&engine, &deleted).map_err(unusable)?;
         let (syncs, sync_commands) = channel();
+        for command in begin_journal(&engine, replayed).map_err(unusable)? {
+            let _ = syncs.send(command);
+        }
         let commands = Arc::new(CommandQueue::default());
         let label = engine.options.thread_label.clone();
         let thread_failed = |source| OpenError::Unreadable { action: "start the store's threads for", path: directory.clone(), source };
-        let sync_thread = std::thread::Builder::new().name(format!("sync-{label}")).spawn(move || sync::run(&sync_commands));
+        let sync_thread = std::thread::Builder::new().name(format!("sync-{label}")).spawn({
+            let engine = Arc::clone(&engine);
+            move || sync::run(&engine, &sync_commands)
+        });
         let sync_thread = sync_thread.map_err(thread_failed)?;
-        let committer = Committer::new(Arc::clone(&engine), Arc::clone(&commands), syncs);
+        let (disk, disk_commands) = channel();
+        let disk_thread = std::thread::Builder::new().name(format!("journal-{label}")).spawn({
+            let engine = Arc::clone(&engine);
+            move || writer::run(&engine, &disk_commands)
+        });
+        let disk_thread = disk_thread.map_err(thread_failed)?;
+        let committer = Committer::new(Arc::clone(&engine), Arc::clone(&commands), syncs, disk);
         let thread = std::thread::Builder::new().name(format!("commit-{label}")).spawn(move || committer.run());
         let commit_thread = thread.map_err(thread_failed)?;
-        let inner = Inner { slots: Mutex::default(), commands, threads: vec![commit_thread, sync_thread], engine };
+        let inner = Inner { slots: Mutex::default(), commands, threads: vec![commit_thread, sync_thread, disk_thread], engine };
         Ok(Store(Arc::new(inner)))
     }
 
@@ -238,9 +255,38 @@ fn rows(engine: &Engine) -> Result<Vec<(TopicIdPartition, keys::partition::Row)>
     Ok(rows)
 }
 
-fn finish_deletions(engine: &Engine) -> Result<(), StorageError> {
-    let marked = rows(engine)?.into_iter().filter(|(_, row)| row.deleting);
-    marked.map(|(id, _)| id).try_for_each(|id| delete_marked(engine, id))
+/// Finishes what a crash interrupted; whose deletions these were.
+fn finish_deletions(engine: &Engine) -> Result<HashSet<TopicIdPartition>, StorageError> {
+    let marked: HashSet<_> = rows(engine)?.into_iter().filter(|(_, row)| row.deleting).map(|(id, _)| id).collect();
+    marked.iter().try_for_each(|id| delete_marked(engine, *id))?;
+    Ok(marked)
+}
+
+/// Begins the journal's next life, if there is to be one. What the earlier lives left is released in the background, by the given commands; without
+/// a journal it is synced at once and removed.
+fn begin_journal(engine: &Engine, replayed: Replayed) -> Result<Vec<SyncCommand>, StorageError> {
+    if engine.options.durability == Durability::Os {
+        if replayed.file_count > 0 {
+            journal::replay::settle(engine, &replayed.segments)?;
+            journal::remove(engine)?;
+        }
+        return Ok(Vec::new());
+    }
+    let life = engine.row("journal_life", &keys::journal::life_key(), keys::journal::decode)?.unwrap_or(0) + 1;
+    let directory = journal::directory(engine);
+    std::fs::create_dir_all(&directory).map_err(|error| StorageError::io("create", &directory, error))?;
+    // The names in the data directory: of the journal, the index, the partitions.
+    let data = &engine.options.directory;
+    crate::segment::sync_directory(data).map_err(|error| StorageError::io("sync", data, error))?;
+    let mut batch = WriteBatch::default();
+    engine.put(&mut batch, Family::Default, &keys::journal::life_key(), &keys::journal::encode(life))?;
+    engine.write_synced(batch)?;
+    let mut commands = vec![SyncCommand::Settle(replayed.segments)];
+    let journal = engine.journal.get_or_init(|| Journal::new(life, replayed.file_count, replayed.next_index));
+    for release in journal.adopt(&directory, &replayed.files)? {
+        commands.push(SyncCommand::Release(release));
+    }
+    Ok(commands)
 }
 
 /// Removes a marked partition's files, then its rows, the mark last.
@@ -257,6 +303,8 @@ fn delete_marked(engine: &Engine, id: TopicIdPartition) -> Result<(), StorageErr
     for key in [keys::recovery_point::key(id), keys::truncation::key(id), keys::partition::key(id)] {
         engine.delete(&mut batch, Family::Default, &key)?;
     }
+    // Without a sync: if a power cut takes it, the directory comes back, and who knows the topics deletes it again.
+    engine.fence(&mut batch, id)?;
     engine.write(batch)
 }
 

@@ -8,6 +8,7 @@ use crate::StorageError;
 use crate::keys::{self, Family};
 use crate::partition_log::{Inner, PartitionLog};
 use crate::recovery::{self, pass};
+use crate::sync::sync_segment;
 
 impl PartitionLog {
     /// Cuts the log so that it ends at `to`, or at the beginning of the batch that contains `to`. The cut is on the disk when this returns; a
@@ -30,11 +31,18 @@ impl PartitionLog {
         let Some(span) = view.span_at(to) else { return Ok(()) };
         let Some(place) = log.locate(&view, span, to)? else { return Ok(()) };
         let log_end = Offset::new_or_zero(place.header.base_offset);
-        let intent = keys::truncation::Row { log_end, segment_base: span.segment.base_offset, position: place.position };
-        // Rows of the bytes that stay must be there, since what has no row is scanned again.
         let mut batch = WriteBatch::default();
         let point = keys::recovery_point::key(log.id);
         let known = log.engine.row("recovery_point", &point, keys::recovery_point::Row::decode)?;
+        if log.engine.journal.get().is_some() {
+            // The journal's entries become void, so that what stays must be on the disk.
+            let synced = known.map_or(Offset::ZERO, |known| known.offset);
+            let kept = view.spans().take_while(|other| other.segment.base_offset <= span.segment.base_offset);
+            kept.filter(|other| other.end_offset > synced).try_for_each(|other| sync_segment(log, &other.segment))?;
+            log.engine.fence(&mut batch, log.id)?;
+        }
+        let intent = keys::truncation::Row { log_end, segment_base: span.segment.base_offset, position: place.position };
+        // Rows of the bytes that stay must be there, since what has no row is scanned again.
         if let Some(known) = known.filter(|known| known.offset > log_end) {
             let row = keys::recovery_point::Row { offset: log_end, segment_base: intent.segment_base, position: intent.position };
             debug_assert!(known.offset > row.offset);

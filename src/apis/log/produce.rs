@@ -9,6 +9,8 @@
 //! - Later requests of the connection are taken while this one waits for its replicas; answers stay in order.
 //!
 //! # Deviations
+//! - A disk with less than 64 MiB of free space (a small one: less than a sixteenth) gives KAFKA_STORAGE_ERROR until there is more; Kafka goes
+//!   on until it is full and then takes the directory offline.
 //! - A transactional batch is refused with INVALID_TXN_STATE until transactions exist.
 //! - A partition without records is INVALID_RECORD; Kafka's handler fails and leaves the client without an answer.
 //! - An unknown codec is UNSUPPORTED_COMPRESSION_TYPE and records that do not decompress INVALID_RECORD; Kafka answers UNKNOWN_SERVER_ERROR.

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use ::quotas::Window;
 use group_coordinator::GroupConfig;
+use log_store::Durability;
 use metadata::configs::StaticConfig;
 use model::BrokerId;
 use model::config::Row;
@@ -50,6 +51,10 @@ pub struct BrokerConfig {
     pub inter_broker_listener: String,
     /// The data directory (`log.dirs`).
     pub data_directory: PathBuf,
+    /// When a record counts as written (`klamm.durability`).
+    pub durability: Durability,
+    /// `klamm.journal.file.bytes`.
+    pub journal_file_bytes: u64,
     /// `num.partitions`.
     pub num_partitions: i32,
     /// `default.replication.factor`.
@@ -111,9 +116,6 @@ impl BrokerConfig {
     /// One sentence with the key, the value and what is allowed.
     pub fn from_map(raw: &RawConfig, mode: Mode) -> Result<Self, ConfigProblem> {
         let mut values = Values::check(raw, mode)?;
-        if values.text("klamm.durability") == Some("group") {
-            return Err(ConfigProblem::DurabilityUnavailable);
-        }
         let (listeners, inter_broker_listener) = listeners::read(&values, mode, &raw.host_name)?;
         check_roles(&values)?;
         let broker_id = broker_id(&values)?;
@@ -129,6 +131,8 @@ impl BrokerConfig {
             listeners,
             inter_broker_listener,
             data_directory: data_directory(&values)?,
+            durability: if values.text("klamm.durability") == Some("group") { Durability::Group } else { Durability::Os },
+            journal_file_bytes: u64::try_from(values.long("klamm.journal.file.bytes")).unwrap_or(0),
             num_partitions: values.int("num.partitions"),
             default_replication_factor: values.short("default.replication.factor"),
             auto_create_topics_enable: values.boolean("auto.create.topics.enable"),

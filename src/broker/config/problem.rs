@@ -24,9 +24,6 @@ pub enum ConfigProblem {
         /// The keys that there are.
         known: String,
     },
-    /// A durability that is not there yet.
-    #[error("klamm.durability=group is not available yet; the only durability today is os.")]
-    DurabilityUnavailable,
     /// A listener that cannot be read.
     #[error("Invalid value {value} for configuration {key}: expected NAME://host:port with a port between 0 and 65535.")]
     MalformedListener {

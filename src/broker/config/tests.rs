@@ -95,9 +95,12 @@ fn a_refusal_is_one_sentence_that_names_key_value_and_range() {
         ),
         (
             &[("klamm.speed", "9")],
-            "Unknown configuration klamm.speed (from server.properties); klamm's own keys are: klamm.durability, klamm.http.listen.",
+            "Unknown configuration klamm.speed (from server.properties); klamm's own keys are: klamm.durability, klamm.http.listen, klamm.journal.file.bytes.",
         ),
-        (&[("klamm.durability", "group")], "klamm.durability=group is not available yet; the only durability today is os."),
+        (
+            &[("klamm.durability", "disk")],
+            "Invalid value disk for configuration klamm.durability: String must be one of: os, group (from server.properties).",
+        ),
         (
             &[("node.id", "1"), ("broker.id", "2")],
             "node.id is 1 and broker.id is 2; they are two names of one number, so give one of them.",

@@ -8,6 +8,7 @@ mod traffic;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log_store::{LogConfig, StorageError, Store, StoreFigures};
 use metadata::configs::{ConfigView, StaticConfig, TopicConfig};
@@ -25,6 +26,9 @@ pub use offsets::{FoundOffset, OffsetQuery};
 pub use partition::{Partition, PartitionError};
 pub use read::{FetchBound, PartitionFetch, PartitionRead};
 pub use traffic::Traffic;
+
+/// Who waits for many logs to be opened is told how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// The configurations of topics as they are found during one change.
 type TopicConfigs = HashMap<TopicId, Arc<TopicConfig>>;
@@ -93,7 +97,13 @@ impl Partitions {
         }
         // One value for all partitions of a topic: it takes time to find, and room in each.
         let mut configs = TopicConfigs::new();
-        for id in delta.partitions_changed.iter().copied() {
+        let mut told_at = self.clock.monotonic();
+        for (number, id) in delta.partitions_changed.iter().copied().enumerate() {
+            let now = self.clock.monotonic();
+            if now.saturating_sub(told_at) >= PROGRESS_EVERY {
+                told_at = now;
+                tracing::warn!(opened = number, of = delta.partitions_changed.len(), "still opening the logs of partitions");
+            }
             if let Err(error) = self.apply_partition(image, id, &mut configs) {
                 tracing::error!(partition = %id, %error, "the partition's log cannot be opened");
                 first_error.get_or_insert(error);
@@ -137,7 +147,13 @@ impl Partitions {
     /// The part of a topic's configuration that its logs act on.
     fn log_config(&self, config: &TopicConfig) -> LogConfig {
         let producer_id_expiration_ms = self.producer_id_expiration_ms;
-        LogConfig { segment_bytes: config.segment_bytes, segment_ms: config.segment_ms, producer_id_expiration_ms }
+        LogConfig {
+            segment_bytes: config.segment_bytes,
+            segment_ms: config.segment_ms,
+            producer_id_expiration_ms,
+            flush_messages: config.flush_messages,
+            flush_ms: config.flush_ms,
+        }
     }
 
     /// A change of a broker's configuration may change every topic's; one of a topic changes its own partitions.

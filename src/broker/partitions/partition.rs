@@ -194,7 +194,8 @@ impl Partition {
         }
         state.leader_epoch = given.leader_epoch;
         state.leads = leads;
-        let log_end = self.log.log_end_offset();
+        // What waits for the disk counts when it is there.
+        let log_end = self.log.acknowledged_end_offset();
         state.offsets.advance_log_end(log_end);
         state.replication = leads.then(|| {
             let term = PartitionTerm {

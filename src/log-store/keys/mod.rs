@@ -5,6 +5,7 @@
 //! in ranges) and `synced` (the metadata quorum's log).
 
 pub(crate) mod index;
+pub(crate) mod journal;
 pub(crate) mod leader_epoch;
 pub(crate) mod meta;
 pub(crate) mod partition;
@@ -136,8 +137,10 @@ mod tests {
             synced_log::ENTRY_ORDINAL,
             synced_log::VALUE_ORDINAL,
             truncation::ORDINAL,
+            journal::FENCE_ORDINAL,
+            journal::LIFE_ORDINAL,
         ];
-        assert_eq!(ordinals, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(ordinals, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
         assert_eq!(Family::ALL.map(Family::name), ["default", "index", "synced"]);
     }
 

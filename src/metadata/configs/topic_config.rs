@@ -63,6 +63,10 @@ pub struct TopicConfig {
     pub segment_ms: i64,
     /// `segment.jitter.ms`.
     pub segment_jitter_ms: i64,
+    /// `flush.messages`.
+    pub flush_messages: i64,
+    /// `flush.ms`.
+    pub flush_ms: i64,
     /// `delete.retention.ms`.
     pub delete_retention_ms: i64,
     /// `min.compaction.lag.ms`.
@@ -117,6 +121,8 @@ impl TopicConfig {
             segment_bytes: value_of("segment.bytes").trim().parse().unwrap_or(1_073_741_824),
             segment_ms: long("segment.ms", 604_800_000),
             segment_jitter_ms: long("segment.jitter.ms", 0),
+            flush_messages: long("flush.messages", i64::MAX),
+            flush_ms: long("flush.ms", i64::MAX),
             delete_retention_ms: long("delete.retention.ms", 86_400_000),
             min_compaction_lag_ms: long("min.compaction.lag.ms", 0),
             max_compaction_lag_ms: long("max.compaction.lag.ms", i64::MAX),

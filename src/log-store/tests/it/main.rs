@@ -5,6 +5,7 @@ mod appending;
 mod crashing;
 mod deleting;
 mod fixture;
+mod journal;
 mod model_test;
 mod opening;
 mod reading;

@@ -2,8 +2,8 @@
 //!
 //! `KLAMM_KILLS` says how often (50), `KLAMM_KILLS_SEED` what is drawn. The draws depend on nothing else; what is under way at a kill does.
 
-mod found;
-mod load;
+pub(crate) mod found;
+pub(crate) mod load;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;

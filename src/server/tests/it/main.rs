@@ -7,6 +7,7 @@ mod hostile;
 mod kills;
 mod nodes;
 mod operators;
+mod power_cuts;
 mod refusals;
 mod sendfile;
 mod signals;

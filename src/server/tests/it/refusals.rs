@@ -29,7 +29,7 @@ fn an_unknown_flag_key_or_value_is_one_sentence() {
     assert_eq!(refusal(&mut developer(&["--fast"])), "unexpected argument '--fast' found; see klamm --help");
     assert_eq!(
         refusal(&mut developer(&["--override", "klamm.speed=1"])),
-        "Unknown configuration klamm.speed (from --override); klamm's own keys are: klamm.durability, klamm.http.listen."
+        "Unknown configuration klamm.speed (from --override); klamm's own keys are: klamm.durability, klamm.http.listen, klamm.journal.file.bytes."
     );
     assert_eq!(
         refusal(developer(&[]).env("KAFKA_NUM_PARTITIONS", "0")),

@@ -26,7 +26,7 @@ pub(crate) struct Found {
 }
 
 /// The batches from an offset on, and the high watermark.
-fn fetch(client: &mut Client, place: &Place, offset: i64) -> (bytes::Bytes, i64) {
+pub(crate) fn fetch(client: &mut Client, place: &Place, offset: i64) -> (bytes::Bytes, i64) {
     let partition = FetchPartition::default()
         .with_partition(place.partition)
         .with_fetch_offset(offset)

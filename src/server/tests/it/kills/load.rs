@@ -62,6 +62,8 @@ pub(crate) struct Producer {
     in_flight: VecDeque<Sent>,
     /// Batches that were there already when they were sent again, and acknowledged with the offset that they had.
     pub(crate) duplicates: usize,
+    /// Whether an error ends its work like a lost connection: nothing is known of the request then.
+    pub(crate) may_be_refused: bool,
 }
 
 /// A producer id that nobody had.
@@ -72,16 +74,23 @@ pub(crate) fn new_producer_id(client: &mut Client) -> (i64, i16) {
     (response.producer_id.0, response.producer_epoch)
 }
 
-/// That a connection was lost is what we want; that nothing came over a living one is not.
-fn expect_lost(outcome: io::Result<()>) {
-    let kind = outcome.expect_err("it goes on until the connection is lost").kind();
-    assert!(!matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "the broker lives but does not answer");
+/// That a connection was lost is what we want; that nothing came over a living one is not, and a refusal only where the disk may be gone.
+fn expect_lost(outcome: io::Result<()>, may_be_refused: bool) {
+    let error = outcome.expect_err("it goes on until the connection is lost");
+    assert!(!matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "the broker lives but does not answer");
+    assert!(may_be_refused || error.kind() != io::ErrorKind::Other, "{error}");
+}
+
+/// What an error code becomes.
+fn refused(what: &str, code: i16) -> io::Error {
+    io::Error::other(format!("{what}: error {code}"))
 }
 
 impl Producer {
     pub(crate) fn new(client: &mut Client, seed: u64) -> Self {
         let (id, epoch) = new_producer_id(client);
-        Self { id, epoch, random: Random(seed), lanes: HashMap::new(), in_flight: VecDeque::new(), duplicates: 0 }
+        let (lanes, in_flight) = (HashMap::new(), VecDeque::new());
+        Self { id, epoch, random: Random(seed), lanes, in_flight, duplicates: 0, may_be_refused: false }
     }
 
     pub(crate) fn has_in_flight(&self) -> bool {
@@ -106,8 +115,8 @@ impl Producer {
                 let window = 1 + self.random.below(IN_FLIGHT_MAX);
                 while self.in_flight.len() < window {
                     let first = self.random.below(places.len());
-                    let second = (first + 1 + self.random.below(places.len() - 1)) % places.len();
-                    let count = if self.random.once_in(4) { 2 } else { 1 };
+                    let second = (first + 1 + self.random.below(places.len().saturating_sub(1))) % places.len();
+                    let count = if self.random.once_in(4) && second != first { 2 } else { 1 };
                     let drawn: Vec<_> = [first, second][..count].iter().map(|place| places[*place].clone()).collect();
                     self.send_new(&mut client, &drawn, value_bytes_max)?;
                 }
@@ -116,7 +125,8 @@ impl Producer {
                 let _ended = acknowledgements.send(());
             }
         };
-        expect_lost(produce());
+        let outcome = produce();
+        expect_lost(outcome, self.may_be_refused);
     }
 
     /// Retries what is not acknowledged and waits until it is.
@@ -186,12 +196,15 @@ impl Producer {
     /// Receives the acknowledgement of the oldest request.
     fn receive(&mut self, client: &mut Client) -> io::Result<()> {
         let response = client.answer::<ProduceRequest>(PRODUCE, self.in_flight[0].correlation_id)?;
+        let mut answers = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+        if let Some(answer) = answers.find(|answer| answer.error_code != 0) {
+            return Err(refused(&format!("producer {} on partition {}", self.id, answer.index), answer.error_code));
+        }
         let sent = self.in_flight.pop_front().unwrap();
         for (place, batch) in sent.batches {
             let mut topics = response.responses.iter().filter(|topic| topic.name == topic_name(&place.topic));
             let appended = topics.find_map(|topic| topic.partition_responses.iter().find(|answer| answer.index == place.partition));
             let appended = appended.unwrap_or_else(|| panic!("no answer for {place:?}"));
-            assert_eq!(appended.error_code, 0, "{place:?}: producer {}, batch {batch}", self.id);
             let batch = &mut self.lanes.get_mut(&place).unwrap()[batch];
             if let Some(found) = batch.found {
                 assert_eq!(appended.base_offset, found, "{place:?}: a retry was appended once more");
@@ -243,15 +256,19 @@ pub(crate) fn create_topic(client: &mut Client, name: &str, partitions: i32) -> 
         .with_replication_factor(1)
         .with_configs(vec![segment_bytes]);
     let response = client.try_call(7, &CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000))?;
-    assert_eq!(response.topics[0].error_code, 0, "creating {name}: {:?}", response.topics[0].error_message);
-    Ok(response.topics[0].topic_id)
+    match response.topics[0].error_code {
+        0 => Ok(response.topics[0].topic_id),
+        code => Err(refused(&format!("creating {name}, {:?}", response.topics[0].error_message), code)),
+    }
 }
 
 pub(crate) fn delete_topic(client: &mut Client, name: &str) -> io::Result<()> {
     let topic = DeleteTopicState::default().with_name(Some(topic_name(name)));
     let response = client.try_call(6, &DeleteTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000))?;
-    assert_eq!(response.responses[0].error_code, 0, "deleting {name}: {:?}", response.responses[0].error_message);
-    Ok(())
+    match response.responses[0].error_code {
+        0 => Ok(()),
+        code => Err(refused(&format!("deleting {name}, {:?}", response.responses[0].error_message), code)),
+    }
 }
 
 impl Slot {
@@ -298,7 +315,8 @@ impl Topics {
                 }
             }
         };
-        expect_lost(change());
+        let outcome = change();
+        expect_lost(outcome, self.producer.may_be_refused);
     }
 
     /// Settles what is under way and writes to every topic.

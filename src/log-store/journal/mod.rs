@@ -1,0 +1,301 @@
+//! The journal of `klamm.durability=group`: what is acknowledged is on the disk, though its segments are not.
+//!
+//! The committer writes a round's batches to their segments (no sync), and hands the same batches, of all partitions together, to the journal's
+//! thread, which writes them behind each other into one file, syncs that file once, and then answers the requests (`writer`). What came while it
+//! waited for the disk is the next group. After a power cut the entries are written again to where they belong (`replay`).
+//!
+//! A file is full after [`crate::StoreOptions::journal_file_bytes`]. Then the committer asks for a sync of every segment with unsynced bytes, and
+//! behind these jobs for the file's release: its header is erased, and only then may it be used again. There are as many files as the
+//! syncs need to keep up, at most [`crate::StoreOptions::journal_files_max`]; then the committer waits.
+//!
+//! Invariants:
+//! - No request is answered before a sync of the journal that began after its entry was written.
+//! - An entry is in a file that is not released until its segment and the directories that name it were synced.
+//! - A replay may run twice, and over entries that are not needed any more: an entry writes the bytes that belong there, or nothing. What takes
+//!   bytes of a partition back says so before it does ([`Engine::fence`]).
+//! - A write or a sync that failed is final: the journal takes nothing more, the store answers errors until it is opened again.
+
+#[cfg(test)]
+mod cost_tests;
+pub(crate) mod format;
+pub(crate) mod replay;
+pub(crate) mod writer;
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use model::TopicIdPartition;
+use parking_lot::{Condvar, Mutex};
+use rocksdb::WriteBatch;
+
+use crate::StorageError;
+use crate::engine::Engine;
+use crate::keys::{self, Family, prefix_end};
+use crate::recovery::pass;
+use crate::segment;
+
+/// A file grows by this much.
+const GROWTH_BYTES: u64 = 1 << 20;
+
+/// How many bits of a stamp count within a life of the journal.
+const STAMP_BITS: u32 = 40;
+
+/// The folder of the journal's files.
+pub(crate) fn directory(engine: &Engine) -> PathBuf {
+    engine.options.directory.join("journal")
+}
+
+fn file_name(index: usize) -> String {
+    format!("{index}.journal")
+}
+
+/// One file.
+pub(crate) struct JournalFile {
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+    /// Bytes up to here are allocated. Only the committer moves it.
+    pub(crate) length: AtomicU64,
+}
+
+impl JournalFile {
+    fn open(path: PathBuf) -> Result<Self, StorageError> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|error| StorageError::io("open journal", &path, error))?;
+        let length = file.metadata().map_err(|error| StorageError::io("open journal", &path, error))?.len();
+        Ok(Self { path, file, length: AtomicU64::new(length) })
+    }
+
+    /// Fills it with zeros up to `end` and some more, so that most syncs have no new length or block to write.
+    fn grow(&self, end: u64) -> Result<(), StorageError> {
+        let mut from = self.length.load(Ordering::Relaxed);
+        if end <= from {
+            return Ok(());
+        }
+        let zeros = vec![0; 256 << 10];
+        let grown = end.next_multiple_of(GROWTH_BYTES);
+        while from < grown {
+            let count = usize::try_from(grown - from).unwrap_or(usize::MAX).min(zeros.len());
+            let written = self.file.write_all_at(zeros.get(..count).unwrap_or_default(), from);
+            written.map_err(|error| StorageError::io("grow journal", &self.path, error))?;
+            from += u64::try_from(count).unwrap_or(0);
+            self.length.store(from, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Makes its entries void.
+    fn erase(&self) -> Result<(), StorageError> {
+        let erased = self.file.write_all_at(&[0; format::GROUP_HEADER_BYTES], 0).and_then(|()| self.file.sync_data());
+        erased.map_err(|error| StorageError::io("release journal", &self.path, error))
+    }
+}
+
+#[derive(Default)]
+struct FilesState {
+    free: Vec<Arc<JournalFile>>,
+    count: usize,
+    next_index: usize,
+}
+
+/// The files, and the clock that orders entries. It belongs to the engine, since truncations ask it too.
+pub(crate) struct Journal {
+    state: Mutex<FilesState>,
+    freed: Condvar,
+    clock: AtomicU64,
+    /// A write or a sync failed: nothing more is acknowledged, nothing more released.
+    failed: AtomicBool,
+}
+
+impl Journal {
+    /// A journal for one life of the store, beside the files of earlier lives that are not released yet.
+    pub(crate) fn new(life: u64, files_before: usize, next_index: usize) -> Self {
+        Self {
+            state: Mutex::new(FilesState { free: Vec::new(), count: files_before, next_index }),
+            freed: Condvar::new(),
+            clock: AtomicU64::new(life << STAMP_BITS),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// The files of earlier lives: those with entries, to be released, are told; the others are free.
+    pub(crate) fn adopt(&self, directory: &Path, with_entries: &[PathBuf]) -> Result<Vec<Release>, StorageError> {
+        let mut releases = Vec::new();
+        for path in with_entries {
+            releases.push(Release { file: Arc::new(JournalFile::open(path.clone())?), stamp_end: self.tick() });
+        }
+        for (_, path) in list(directory)? {
+            if !with_entries.contains(&path) {
+                self.state.lock().free.push(Arc::new(JournalFile::open(path)?));
+            }
+        }
+        Ok(releases)
+    }
+
+    /// The next stamp or number. Taken under a partition's lock, it says what came first there.
+    pub(crate) fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Nothing is acknowledged or released from now on.
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+        let _state = self.state.lock();
+        self.freed.notify_all();
+    }
+
+    /// A file that may be written from its beginning: a free one, a new one, or after waiting the next that is released.
+    fn take_file(&self, engine: &Engine) -> Result<Arc<JournalFile>, StorageError> {
+        let directory = directory(engine);
+        let mut state = self.state.lock();
+        loop {
+            if let Some(file) = state.free.pop() {
+                return Ok(file);
+            }
+            if state.count < engine.options.journal_files_max.max(1) {
+                break;
+            }
+            if self.has_failed() {
+                return Err(StorageError::Stopped);
+            }
+            self.freed.wait(&mut state);
+        }
+        let file = Arc::new(JournalFile::open(directory.join(file_name(state.next_index)))?);
+        segment::sync_directory(&directory).map_err(|error| StorageError::io("sync", &directory, error))?;
+        state.next_index += 1;
+        state.count += 1;
+        Ok(file)
+    }
+
+    /// Takes a file back whose entries are not needed any more: everything they hold is on the disk.
+    pub(crate) fn release(&self, engine: &Engine, release: Release) -> Result<(), StorageError> {
+        if self.has_failed() {
+            return Ok(());
+        }
+        pass(engine, "journal.before_release", &release.file.path)?;
+        release.file.erase()?;
+        drop_fences(engine, release.stamp_end)?;
+        self.state.lock().free.push(release.file);
+        self.freed.notify_all();
+        Ok(())
+    }
+
+    /// After a clean stop nothing in the files is needed.
+    pub(crate) fn erase_all(&self, engine: &Engine) -> Result<(), StorageError> {
+        for (_, path) in list(&directory(engine))? {
+            JournalFile::open(path)?.erase()?;
+        }
+        drop_fences(engine, u64::MAX)
+    }
+}
+
+/// A file to be given back, once all that was asked for before is synced.
+pub(crate) struct Release {
+    pub(crate) file: Arc<JournalFile>,
+    /// Entries in this file and in those before it have smaller stamps.
+    pub(crate) stamp_end: u64,
+}
+
+/// Where the committer's next group goes.
+#[derive(Default)]
+pub(crate) struct Cursor {
+    file: Option<Arc<JournalFile>>,
+    position: u64,
+}
+
+impl Cursor {
+    /// Whether a group of this size needs another file.
+    pub(crate) fn must_change(&self, engine: &Engine, size_bytes: u64) -> bool {
+        self.file.is_none() || (self.position > 0 && self.position.saturating_add(size_bytes) > engine.options.journal_file_bytes)
+    }
+
+    /// Leaves the file; it is to be released after the syncs of all that was appended so far.
+    pub(crate) fn leave(&mut self, journal: &Journal) -> Option<Release> {
+        self.position = 0;
+        self.file.take().map(|file| Release { file, stamp_end: journal.tick() })
+    }
+
+    /// Sees to it that a group of this size has a place, with its blocks.
+    pub(crate) fn reserve(&mut self, engine: &Engine, journal: &Journal, size_bytes: u64) -> Result<(), StorageError> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(journal.take_file(engine)?),
+        };
+        file.grow(self.position.saturating_add(size_bytes))
+    }
+
+    /// The place of a group for whose size at least was reserved.
+    pub(crate) fn take(&mut self, size_bytes: u64) -> Option<(Arc<JournalFile>, u64)> {
+        let file = self.file.as_ref().map(Arc::clone)?;
+        let position = self.position;
+        self.position = position.saturating_add(size_bytes);
+        Some((file, position))
+    }
+}
+
+/// Removes the files of a journal that is not needed any more.
+pub(crate) fn remove(engine: &Engine) -> Result<(), StorageError> {
+    let directory = directory(engine);
+    // IMPORTANT: synced, since entries that come back after a power cut would meet a log that has no fences.
+    let removed = std::fs::remove_dir_all(&directory).and_then(|()| segment::sync_directory(&engine.options.directory));
+    removed.map_err(|error| StorageError::io("remove", &directory, error))?;
+    drop_fences(engine, u64::MAX)
+}
+
+/// The files with their numbers, in no order.
+fn list(directory: &Path) -> Result<Vec<(usize, PathBuf)>, StorageError> {
+    let fail = |error| StorageError::io("read", directory, error);
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fail(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        let index = entry.file_name().to_str().and_then(|name| name.strip_suffix(".journal")?.parse().ok());
+        if let Some(index) = index {
+            files.push((index, entry.path()));
+        }
+    }
+    Ok(files)
+}
+
+fn drop_fences(engine: &Engine, stamp_end: u64) -> Result<(), StorageError> {
+    let first = [keys::journal::FENCE_ORDINAL];
+    let mut batch = WriteBatch::default();
+    engine.scan(Family::Default, &first, &prefix_end(&first), |key, value| {
+        if keys::journal::decode(value).is_none_or(|stamp| stamp < stamp_end) {
+            engine.delete(&mut batch, Family::Default, key)?;
+        }
+        Ok(true)
+    })?;
+    if batch.is_empty() { Ok(()) } else { engine.write(batch) }
+}
+
+impl Engine {
+    /// Makes all entries void that the journal has of a partition, as of this moment; without a journal it does nothing.
+    ///
+    /// Whoever takes bytes back that an entry could bring back calls it, under the partition's state lock (so that it is clear which appends came
+    /// before), and puts its row into the batch that announces the act. What the caller must see to:
+    /// - The batch is written by [`Engine::write_synced`] *before* the first byte goes.
+    /// - All bytes of the partition that still count are on the disk before, with their directory entries, since their entries are void
+    ///   as well.
+    ///
+    /// It is not needed where offsets tell: an entry that ends at or before the partition's log start or its recovery point, as their rows say, is
+    /// skipped. So retention needs only its synced log start before it unlinks; compaction may swap segments that lie before the persisted
+    /// recovery point, if its own files and then its rows are synced before the old files go. A newer generation of a segment makes the
+    /// entries of an older one void, too.
+    pub(crate) fn fence(&self, batch: &mut WriteBatch, id: TopicIdPartition) -> Result<(), StorageError> {
+        match self.journal.get() {
+            Some(journal) => self.put(batch, Family::Default, &keys::journal::fence_key(id), &keys::journal::encode(journal.tick())),
+            None => Ok(()),
+        }
+    }
+}
