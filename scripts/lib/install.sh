@@ -25,10 +25,14 @@ install_packages() {
 missing=()
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 
-# RocksDB's bindings are made with libclang.
+# RocksDB's bindings are made with libclang; libclang-cpp, which lies in the same folders, is another library.
 has_libclang() {
   [ -n "${LIBCLANG_PATH:-}" ] && return
-  compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null
+  local folder name
+  for folder in '/usr/lib/llvm-*/lib' '/usr/lib/*'; do
+    for name in 'libclang.so*' 'libclang-[0-9]*.so*'; do compgen -G "$folder/$name" >/dev/null && return; done
+  done
+  return 1
 }
 
 install_missing() {
