@@ -8,7 +8,7 @@
 //!   bound before the directory is opened.
 //! - The ready text is the only thing on standard output, and it comes when requests are answered. Logs go to standard error.
 //! - A [`node::Node`] holds no global state; tests start several in one process. Only [`run`] touches what belongs to the process: the
-//!   subscriber of logs, signals, the descriptor limit.
+//!   subscriber of logs, signals, the descriptor limit, huge pages.
 //!
 //! In Kafka: `kafka.Kafka`, `KafkaDockerWrapper` (the rule for `KAFKA_*`), `SocketServer`'s acceptors.
 //!
@@ -39,6 +39,7 @@ use args::{Command, Parsed};
 
 /// Runs the process and gives its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, variables: impl IntoIterator<Item = (OsString, OsString)>) -> ExitCode {
+    memory::refuse_huge_pages();
     // A variable that is not text cannot be one of ours.
     let variables = variables.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
     let outcome = match args::parse(arguments) {
