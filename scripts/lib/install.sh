@@ -62,6 +62,7 @@ install_for_demo() {
 install_for_image() {
   need buildah buildah
   need strip binutils
+  need ip iproute2
   need kcat kcat
   install_missing
 }
@@ -70,6 +71,7 @@ install_for_image() {
 install_for_tests() {
   need kcat kcat
   need strace strace
+  need prometheus prometheus
   need python3 python3
   install_missing
 }
