@@ -77,6 +77,15 @@ go_client() {
   echo "$stamp" > "$compat/go.stamp"
 }
 
+# The programs of a Node client stand beside node_modules, where node looks for it.
+beside_node_modules() {
+  local client="$1" file
+  shift
+  for file in "$@"; do
+    cmp -s "$here/$file" "$compat/$client/${file##*/}" || cp "$here/$file" "$compat/$client/"
+  done
+}
+
 node_client() {
   local stamp
   need node nodejs
@@ -88,15 +97,75 @@ node_client() {
     (cd "$compat/node" && npm ci --silent --no-audit --no-fund)
     echo "$stamp" > "$compat/node.stamp"
   fi
-  # The program stands beside node_modules, where node looks for it.
-  cmp -s "$here/node/client.js" "$compat/node/client.js" || cp "$here/node/client.js" "$compat/node/client.js"
+  beside_node_modules node node/client.js node/player.js
+}
+
+# The package of @confluentinc/kafka-javascript, which has the sources of librdkafka in it, before anything is compiled.
+confluent_js_package() {
+  local stamp
+  need node nodejs
+  need npm npm
+  stamp="$(digest "$here/confluent-js/package.json" "$here/confluent-js/package-lock.json")"
+  mkdir -p "$compat/confluent-js"
+  if current confluent-js-package "$stamp" && [ -d "$compat/confluent-js/node_modules" ]; then return; fi
+  rm -f "$compat/confluent-js.stamp"
+  cp "$here/confluent-js/package.json" "$here/confluent-js/package-lock.json" "$compat/confluent-js/"
+  (cd "$compat/confluent-js" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+  echo "$stamp" > "$compat/confluent-js-package.stamp"
+}
+
+# What its addon is compiled with: the prebuilt one is on a server of its own, and so are the libraries that it would link statically.
+confluent_js_client() {
+  local stamp
+  confluent_js_package
+  stamp="$(cat "$compat/confluent-js-package.stamp") $(node --version)"
+  if ! current confluent-js "$stamp"; then
+    need make make
+    need g++ g++
+    [ -e /usr/include/node/node.h ] || debian libnode-dev
+    [ -e /usr/include/openssl/ssl.h ] || debian libssl-dev
+    [ -e /usr/include/zlib.h ] || debian zlib1g-dev
+    [ -e /usr/include/zstd.h ] || debian libzstd-dev
+    pkg-config --exists libcurl 2>/dev/null || debian libcurl4-openssl-dev
+    echo "compiling @confluentinc/kafka-javascript, once: some minutes" >&2
+    (cd "$compat/confluent-js" && CKJS_LINKING=dynamic npm_config_nodedir=/usr npm_config_build_from_source=true npm rebuild --silent @confluentinc/kafka-javascript) ||
+      return
+    echo "$stamp" > "$compat/confluent-js.stamp"
+  fi
+  beside_node_modules confluent-js confluent-js/client.js node/player.js
+}
+
+# The library is the newest release, as confluent-kafka's wheel brings it; its header is in none but source packages, here one of the release before.
+c_client() {
+  local stamp library
+  need cc gcc
+  python_client
+  confluent_js_package
+  stamp="$(digest "$here"/c/*.[ch] "$here/python/requirements.txt" "$here/confluent-js/package-lock.json")"
+  if current c "$stamp" && [ -x "$compat/c-client" ]; then return; fi
+  library="$(echo "$compat"/python/lib/python3*/site-packages/confluent_kafka.libs/librdkafka-*.so.1)"
+  cc -O1 -g -std=gnu11 -Wall -Wextra -Werror -isystem "$compat/confluent-js/node_modules/@confluentinc/kafka-javascript/deps/librdkafka/src" \
+    -o "$compat/c-client" "$here"/c/*.c "$library" "-Wl,-rpath,${library%/*}" -pthread
+  echo "$stamp" > "$compat/c.stamp"
+}
+
+rust_client() {
+  local stamp
+  stamp="$(digest "$here"/rust/*.rs "$here/rust/Cargo.toml" "$here/rust/Cargo.lock")"
+  if current rust "$stamp" && [ -x "$compat/rust-client" ]; then return; fi
+  need cargo cargo
+  need make make
+  need g++ g++
+  (cd "$here/rust" && CARGO_TARGET_DIR="$compat/rust-target" cargo build --release --locked --quiet)
+  cp "$compat/rust-target/release/rust-client" "$compat/rust-client"
+  echo "$stamp" > "$compat/rust.stamp"
 }
 
 need java openjdk-17-jdk-headless
 need mvn maven
 need python3 python3
 "$here/kafka/kafka.sh" install
-if [ $# -eq 0 ]; then set -- java java-3.9 java-2.8 java-tools spring python aiokafka go sarama kafka-go node kcat klamm-tools programs; fi
+if [ $# -eq 0 ]; then set -- java java-3.9 java-2.8 java-tools spring python aiokafka librdkafka rdkafka rskafka go sarama kafka-go node confluent-js kcat klamm-tools programs; fi
 for client in "$@"; do
   case "$client" in
     java | java-tools) java_client ;;
@@ -106,6 +175,9 @@ for client in "$@"; do
     python | aiokafka | klamm-tools) python_client ;;
     go | sarama | kafka-go) go_client ;;
     node) node_client ;;
+    confluent-js) confluent_js_client ;;
+    librdkafka) c_client ;;
+    rdkafka | rskafka) rust_client ;;
     programs)
       python_client
       need rsyslogd rsyslog

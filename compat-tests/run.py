@@ -52,10 +52,14 @@ def client_command(name):
         "spring": java_options + [f"{COMPAT}/spring-classes:{COMPAT}/spring/*", "compat.Spring"],
         "python": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "client.py")],
         "aiokafka": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "pure.py"), "aiokafka"],
+        "librdkafka": [f"{COMPAT}/c-client"],
+        "rdkafka": [f"{COMPAT}/rust-client", "rdkafka"],
+        "rskafka": [f"{COMPAT}/rust-client", "rskafka"],
         "go": [f"{COMPAT}/go-client"],
         "sarama": [f"{COMPAT}/go-client", "sarama"],
         "kafka-go": [f"{COMPAT}/go-client", "kafka-go"],
         "node": ["node", f"{COMPAT}/node/client.js"],
+        "confluent-js": ["node", f"{COMPAT}/confluent-js/client.js"],
         "programs": [f"{COMPAT}/python/bin/python", str(HERE / "programs" / "client.py")],
         "kcat": [sys.executable, str(HERE / "kcat" / "client.py")],
         "klamm-tools": [f"{COMPAT}/python/bin/python", str(HERE / "klamm-tools" / "client.py")],
@@ -258,7 +262,7 @@ def play(name, target, options, work):
         results[scenario] = (result, reason)
         if result != "-" or options.verbose:
             took = "" if seconds is None else f" {seconds:.1f} s"
-            print(f"{target:5} {name:10} {scenario}: {result}{took}{' (' + reason + ')' if reason else ''}", flush=True)
+            print(f"{target:5} {name:12} {scenario}: {result}{took}{' (' + reason + ')' if reason else ''}", flush=True)
 
     broker = Broker(target, directory, options.klamm_binary)
     scenarios = list(options.scenario or SCENARIOS)
@@ -282,7 +286,7 @@ def play(name, target, options, work):
     except Exception as error:  # A broker that does not start fails what is left, with its reason.
         for scenario in scenarios:
             results.setdefault(scenario, ("fail", str(error)))
-        print(f"{target:5} {name:10} {error}", flush=True)
+        print(f"{target:5} {name:12} {error}", flush=True)
     finally:
         broker.stop()
     return results
@@ -290,11 +294,14 @@ def play(name, target, options, work):
 
 def played(name, target, options, work):
     """As `play`; what failed on Apache Kafka is played there once more, since the reference is not what is tested. klamm has no second try."""
+    started = time.monotonic()
     results = play(name, target, options, work)
+    count = sum(result != "-" for result, _ in results.values())
+    print(f"{target:5} {name:12} {count} scenarios in {time.monotonic() - started:.0f} s", flush=True)
     failed = [scenario for scenario, (result, _) in results.items() if result == "fail"]
     if target != "kafka" or not failed:
         return results
-    print(f"{target:5} {name:10} once more, with a new broker: {', '.join(failed)}", flush=True)
+    print(f"{target:5} {name:12} once more, with a new broker: {', '.join(failed)}", flush=True)
     again = argparse.Namespace(**{**vars(options), "scenario": failed})
     return {**results, **play(name, target, again, work / "once-more")}
 

@@ -4,10 +4,8 @@
 process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1'
 const { spawn } = require('node:child_process')
 const { Kafka, Partitioners, PartitionAssigners, CompressionTypes, CompressionCodecs, ConfigResourceTypes, logLevel } = require('kafkajs')
+const { BOOTSTRAP, LARGEST_VALUE_BYTES, scenario, check, equal, sleep, until, control, names, messagesOf, valuesOf, even, shares, play } = require('./player')
 
-const BOOTSTRAP = process.env.COMPAT_BOOTSTRAP
-// The largest value of a lone record whose batch is exactly 1048588 bytes, Kafka's default max.message.bytes.
-const LARGEST_VALUE_BYTES = 1048516
 const GROUP = { sessionTimeout: 6000, heartbeatInterval: 500, rebalanceTimeout: 10000, maxWaitTimeInMs: 200 }
 const kafka = new Kafka({
   clientId: 'node-scenarios',
@@ -16,22 +14,6 @@ const kafka = new Kafka({
   connectionTimeout: 3000,
   retry: { initialRetryTime: 50, maxRetryTime: 500, retries: 40 },
 })
-const table = {}
-
-function scenario(name, play) {
-  table[name] = play
-}
-
-// ---- checks
-
-function check(condition, what) {
-  if (!condition) throw new Error(what)
-}
-
-function equal(got, expected, what) {
-  const [a, b] = [JSON.stringify(got), JSON.stringify(expected)]
-  if (a !== b) throw new Error(`${what}: expected ${String(b).slice(0, 300)}, got ${String(a).slice(0, 300)}`)
-}
 
 async function refused(action, type, what) {
   try {
@@ -43,19 +25,6 @@ async function refused(action, type, what) {
     return
   }
   throw new Error(`${what} was not refused`)
-}
-
-const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
-
-async function until(condition, what, timeoutS = 30) {
-  for (const deadline = Date.now() + timeoutS * 1000; !(await condition()); await sleep(20)) {
-    if (Date.now() > deadline) throw new Error(`not within ${timeoutS} s: ${typeof what === 'function' ? what() : what}`)
-  }
-}
-
-async function control(step) {
-  const answer = await fetch(process.env.COMPAT_CONTROL + step, { method: 'POST', signal: AbortSignal.timeout(80000) })
-  equal(answer.status, 200, `control ${step}: ${await answer.text()}`)
 }
 
 // ---- the clients as the scenarios use them
@@ -91,10 +60,6 @@ async function send(topic, messages, { options = {}, ...more } = {}) {
     await producer.disconnect()
   }
 }
-
-const names = (count, prefix = 'v') => Array.from({ length: count }, (_, i) => `${prefix}${i}`)
-const messagesOf = (values, partitions = 1) => values.map((value, i) => ({ value, partition: i % partitions }))
-const valuesOf = messages => messages.map(m => m.value.toString())
 
 let readers = 0
 // Reads exactly count records: from the start, from the end, or from an offset of partition 0. kafkajs reads through groups only.
@@ -153,14 +118,6 @@ class Member {
     return this.consumer.disconnect()
   }
 }
-
-function even(members, partitions) {
-  const sizes = members.map(m => m.assigned.length)
-  const all = new Set(members.flatMap(m => m.assigned))
-  return all.size === partitions && sizes.reduce((a, b) => a + b) === partitions && Math.max(...sizes) - Math.min(...sizes) <= 1
-}
-
-const shares = members => () => `an even share: ${JSON.stringify(members.map(m => [m.assigned, String(m.error)]))}`
 
 // ---- topics
 
@@ -510,25 +467,5 @@ scenario('idempotent-across-kill', async () => {
   equal(valuesOf(await read(topic, sent)), names(sent, ''), 'each value once, in order')
 })
 
-// ---- the contract with the runner
-
-async function main() {
-  const emit = event => process.stdout.write(`${JSON.stringify(event)}\n`)
-  for (const name of process.env.COMPAT_SCENARIOS.split(',')) {
-    if (!table[name]) continue
-    emit({ scenario: name })
-    const started = Date.now()
-    let [result, reason] = ['pass', '']
-    try {
-      await table[name]()
-    } catch (error) {
-      console.error(error)
-      ;[result, reason] = ['fail', String(error)]
-    }
-    emit({ scenario: name, result, reason, seconds: (Date.now() - started) / 1000 })
-  }
-  process.exit(0)
-}
-
 if (process.argv[2] === 'member') childMember(process.argv[3], process.argv[4])
-else main()
+else play()
