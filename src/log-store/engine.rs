@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicU64;
 use model::TopicIdPartition;
 use parking_lot::Mutex;
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, Direction, InfoLogger, IteratorMode, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+    ColumnFamily, ColumnFamilyDescriptor, DB, Direction, InfoLogger, IteratorMode, LogLevel, Options, ReadOptions, ReadTier, WriteBatch,
+    WriteOptions,
 };
 
 use crate::journal::Journal;
@@ -126,7 +127,17 @@ impl Engine {
 
     /// The last row with `prefix` whose key is not above `key`.
     pub(crate) fn last_at_or_before(&self, family: Family, prefix: &[u8], key: &[u8]) -> Result<Option<Entry>, StorageError> {
+        self.last_by(ReadOptions::default(), family, prefix, key)
+    }
+
+    /// The same without waiting for the disk; `None` too if that would be needed.
+    pub(crate) fn last_cached_at_or_before(&self, family: Family, prefix: &[u8], key: &[u8]) -> Option<Entry> {
         let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::BlockCache);
+        self.last_by(options, family, prefix, key).ok().flatten()
+    }
+
+    fn last_by(&self, mut options: ReadOptions, family: Family, prefix: &[u8], key: &[u8]) -> Result<Option<Entry>, StorageError> {
         options.set_iterate_lower_bound(prefix);
         let mut rows = self.db.iterator_cf_opt(self.family(family)?, options, IteratorMode::From(key, Direction::Reverse));
         Ok(rows.next().transpose()?.filter(|(key, _)| key.starts_with(prefix)))

@@ -51,6 +51,7 @@ mod partition_log;
 mod producer_state;
 mod queue;
 mod read;
+mod read_now;
 mod recovery;
 mod segment;
 mod space;

@@ -83,6 +83,13 @@ impl Segment {
         Ok(file)
     }
 
+    /// The file, if it is open.
+    pub(crate) fn opened(&self) -> Option<Arc<File>> {
+        let file = self.handle.lock().as_ref().map(Arc::clone)?;
+        self.used.store(true, Ordering::Relaxed);
+        Some(file)
+    }
+
     /// Takes note that the bytes `from..end` were written or checked in this life of the process.
     pub(crate) fn mark_verified(&self, from: u64, end: u64) {
         self.verified.lock().add(from, end);
@@ -104,6 +111,28 @@ impl Segment {
         std::os::unix::fs::FileExt::read_exact_at(&*file, buffer, position)
             .map_err(|error| StorageError::io("read segment", &self.path, error))
     }
+
+    /// Fills the buffer from the page cache; an error where that does not hold all of it, or the file is not open.
+    pub(crate) fn read_cached_at(&self, buffer: &mut [u8], position: u64) -> Result<(), StorageError> {
+        let fail = |error| StorageError::io("read segment", &self.path, error);
+        let file = self.opened().ok_or_else(|| fail(io::ErrorKind::WouldBlock.into()))?;
+        if read_without_waiting(&file, buffer, position).map_err(fail)? == buffer.len() {
+            return Ok(());
+        }
+        Err(fail(io::ErrorKind::WouldBlock.into()))
+    }
+}
+
+/// How many bytes of the range the page cache gave at once.
+#[cfg(target_os = "linux")]
+fn read_without_waiting(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    Ok(rustix::io::preadv2(file, &mut [io::IoSliceMut::new(buffer)], position, rustix::io::ReadWriteFlags::NOWAIT)?)
+}
+
+/// Elsewhere nobody tells what the page cache holds.
+#[cfg(not(target_os = "linux"))]
+fn read_without_waiting(_file: &File, _buffer: &mut [u8], _position: u64) -> io::Result<usize> {
+    Ok(0)
 }
 
 /// Disjoint ranges in order.

@@ -33,11 +33,17 @@ pub(crate) struct Walker<'a> {
     buffer: Vec<u8>,
     buffer_from: u64,
     chunk: usize,
+    may_wait: bool,
 }
 
 impl<'a> Walker<'a> {
     pub(crate) fn new(engine: &'a Engine, segment: &'a Arc<Segment>, position: u64, end: u64) -> Self {
-        Self { engine, segment, position, end, buffer: Vec::new(), buffer_from: position, chunk: CHUNK_MIN_BYTES }
+        Self { engine, segment, position, end, buffer: Vec::new(), buffer_from: position, chunk: CHUNK_MIN_BYTES, may_wait: true }
+    }
+
+    /// A walk that fails where it would have to wait for the disk.
+    pub(crate) fn impatient(engine: &'a Engine, segment: &'a Arc<Segment>, position: u64, end: u64) -> Self {
+        Self { may_wait: false, ..Self::new(engine, segment, position, end) }
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -79,7 +85,12 @@ impl<'a> Walker<'a> {
             self.chunk = (self.chunk * 2).min(CHUNK_MAX_BYTES);
             self.buffer_from = self.position;
             start = 0;
-            if let Err(error) = self.segment.read_exact_at(&self.engine.handles, &mut self.buffer, self.position) {
+            let read = if self.may_wait {
+                self.segment.read_exact_at(&self.engine.handles, &mut self.buffer, self.position)
+            } else {
+                self.segment.read_cached_at(&mut self.buffer, self.position)
+            };
+            if let Err(error) = read {
                 self.buffer.clear();
                 return Err(error);
             }

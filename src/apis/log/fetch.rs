@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use broker::fetch_session::{RequestedPartition, SessionPlan, SessionRefusal, SessionRequest, Told, TopicKey};
 use broker::metrics::{FetchBy, ParkedFetch};
-use broker::partitions::{FetchBound, Partition, PartitionFetch, PartitionRead, Traffic};
+use broker::partitions::{FetchBound, Partition, PartitionError, PartitionFetch, PartitionRead, Traffic};
 use broker::purgatory::FetchWaiter;
 use broker::quotas::QuotaKind;
 use broker::read_pool::off_thread;
@@ -39,6 +39,8 @@ use crate::{error_codes, throttle};
 
 const KEY: i16 = 1;
 const READ_COMMITTED: i8 = 1;
+/// Up to so many partitions are looked up in files by the network's thread, if the page cache has them: more would hold up its other connections.
+const READ_NOW_MAX: usize = 16;
 /// What an answer takes beside its partitions, and a partition beside its records.
 const HEAD_BYTES: usize = 20;
 const ROW_BYTES: usize = 40;
@@ -275,25 +277,35 @@ fn resolve(cx: &Context, partitions: &[RequestedPartition]) -> Vec<Resolved> {
     resolved.collect()
 }
 
-/// Reads here what is in memory, and on the read pool what may need the disk.
+/// Reads here what is in memory or the page cache, and on the read pool what may need the disk.
 async fn read_where_it_may_wait(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Vec<Answer> {
     let (resolved, limits) = (resolve(cx, partitions), *limits);
-    if resolved.iter().all(Resolved::is_warm) {
-        return read_all(resolved, &limits);
+    let of_files = resolved.iter().filter(|one| !one.is_warm()).count();
+    if of_files <= READ_NOW_MAX
+        && let Some(answers) = read_all(resolved, &limits, Partition::read_now)
+    {
+        return answers;
     }
+    let resolved = resolve(cx, partitions);
     let failed =
         || partitions.iter().map(|asked| Answer { asked: asked.clone(), traffic: None, result: Err(ErrorCode::KafkaStorageError) });
-    off_thread(move || read_all(resolved, &limits)).await.unwrap_or_else(|| failed().collect())
+    let answers = off_thread(move || read_all(resolved, &limits, |partition, fetch| Some(partition.read(fetch)))).await;
+    answers.flatten().unwrap_or_else(|| failed().collect())
 }
 
-fn read_all(resolved: Vec<Resolved>, limits: &Limits) -> Vec<Answer> {
+/// Reads them one after the other, until `read` gives none.
+fn read_all(
+    resolved: Vec<Resolved>,
+    limits: &Limits,
+    read: impl Fn(&Partition, &PartitionFetch) -> Option<Result<PartitionRead, PartitionError>>,
+) -> Option<Vec<Answer>> {
     let mut bytes_left = limits.bytes_max;
     let mut nothing_yet = true;
     let mut answers = Vec::with_capacity(resolved.len());
     for Resolved { asked, partition } in resolved {
         let bytes_max = usize::try_from(asked.bytes_max).unwrap_or(0).min(bytes_left);
         let traffic = partition.as_ref().ok().map(|partition| partition.traffic().clone());
-        let result = partition.and_then(|partition| {
+        let fetch = |partition: Arc<Partition>| {
             if limits.by_follower {
                 return Err(ErrorCode::NotLeaderOrFollower);
             }
@@ -305,14 +317,18 @@ fn read_all(resolved: Vec<Resolved>, limits: &Limits) -> Vec<Answer> {
                 current_leader_epoch: LeaderEpoch::new(asked.current_leader_epoch),
                 last_fetched_epoch: LeaderEpoch::new(asked.last_fetched_epoch),
             };
-            partition.read(&fetch).map_err(|error| error_codes::partition(&error))
-        });
+            Ok((partition, fetch))
+        };
+        let result = match partition.and_then(fetch) {
+            Ok((partition, fetch)) => read(&partition, &fetch)?.map_err(|error| error_codes::partition(&error)),
+            Err(refusal) => Err(refusal),
+        };
         let answer = Answer { asked, traffic, result };
         bytes_left = bytes_left.saturating_sub(answer.length_bytes());
         nothing_yet &= answer.length_bytes() == 0;
         answers.push(answer);
     }
-    answers
+    Some(answers)
 }
 
 /// A fetch that waits at its partitions, until it is dropped.

@@ -79,6 +79,24 @@ impl Partition {
     /// # Errors
     /// The refusal that the client must see.
     pub fn read(&self, fetch: &PartitionFetch) -> Result<PartitionRead, PartitionError> {
+        let read = |end| self.log.read(fetch.offset, end, fetch.bytes_max, fetch.at_least_one_batch);
+        let found = self.read_by(fetch, |end| Some(read(end)))?;
+        // It gave no `None`.
+        found.ok_or(PartitionError::Storage)
+    }
+
+    /// The same on a thread that must not wait for the disk; `None` if it would have to.
+    #[must_use]
+    pub fn read_now(&self, fetch: &PartitionFetch) -> Option<Result<PartitionRead, PartitionError>> {
+        self.read_by(fetch, |end| self.log.read_now(fetch.offset, end, fetch.bytes_max, fetch.at_least_one_batch)).transpose()
+    }
+
+    /// What may be read goes to `read` as the offset up to which; its `None` is given back.
+    fn read_by(
+        &self,
+        fetch: &PartitionFetch,
+        read: impl FnOnce(Offset) -> Option<Result<ReadRange, ReadError>>,
+    ) -> Result<Option<PartitionRead>, PartitionError> {
         self.check_leader(fetch.current_leader_epoch)?;
         let offsets = self.offsets();
         let empty = PartitionRead { offsets, pieces: Vec::new(), length_bytes: 0, diverging: None };
@@ -87,7 +105,7 @@ impl Partition {
             // A reader that claims an epoch which this log has not reached has read elsewhere.
             let (end_epoch, end) = self.log.end_offset_for_epoch(epoch).ok_or_else(out_of_range)?;
             if end_epoch < epoch || end < fetch.offset {
-                return Ok(PartitionRead { diverging: Some((end_epoch, end)), ..empty });
+                return Ok(Some(PartitionRead { diverging: Some((end_epoch, end)), ..empty }));
             }
         }
         if fetch.offset < offsets.log_start() || fetch.offset > offsets.log_end() {
@@ -95,10 +113,11 @@ impl Partition {
         }
         let end = fetch.bound.of(&offsets);
         if fetch.offset >= end || (fetch.bytes_max == 0 && !fetch.at_least_one_batch) {
-            return Ok(empty);
+            return Ok(Some(empty));
         }
-        match self.log.read(fetch.offset, end, fetch.bytes_max, fetch.at_least_one_batch) {
-            Ok(range) => Ok(PartitionRead { offsets, pieces: range.pieces, length_bytes: range.length_bytes, diverging: None }),
+        let Some(found) = read(end) else { return Ok(None) };
+        match found {
+            Ok(range) => Ok(Some(PartitionRead { offsets, pieces: range.pieces, length_bytes: range.length_bytes, diverging: None })),
             Err(ReadError::OutOfRange { .. }) => Err(out_of_range()),
             Err(ReadError::Corrupt { .. }) => {
                 tracing::error!(partition = %self.id(), offset = %fetch.offset, "damaged bytes are not served");
