@@ -95,6 +95,7 @@ PROGRAM_SCENARIOS = {
     "connect": "Kafka Connect standalone: file source and file sink, and again after a restart",
     "rsyslog": "rsyslog: omkafka sends the lines of a file, imkafka writes a topic to a file",
     "faust": "Faust: an agent with a table and its changelog topic",
+    "flink": "Flink in local mode: a Kafka source that commits with its checkpoints, a Kafka sink, and again after a restart",
 }
 
 SCENARIOS = {**LIBRARY_SCENARIOS, **TOOL_SCENARIOS, **KLAMM_TOOL_SCENARIOS, **PROGRAM_SCENARIOS}

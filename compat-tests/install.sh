@@ -86,6 +86,17 @@ beside_node_modules() {
   done
 }
 
+flink_program() {
+  local stamp
+  need javac openjdk-17-jdk-headless
+  stamp="$(digest "$here/programs/flink.xml" "$here/programs/FlinkJob.java")"
+  if current flink "$stamp"; then return; fi
+  rm -rf "$compat/flink" "$compat/flink-classes" && mkdir -p "$compat/flink-classes"
+  mvn -q -B -f "$here/programs/flink.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$compat/flink" >&2
+  javac -nowarn -proc:none -d "$compat/flink-classes" -cp "$compat/flink/*" "$here/programs/FlinkJob.java"
+  echo "$stamp" > "$compat/flink.stamp"
+}
+
 node_client() {
   local stamp
   need node nodejs
@@ -180,6 +191,7 @@ for client in "$@"; do
     rdkafka | rskafka) rust_client ;;
     programs)
       python_client
+      flink_program
       need rsyslogd rsyslog
       [ -e "$(multiarch_lib rsyslog/omkafka.so)" ] || debian rsyslog-kafka
       ;;

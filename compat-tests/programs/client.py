@@ -9,14 +9,16 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from player import BOOTSTRAP, WORK, equal, play, scenario, true, until
 
 HERE = pathlib.Path(__file__).resolve().parent
 HOME = pathlib.Path(WORK) / "programs"
-LIBS = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "klamm" / "kafka-4.3.1" / "libs"
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "klamm"
+LIBS = CACHE / "kafka-4.3.1" / "libs"
+JAVA = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 
 
 def create(*topics):
@@ -86,8 +88,7 @@ def connect():
     }
     kind = "org.apache.kafka.connect.file.FileStream"
     command = [
-        "java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{LIBS}/*",
-        "org.apache.kafka.connect.cli.ConnectStandalone", properties("worker", **worker),
+        *JAVA, "-cp", f"{LIBS}/*", "org.apache.kafka.connect.cli.ConnectStandalone", properties("worker", **worker),
         properties("file-source", name="file-source", connector__class=f"{kind}SourceConnector", tasks__max=1, file=source, topic="from-file"),
         properties("file-sink", name="file-sink", connector__class=f"{kind}SinkConnector", tasks__max=1, file=sink, topics="from-file"),
     ]
@@ -137,6 +138,28 @@ def faust():
     with running("faust", *command, PYTHONPATH=str(HERE), FAUST_DATADIR=str(HOME / "faust")):
         produce("faust-in", [f"w{i % 5}" for i in range(50)])
         equal(sorted(read("faust-out", 50)), sorted(f"w{i % 5}={i // 5 + 1}" for i in range(50)), "counts of the table")
+
+
+def committed(group, topic):
+    consumer = Consumer({"bootstrap.servers": BOOTSTRAP, "group.id": group})
+    offset = consumer.committed([TopicPartition(topic, 0)], timeout=20)[0].offset
+    consumer.close()
+    return offset
+
+
+@scenario("flink")
+def flink():
+    create("flink-in", "flink-out")
+    opens = [f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in ("lang", "util", "time")]
+    command = [*JAVA, *opens, "-cp", f"{CACHE}/compat/flink-classes:{CACHE}/compat/flink/*", "compat.FlinkJob", BOOTSTRAP]
+    with running("flink", *command):
+        produce("flink-in", [f"w{i % 5}" for i in range(50)])
+        equal(sorted(read("flink-out", 50, 75)), sorted(f"w{i % 5}={i // 5 + 1}" for i in range(50)), "counts")
+        until(lambda: committed("flink", "flink-in") == 50, "the commit with a checkpoint")
+    # A second run has no counts, and goes on at the committed offset.
+    produce("flink-in", ["w0", "w1", "w0"])
+    with running("flink", *command):
+        equal(read("flink-out", 3, 75), ["w0=1", "w1=1", "w0=2"], "counts of the second run")
 
 
 if __name__ == "__main__":
