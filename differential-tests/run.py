@@ -29,10 +29,26 @@ import run as compat
 CLASSES = compat.CACHE / "differential-classes"
 LIBS = f"{compat.CACHE}/kafka-4.3.1/libs/*"
 SHOWN_DIFFERENCES = 6
-# What both brokers are told, beyond Kafka's defaults.
-PROPERTIES = """offsets.topic.num.partitions=10
+# What compat-tests/kafka/kafka.sh tells Apache Kafka: klamm is given the same file.
+PROPERTIES = """process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.quorum.voters=1@127.0.0.1:{controller}
+log.dirs={data}
 offsets.topic.replication.factor=1
+offsets.topic.num.partitions=10
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=300
+controller.quorum.election.timeout.ms=300
+controller.quorum.fetch.timeout.ms=600
 """
 
 
@@ -68,10 +84,8 @@ def play(target, klamm_binary, only, names=None):
         folder = pathlib.Path(folder)
         broker = compat.Broker(target, folder, klamm_binary)
         if target == "klamm":
-            data = folder / "data"
             properties = folder / "server.properties"
-            listener = f"PLAINTEXT://127.0.0.1:{broker.port}"
-            properties.write_text(f"node.id=1\nlisteners={listener}\nadvertised.listeners={listener}\nlog.dirs={data}\n{PROPERTIES}")
+            properties.write_text(PROPERTIES.format(port=broker.port, controller=broker.port + 1, data=folder / "data"))
             broker.command = [str(klamm_binary), "server", "-c", str(properties)]
         if names:
             (folder / "names").write_text("\n".join(names))

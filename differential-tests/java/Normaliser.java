@@ -84,6 +84,11 @@ final class Normaliser {
         if (name.equals("logDir") && node.asText().startsWith("/")) {
             return JSON.getNodeFactory().textNode("directory");
         }
+        if (name.equals("value") && node.isTextual()) {
+            // What a broker was told of its own ports and its own folder.
+            String text = node.asText().replace(":" + (port + 1), ":other-port").replace(":" + port, ":port");
+            return JSON.getNodeFactory().textNode(text.contains("klamm-differential-") ? "directory" : text);
+        }
         return name.equals("port") && node.asInt() == port ? JSON.getNodeFactory().textNode("port") : node;
     }
 

@@ -17,6 +17,9 @@ const NONE: (i64, &str) = (-1, "");
 
 /// From this version on several groups are asked at once.
 const OFFSET_FETCH_BY_GROUPS: i16 = 8;
+/// From this version on topics are named by their ids, in commits too.
+const OFFSETS_BY_ID: i16 = 10;
+const UNKNOWN_TOPIC_ID: i16 = 100;
 
 impl Run<'_> {
     pub(crate) async fn commit(&mut self, slot: usize) -> Checked {
@@ -33,7 +36,8 @@ impl Run<'_> {
             .with_partition_index(partition)
             .with_committed_offset(offset)
             .with_committed_metadata(Some(text(metadata)));
-        let topic = OffsetCommitRequestTopic::default().with_name(topic_name(&name)).with_partitions(vec![row]);
+        let id = self.world.topic_id(&name);
+        let topic = OffsetCommitRequestTopic::default().with_name(topic_name(&name)).with_topic_id(id).with_partitions(vec![row]);
         let mut request =
             OffsetCommitRequest::default().with_group_id(GroupId(text(&self.world.groups[group].id))).with_topics(vec![topic]);
         if simple {
@@ -51,7 +55,9 @@ impl Run<'_> {
         ensure!(answer.topics.len() == 1 && rows == 1, "one partition was committed: {answer:?}");
         let code = answer.topics[0].partitions[0].error_code;
         if self.world.partition(slot, partition).is_none() {
-            ensure!(code == 3 || is_membership_error(code), "an unknown partition is committed with {code}");
+            let gone = version >= OFFSETS_BY_ID && self.world.topics[slot].live.is_none();
+            let expected = if gone { UNKNOWN_TOPIC_ID } else { 3 };
+            ensure!(code == expected || is_membership_error(code), "an unknown partition is committed with {code}");
             return Ok(());
         }
         ensure!(code != 0 || simple || !self.is_stale(group, generation), "a commit of the stale generation {generation} is taken");
@@ -72,7 +78,7 @@ impl Run<'_> {
 
     pub(crate) async fn read_back_offsets(&mut self) -> Checked {
         for group in 0..self.world.groups.len() {
-            for version in [7, 9] {
+            for version in [7, 9, 10] {
                 self.compare_offsets(version, group, None).await?;
             }
         }
@@ -84,8 +90,10 @@ impl Run<'_> {
         let indexes = vec![0, 1, 2, 3];
         let mut request = OffsetFetchRequest::default();
         if version >= OFFSET_FETCH_BY_GROUPS {
-            let topic =
-                |name: &String| OffsetFetchRequestTopics::default().with_name(topic_name(name)).with_partition_indexes(indexes.clone());
+            let topic = |name: &String| {
+                let topic = OffsetFetchRequestTopics::default().with_name(topic_name(name)).with_topic_id(self.world.topic_id(name));
+                topic.with_partition_indexes(indexes.clone())
+            };
             let topics = topics.map(|names| names.iter().map(topic).collect());
             request.groups = vec![OffsetFetchRequestGroup::default().with_group_id(group_id).with_topics(topics)];
         } else {
@@ -95,7 +103,10 @@ impl Run<'_> {
             request.topics = topics.map(|names| names.iter().map(topic).collect());
         }
         let answer = self.call(version, &request).await?;
-        let told = told_offsets(version, &answer)?;
+        let told = self.told_offsets(version, &answer)?;
+        // What is gone is refused by id; by name it has no offsets.
+        let topics =
+            topics.map(|names| names.iter().filter(|name| version < OFFSETS_BY_ID || self.world.is_live(name)).collect::<Vec<_>>());
         let group = &self.world.groups[group];
         for ((topic, partition), committed) in &told {
             let known = group.committed.get(&(topic.clone(), *partition));
@@ -104,7 +115,7 @@ impl Run<'_> {
             ensure!(found == known, "{} has {known:?} committed for {topic}-{partition}, and {found:?} is told", group.id);
         }
         for (topic, partition) in group.committed.keys() {
-            let asked = topics.is_none_or(|names| names.contains(topic) && indexes.contains(partition));
+            let asked = topics.as_ref().is_none_or(|names| names.contains(&topic) && indexes.contains(partition));
             ensure!(!asked || told.contains_key(&(topic.clone(), *partition)), "{}'s offset of {topic}-{partition} is missing", group.id);
         }
         Ok(())
@@ -124,31 +135,35 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
 
-/// What an answer tells, by topic and partition.
-fn told_offsets(version: i16, answer: &OffsetFetchResponse) -> Checked<BTreeMap<(String, i32), Committed>> {
-    let mut told = BTreeMap::new();
-    if version >= OFFSET_FETCH_BY_GROUPS {
-        for group in &answer.groups {
-            ensure!(group.error_code == 0, "offsets are told with {answer:?}");
-            for topic in &group.topics {
-                for row in &topic.partitions {
-                    ensure!(row.error_code == 0, "offsets are told with {answer:?}");
-                    let metadata = row.metadata.as_ref().map(ToString::to_string).unwrap_or_default();
-                    told.insert((topic.name.to_string(), row.partition_index), (row.committed_offset, metadata));
+    /// What an answer tells, by topic and partition.
+    fn told_offsets(&self, version: i16, answer: &OffsetFetchResponse) -> Checked<BTreeMap<(String, i32), Committed>> {
+        let mut told = BTreeMap::new();
+        if version >= OFFSET_FETCH_BY_GROUPS {
+            for group in &answer.groups {
+                ensure!(group.error_code == 0, "offsets are told with {answer:?}");
+                for topic in &group.topics {
+                    let name = if version >= OFFSETS_BY_ID { self.world.name_of(topic.topic_id) } else { Some(topic.name.to_string()) };
+                    let expected = if name.is_some() { 0 } else { UNKNOWN_TOPIC_ID };
+                    for row in &topic.partitions {
+                        ensure!(row.error_code == expected, "offsets are told with {answer:?}");
+                        let metadata = row.metadata.as_ref().map(ToString::to_string).unwrap_or_default();
+                        if let Some(name) = &name {
+                            told.insert((name.clone(), row.partition_index), (row.committed_offset, metadata));
+                        }
+                    }
                 }
             }
+            return Ok(told);
         }
-        return Ok(told);
-    }
-    ensure!(answer.error_code == 0, "offsets are told with {answer:?}");
-    for topic in &answer.topics {
-        for row in &topic.partitions {
-            ensure!(row.error_code == 0, "offsets are told with {answer:?}");
-            let metadata = row.metadata.as_ref().map(ToString::to_string).unwrap_or_default();
-            told.insert((topic.name.to_string(), row.partition_index), (row.committed_offset, metadata));
+        ensure!(answer.error_code == 0, "offsets are told with {answer:?}");
+        for topic in &answer.topics {
+            for row in &topic.partitions {
+                ensure!(row.error_code == 0, "offsets are told with {answer:?}");
+                let metadata = row.metadata.as_ref().map(ToString::to_string).unwrap_or_default();
+                told.insert((topic.name.to_string(), row.partition_index), (row.committed_offset, metadata));
+            }
         }
+        Ok(told)
     }
-    Ok(told)
 }

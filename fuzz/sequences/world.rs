@@ -153,6 +153,23 @@ impl World {
         topic.partitions.get_mut(usize::try_from(partition).ok()?)
     }
 
+    /// The id of the topic of a name; of the last one if it is gone, and a made-up one if there was none.
+    pub(crate) fn topic_id(&self, name: &str) -> Uuid {
+        let slot = self.topics.iter().find(|slot| slot.name == name);
+        let dead = || slot.and_then(|slot| slot.dead.last().copied()).unwrap_or(Uuid::from_u128(7));
+        slot.and_then(|slot| slot.live.as_ref()).map_or_else(dead, |topic| topic.id)
+    }
+
+    pub(crate) fn is_live(&self, name: &str) -> bool {
+        self.topics.iter().any(|slot| slot.name == name && slot.live.is_some())
+    }
+
+    /// The name of a topic that is there.
+    pub(crate) fn name_of(&self, id: Uuid) -> Option<String> {
+        let slot = self.topics.iter().find(|slot| slot.live.as_ref().is_some_and(|topic| topic.id == id));
+        slot.map(|slot| slot.name.clone())
+    }
+
     /// Takes the topic away, and with it the offsets that groups had committed for it.
     pub(crate) fn deleted(&mut self, slot: usize) {
         let Some(topic) = self.topics[slot].live.take() else { return };

@@ -24,6 +24,7 @@ mod error_codes;
 mod groups;
 mod log;
 mod measure;
+mod security;
 pub mod table;
 mod throttle;
 mod topics;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use broker::metrics::{ApiLabel, Metrics};
 
 use crate::api::{ErasedApi, Serial};
-use crate::{cluster, configs, connection, groups, log, topics, transactions};
+use crate::{cluster, configs, connection, groups, log, security, topics, transactions};
 
 /// All APIs that this broker serves.
 pub(crate) const APIS: &[&dyn ErasedApi] = &[
@@ -41,6 +41,7 @@ pub(crate) const APIS: &[&dyn ErasedApi] = &[
     &Serial::<groups::offset_delete::OffsetDelete>::NEW,
     &Serial::<configs::describe_client_quotas::DescribeClientQuotas>::NEW,
     &Serial::<configs::alter_client_quotas::AlterClientQuotas>::NEW,
+    &Serial::<security::describe_user_scram_credentials::DescribeUserScramCredentials>::NEW,
     &Serial::<cluster::describe_quorum::DescribeQuorum>::NEW,
     &Serial::<cluster::describe_cluster::DescribeCluster>::NEW,
     &Serial::<log::describe_producers::DescribeProducers>::NEW,

@@ -48,6 +48,7 @@ throttled! {
     DescribeLogDirsResponse
     DescribeProducersResponse
     DescribeTopicPartitionsResponse
+    DescribeUserScramCredentialsResponse
     ElectLeadersResponse
     FindCoordinatorResponse
     HeartbeatResponse

@@ -38,6 +38,8 @@ pub enum Scope {
     Topic,
     /// Of a group.
     Group,
+    /// Of a subscription to client metrics.
+    ClientMetrics,
 }
 
 /// One key.

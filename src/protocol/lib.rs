@@ -1,6 +1,6 @@
 //! Kafka's wire messages, and what must be known about a frame before one of them may be decoded.
 //!
-//! Requests and responses are kafka-protocol's structs, re-exported. Around them stand: the bounds scan, which makes decoding safe; headers;
+//! Requests and responses are kafka-protocol's structs, re-exported, but for those whose newest versions it lacks ([`messages`]). Around them stand: the bounds scan, which makes decoding safe; headers;
 //! and a writer for the Fetch response that leaves record bytes where they are.
 //!
 //! What it is *not*: it has no sockets and no length prefix (that is `wire`), it does not say which versions this broker serves (that is
@@ -9,7 +9,7 @@
 //! Invariants:
 //! - Nothing here panics or allocates by a number on the wire, whatever the bytes.
 //! - What passed the scan can be decoded: kafka-protocol neither aborts nor panics on it, and allocates at most what the scan reported.
-//! - The shapes are those of one release of Kafka and are generated: `scripts/generate-shapes --check` says whether they are stale.
+//! - The shapes and our own messages are those of one release of Kafka and are generated: `scripts/generate-shapes --check` says whether they are stale.
 //!
 //! In Kafka this is `org.apache.kafka.common.protocol` and `common.requests.RequestHeader`; the schemas are the clients jar's
 //! `common/message`. KIP-482 has the flexible versions, KIP-511 the exceptions of ApiVersions.
@@ -20,6 +20,7 @@ pub mod fetch_response;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 mod header;
+pub mod messages;
 mod scan;
 mod shapes;
 
@@ -27,7 +28,6 @@ pub use header::{
     API_VERSIONS_KEY, RequestHead, parse_request_header, put_response_header, request_header_version, response_header_version,
 };
 pub use kafka_protocol::error::ResponseError as ErrorCode;
-pub use kafka_protocol::messages;
 pub use kafka_protocol::protocol::buf::{ByteBuf, ByteBufMut};
 pub use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request, StrBytes, VersionRange};
 pub use scan::{DecodeError, Fault, ScanError, ScanReport, decode_request, decode_response, error_codes, scan_request, scan_response};

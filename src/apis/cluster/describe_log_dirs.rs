@@ -1,7 +1,8 @@
-//! DescribeLogDirs (key 35, versions 1-4): the data directory, with the size of each partition in it.
+//! DescribeLogDirs (key 35, versions 1-5): the data directory, with the size of each partition in it.
 //!
 //! - No list of topics means all. Topics and partitions that are not here are left out, as Kafka does.
 //! - From version 4 the size of the file system and what of it is usable (KIP-827).
+//! - From version 5 whether the directory takes no new partitions (cordoned, KIP-1066): a single one always takes them.
 //!
 //! # Deviations
 //! None.
@@ -27,7 +28,7 @@ pub(crate) struct DescribeLogDirs;
 impl Api for DescribeLogDirs {
     const KEY: i16 = 35;
     const NAME: &'static str = "DescribeLogDirs";
-    const VERSIONS: Versions = Versions::new(1, 4);
+    const VERSIONS: Versions = Versions::new(1, 5);
     type Request = DescribeLogDirsRequest;
     type Response = DescribeLogDirsResponse;
 

@@ -1,4 +1,4 @@
-//! DescribeConfigs (key 32, versions 1-4): configurations of topics, brokers and groups, with where they come from.
+//! DescribeConfigs (key 32, versions 1-4): configurations of topics, brokers, groups and client metrics, with where they come from.
 //!
 //! - A null or empty list of keys means all.
 //! - A broker is asked by its own id, or with an empty name for the cluster's default; another id is INVALID_REQUEST.

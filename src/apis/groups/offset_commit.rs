@@ -1,6 +1,7 @@
-//! OffsetCommit (key 8, versions 2-9): stores a group's offsets.
+//! OffsetCommit (key 8, versions 2-10): stores a group's offsets.
 //!
-//! - Topics that do not exist are UNKNOWN_TOPIC_OR_PARTITION; the others are committed all the same.
+//! - Version 10 names topics by id (KIP-848). In every version the id is stored with the offset, so that it is known of which topic of that name it was.
+//! - Topics that do not exist are UNKNOWN_TOPIC_OR_PARTITION, or UNKNOWN_TOPIC_ID; the others are committed all the same.
 //! - Generation -1 commits for groups without members, as simple consumers and reset tools do.
 //! - The answer leaves when the offsets are committed to `__consumer_offsets`.
 //!
@@ -10,54 +11,41 @@
 //! # Tests
 //! `commit_and_resume` of every client, kafka-consumer-groups --reset-offsets.
 
-use protocol::ErrorCode;
-use protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
+use model::TopicId;
+use protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
-use protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicName};
+use protocol::{ErrorCode, StrBytes};
 
 use super::{call, pick};
 use crate::api::{Api, Context, Versions};
+
+/// From here on topics have ids and no names.
+const WITH_TOPIC_IDS: i16 = 10;
 
 pub(crate) struct OffsetCommit;
 
 impl Api for OffsetCommit {
     const KEY: i16 = 8;
     const NAME: &'static str = "OffsetCommit";
-    const VERSIONS: Versions = Versions::new(2, 9);
+    const VERSIONS: Versions = Versions::new(2, 10);
     type Request = OffsetCommitRequest;
     type Response = OffsetCommitResponse;
 
     async fn handle(cx: Context, mut request: OffsetCommitRequest) -> OffsetCommitResponse {
-        let image = cx.broker.metadata.image();
-        let exists = |topic: &OffsetCommitRequestTopic, partition: i32| {
-            image.topic_by_name(topic.name.as_str()).is_some_and(|found| (0..found.partition_count()).contains(&partition))
-        };
-        let mut unknown = Vec::new();
-        for topic in &mut request.topics {
-            let (known, missing): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut topic.partitions).into_iter().partition(|row| exists(topic, row.partition_index));
-            topic.partitions = known;
-            if !missing.is_empty() {
-                unknown.push(refused(topic, missing.iter().map(|row| row.partition_index), ErrorCode::UnknownTopicOrPartition));
-            }
-        }
-        request.topics.retain(|topic| !topic.partitions.is_empty());
+        let unknown = take_unknown(&cx, &mut request);
         if request.topics.is_empty() && !unknown.is_empty() {
-            let mut response = OffsetCommitResponse::default();
-            response.topics = unknown;
-            return response;
+            return OffsetCommitResponse::default().with_topics(unknown);
         }
         let known = request.topics.clone();
         let group_id = request.group_id.to_string();
         let reply = call(&cx, &group_id, move |shard, now, meta| shard.offset_commit(now, meta, request), pick!(OffsetCommit));
         let mut response = reply.await.unwrap_or_else(|code| {
-            let mut response = OffsetCommitResponse::default();
-            response.topics =
-                known.iter().map(|topic| refused(topic, topic.partitions.iter().map(|row| row.partition_index), code)).collect();
-            response
+            let topics = known.iter().map(|topic| refused(topic, &topic.partitions, code));
+            OffsetCommitResponse::default().with_topics(topics.collect())
         });
         for topic in unknown {
-            match response.topics.iter_mut().find(|known| known.name == topic.name) {
+            match response.topics.iter_mut().find(|known| known.name == topic.name && known.topic_id == topic.topic_id) {
                 Some(known) => known.partitions.extend(topic.partitions),
                 None => response.topics.push(topic),
             }
@@ -66,16 +54,38 @@ impl Api for OffsetCommit {
     }
 }
 
-fn refused(topic: &OffsetCommitRequestTopic, partitions: impl Iterator<Item = i32>, code: ErrorCode) -> OffsetCommitResponseTopic {
-    let mut row = OffsetCommitResponseTopic::default();
-    row.name = topic.name.clone();
-    row.partitions = partitions
-        .map(|index| {
-            let mut partition = OffsetCommitResponsePartition::default();
-            partition.partition_index = index;
-            partition.error_code = code.code();
-            partition
-        })
-        .collect();
-    row
+/// Gives each topic of the request both its name and its id, takes out what does not exist, and gives the answers to that.
+fn take_unknown(cx: &Context, request: &mut OffsetCommitRequest) -> Vec<OffsetCommitResponseTopic> {
+    let image = cx.broker.metadata.image();
+    let by_id = cx.version >= WITH_TOPIC_IDS;
+    let mut unknown = Vec::new();
+    for topic in &mut request.topics {
+        let found = if by_id { image.topic_by_id(TopicId(topic.topic_id)) } else { image.topic_by_name(topic.name.as_str()) };
+        let Some(found) = found else {
+            let code = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+            unknown.push(refused(topic, &topic.partitions, code));
+            topic.partitions.clear();
+            continue;
+        };
+        topic.name = TopicName(StrBytes::from_string(found.name.as_str().to_owned()));
+        topic.topic_id = found.id.0;
+        let exists = |row: &OffsetCommitRequestPartition| (0..found.partition_count()).contains(&row.partition_index);
+        let (known, missing): (Vec<_>, Vec<_>) = std::mem::take(&mut topic.partitions).into_iter().partition(exists);
+        topic.partitions = known;
+        if !missing.is_empty() {
+            unknown.push(refused(topic, &missing, ErrorCode::UnknownTopicOrPartition));
+        }
+    }
+    request.topics.retain(|topic| !topic.partitions.is_empty());
+    unknown
+}
+
+fn refused(topic: &OffsetCommitRequestTopic, partitions: &[OffsetCommitRequestPartition], code: ErrorCode) -> OffsetCommitResponseTopic {
+    let refused = |row: &OffsetCommitRequestPartition| {
+        OffsetCommitResponsePartition::default().with_partition_index(row.partition_index).with_error_code(code.code())
+    };
+    OffsetCommitResponseTopic::default()
+        .with_name(topic.name.clone())
+        .with_topic_id(topic.topic_id)
+        .with_partitions(partitions.iter().map(refused).collect())
 }

@@ -1,11 +1,11 @@
-//! Fetch (key 1, versions 4-17): reads record batches, waiting for new ones.
+//! Fetch (key 1, versions 4-18): reads record batches, waiting for new ones.
 //!
 //! - Partitions are served in the request's order within `max_bytes` and `partition_max_bytes`; the first batch is returned whatever its size.
 //! - The answer leaves when `min_bytes` are there, at `max_wait_ms`, or at once on an error or a divergence. A waiting fetch holds no thread.
 //! - Consumers read up to the high watermark, or to the last stable offset with read_committed.
 //! - Sessions as KIP-227: an incremental answer holds only partitions with news (see `broker::fetch_session`).
 //! - Beyond `consumer_byte_rate` or `request_percentage` an empty answer tells the wait, its bytes do not count, and the connection is muted.
-//! - Version 12 tells a diverging epoch (KIP-595), version 13 names topics by id (KIP-516).
+//! - Version 12 tells a diverging epoch (KIP-595), version 13 names topics by id (KIP-516). Version 18's high watermark is said by followers only (KIP-1166).
 //! - Record bytes are not copied: ranges of files leave by sendfile.
 //!
 //! # Deviations
@@ -57,7 +57,7 @@ impl ErasedApi for Fetch {
     }
 
     fn served(&self) -> Versions {
-        Versions::new(4, 17)
+        Versions::new(4, 18)
     }
 
     fn call(&self, cx: Context, body: Bytes) -> Outcome {

@@ -1,7 +1,7 @@
-//! ListOffsets (key 2, versions 1-10): offsets by name or by time.
+//! ListOffsets (key 2, versions 1-11): offsets by name or by time.
 //!
 //! - -1 is the end that the reader may see, -2 the log's start, -3 the record with the largest timestamp (version 7, KIP-734), -4 the local log's
-//!   start (version 8, KIP-405), -5 the last offset in a remote tier (version 9): nothing, since there is no tier.
+//!   start (version 8, KIP-405), -5 the last offset in a remote tier (version 9) and -6 the first that waits to go there (version 11): nothing, since there is no tier.
 //! - Another negative timestamp, or one that the version does not know, is UNSUPPORTED_VERSION for its partition.
 //! - By time: the first record at or after it; none is -1 and -1 without an error.
 //! - A partition named twice is INVALID_REQUEST, once.
@@ -49,6 +49,7 @@ fn asked(timestamp: i64, version: i16) -> Asked {
         -3 if version >= 7 => Asked::Find(OffsetQuery::MaxTimestamp),
         -4 if version >= 8 => Asked::Find(OffsetQuery::Earliest),
         -5 if version >= 9 => Asked::Nothing,
+        -6 if version >= 11 => Asked::Nothing,
         _ => Asked::Unsupported,
     }
 }
@@ -56,7 +57,7 @@ fn asked(timestamp: i64, version: i16) -> Asked {
 impl Api for ListOffsets {
     const KEY: i16 = 2;
     const NAME: &'static str = "ListOffsets";
-    const VERSIONS: Versions = Versions::new(1, 10);
+    const VERSIONS: Versions = Versions::new(1, 11);
     type Request = ListOffsetsRequest;
     type Response = ListOffsetsResponse;
 
@@ -167,6 +168,8 @@ mod tests {
         assert_eq!(asked(-4, 7), Asked::Unsupported);
         assert_eq!(asked(-5, 9), Asked::Nothing);
         assert_eq!(asked(-6, 10), Asked::Unsupported);
+        assert_eq!(asked(-6, 11), Asked::Nothing);
+        assert_eq!(asked(-7, 11), Asked::Unsupported);
         assert_eq!(asked(0, 1), Asked::Find(OffsetQuery::Time(Timestamp(0))));
     }
 }

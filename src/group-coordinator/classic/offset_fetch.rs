@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use model::Timestamp;
 use protocol::StrBytes;
-use protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics};
 use protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
 };
 use protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName};
+
+use uuid::Uuid;
 
 use crate::effects::{Effects, GroupReply, RequestMeta};
 use crate::offsets::GroupOffsets;
@@ -30,37 +32,50 @@ impl GroupShard {
         if meta.api_version >= FETCH_WITH_GROUPS {
             response.groups = request.groups.iter().map(|group| self.fetch_group(group)).collect();
         } else {
-            let asked = request.topics.as_ref().map(|topics| topics.iter().map(|topic| (&topic.name, topic.partition_indexes.as_slice())));
-            let found = self.fetch(&request.group_id, asked);
-            response.topics = found.into_iter().map(|(name, partitions)| old_topic(name, partitions)).collect();
+            let asked = |topic: &OffsetFetchRequestTopic| (topic.name.clone(), Uuid::nil(), topic.partition_indexes.clone());
+            let found = self.fetch(&request.group_id, request.topics.as_ref().map(|topics| topics.iter().map(asked)));
+            response.topics = found.into_iter().map(|(name, _, partitions)| old_topic(name, partitions)).collect();
         }
         operation.reply(meta.reply, GroupReply::OffsetFetch(response));
         operation.effects
     }
 
     fn fetch_group(&self, group: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
-        let asked = group.topics.as_ref().map(|topics| topics.iter().map(|topic| (&topic.name, topic.partition_indexes.as_slice())));
-        let found = self.fetch(&group.group_id, asked);
-        let topic = |(name, partitions)| OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions);
+        let asked = |topic: &OffsetFetchRequestTopics| (topic.name.clone(), topic.topic_id, topic.partition_indexes.clone());
+        let found = self.fetch(&group.group_id, group.topics.as_ref().map(|topics| topics.iter().map(asked)));
+        let topic = |(name, topic_id, partitions)| {
+            OffsetFetchResponseTopics::default().with_name(name).with_topic_id(topic_id).with_partitions(partitions)
+        };
         OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone()).with_topics(found.into_iter().map(topic).collect())
     }
 
-    fn fetch<'a>(
-        &self,
-        group_id: &GroupId,
-        asked: Option<impl Iterator<Item = (&'a TopicName, &'a [i32])>>,
-    ) -> Vec<(TopicName, Vec<OffsetFetchResponsePartitions>)> {
+    /// The offsets of the topics that are asked for; of all that the group has if none are named.
+    fn fetch(&self, group_id: &GroupId, asked: Option<impl Iterator<Item = (TopicName, Uuid, Vec<i32>)>>) -> Vec<FoundTopic> {
         let offsets = self.offsets.of_group(group_id);
+        let found = |(name, topic_id, partitions): (TopicName, Uuid, Vec<i32>)| {
+            let found = asked_partitions(offsets, &name, topic_id, &partitions);
+            (name, topic_id, found)
+        };
+        let all = || offsets.into_iter().flatten();
         match asked {
-            Some(topics) => topics.map(|(name, partitions)| (name.clone(), asked_partitions(offsets, name, partitions))).collect(),
-            None => offsets.into_iter().flatten().map(|(name, partitions)| (TopicName(text(name)), all_partitions(partitions))).collect(),
+            Some(topics) => topics.map(found).collect(),
+            None => all().map(|(name, partitions)| (TopicName(text(name)), Uuid::nil(), all_partitions(partitions))).collect(),
         }
     }
 }
 
-fn asked_partitions(offsets: Option<&GroupOffsets>, topic: &str, partitions: &[i32]) -> Vec<OffsetFetchResponsePartitions> {
+/// A topic with its id, if it was asked for by that, and what is stored of it.
+type FoundTopic = (TopicName, Uuid, Vec<OffsetFetchResponsePartitions>);
+
+fn asked_partitions(offsets: Option<&GroupOffsets>, topic: &str, topic_id: Uuid, partitions: &[i32]) -> Vec<OffsetFetchResponsePartitions> {
     let committed = offsets.and_then(|topics| topics.get(topic));
-    partitions.iter().map(|partition| describe(*partition, committed.and_then(|partitions| partitions.get(partition)))).collect()
+    let of = |partition: &i32| committed.and_then(|partitions| partitions.get(partition)).filter(|found| is_of_topic(found, topic_id));
+    partitions.iter().map(|partition| describe(*partition, of(partition))).collect()
+}
+
+/// Whether an offset was committed to this topic and not to an earlier one of its name, as far as both ids are known (KIP-848).
+fn is_of_topic(committed: &CommittedOffset, topic_id: Uuid) -> bool {
+    committed.topic_id.is_nil() || topic_id.is_nil() || committed.topic_id == topic_id
 }
 
 fn all_partitions(partitions: &BTreeMap<i32, CommittedOffset>) -> Vec<OffsetFetchResponsePartitions> {

@@ -8,7 +8,7 @@ use protocol::messages::describe_configs_response::{DescribeConfigsResourceResul
 use protocol::{ErrorCode, StrBytes};
 
 use super::rows::{TOPIC_ROWS, broker_default, broker_family};
-use super::{ConfigSource, ConfigView, EffectiveConfig, config_type};
+use super::{CLIENT_METRICS_ROWS, ConfigSource, ConfigView, EffectiveConfig, config_type};
 use crate::controller::{ConfigTables, Refusal, check_topic_name};
 use crate::records::{ConfigResource, ConfigResourceType};
 
@@ -85,9 +85,15 @@ impl ConfigView<'_> {
                 let overrides = self.image.config_overrides(&group);
                 Ok(tables.group.iter().filter(is_asked).map(|row| self.group_entry(row, overrides, options)).collect())
             }
-            Some(ConfigResourceType::ClientMetrics) | None => {
-                Err(Refusal::new(ErrorCode::InvalidRequest, format!("Unsupported resource type: {}", resource.resource_type)))
+            Some(ConfigResourceType::ClientMetrics) if name.is_empty() => {
+                Err(Refusal::new(ErrorCode::InvalidRequest, "Client metrics subscription name must not be empty".to_owned()))
             }
+            Some(ConfigResourceType::ClientMetrics) => {
+                let subscription = ConfigResource { resource_type: ConfigResourceType::ClientMetrics, name: name.to_owned() };
+                let overrides = self.image.config_overrides(&subscription);
+                Ok(CLIENT_METRICS_ROWS.iter().filter(is_asked).map(|row| client_metrics_entry(row, overrides, options)).collect())
+            }
+            None => Err(Refusal::new(ErrorCode::InvalidRequest, format!("Unsupported resource type: {}", resource.resource_type))),
         }
     }
 
@@ -149,6 +155,14 @@ impl ConfigView<'_> {
             .map(|(key, value, source)| synonym(key, Some(value).filter(|_| !sensitive), source))
             .collect()
     }
+}
+
+/// A subscription that does not exist has the defaults; only what is set has a synonym, itself.
+fn client_metrics_entry(row: &Row, overrides: &BTreeMap<String, String>, options: DescribeOptions) -> DescribeConfigsResourceResult {
+    let set = overrides.get(row.name).map(|value| super::canonical(row, value));
+    let synonyms = set.iter().map(|value| synonym(row.name, Some(value), ConfigSource::ClientMetrics)).collect();
+    let source = if set.is_some() { ConfigSource::ClientMetrics } else { ConfigSource::Default };
+    entry(row, EffectiveConfig { value: set.or(row.default.map(str::to_owned)), source }, synonyms, false, options)
 }
 
 fn synonym(name: &str, value: Option<&str>, source: ConfigSource) -> DescribeConfigsSynonym {

@@ -4,6 +4,7 @@
 //! was set as the default of all brokers; what stands in the broker's file; Kafka's default. In Kafka: `KafkaConfigSchema`,
 //! `ConfigHelper`, `DynamicBrokerConfig`.
 
+mod client_metrics;
 mod describe;
 mod group_rows;
 mod rows;
@@ -15,6 +16,8 @@ use std::collections::BTreeMap;
 use model::BrokerId;
 use model::config::{Kind, Row};
 
+pub use client_metrics::CLIENT_METRICS_ROWS;
+pub(crate) use client_metrics::check_client_metrics;
 pub use describe::DescribeOptions;
 pub use group_rows::GROUP_ROWS;
 pub use rows::{TOPIC_ROWS, topic_row};
@@ -37,6 +40,8 @@ pub enum ConfigSource {
     StaticBroker,
     /// Kafka's default (5).
     Default,
+    /// Set on the subscription to client metrics (7).
+    ClientMetrics,
     /// Set on the group (8).
     Group,
 }
@@ -51,6 +56,7 @@ impl ConfigSource {
             Self::DynamicDefaultBroker => 3,
             Self::StaticBroker => 4,
             Self::Default => 5,
+            Self::ClientMetrics => 7,
             Self::Group => 8,
         }
     }

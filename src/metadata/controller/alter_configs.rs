@@ -11,7 +11,7 @@ use protocol::messages::incremental_alter_configs_response::AlterConfigsResource
 use protocol::{ErrorCode, StrBytes};
 
 use super::{ConfigTables, Decision, Refusal, check_topic_name};
-use crate::configs::{ConfigView, InvalidConfig, check, check_topic_values, topic_row};
+use crate::configs::{ConfigView, InvalidConfig, check, check_client_metrics, check_topic_values, topic_row};
 use crate::records::{ConfigResource, ConfigResourceType, MetadataRecord};
 
 /// Decides an IncrementalAlterConfigs request.
@@ -123,7 +123,10 @@ fn known_resource(view: ConfigView<'_>, resource_type: i8, name: &str) -> Result
         }
         ConfigResourceType::Group if name.is_empty() => return Err(invalid("Default group resources are not allowed.".to_owned())),
         ConfigResourceType::Group => {}
-        ConfigResourceType::ClientMetrics => return Err(invalid(format!("Unknown resource type {resource_type}"))),
+        ConfigResourceType::ClientMetrics if name.is_empty() => {
+            return Err(invalid("Client metrics subscription name must not be empty.".to_owned()));
+        }
+        ConfigResourceType::ClientMetrics => {}
     }
     Ok(ConfigResource { resource_type: known, name: name.to_owned() })
 }
@@ -190,6 +193,7 @@ fn row_of<'a>(resource: &ConfigResource, key: &str, tables: ConfigTables<'a>) ->
         ConfigResourceType::Topic => topic_row(key),
         ConfigResourceType::Broker => tables.broker.iter().find(|row| row.name == key),
         ConfigResourceType::Group => tables.group.iter().find(|row| row.name == key),
+        // Kafka does not know which of these keys are lists, and neither appends nor subtracts.
         ConfigResourceType::ClientMetrics => None,
     }
 }
@@ -212,7 +216,8 @@ fn records_for(
     match resource.resource_type {
         ConfigResourceType::Topic => check_topic_values(&after, |key| view.topic_value(key, &BTreeMap::new()))?,
         ConfigResourceType::Broker => check_broker_values(&asked, tables.broker)?,
-        ConfigResourceType::Group | ConfigResourceType::ClientMetrics => {
+        ConfigResourceType::ClientMetrics => check_client_metrics(&after)?,
+        ConfigResourceType::Group => {
             for (key, value) in &after {
                 let row = row_of(resource, key, tables).ok_or_else(|| InvalidConfig::UnknownGroupKey(key.clone()))?;
                 check(row, value).map_err(InvalidConfig::from)?;

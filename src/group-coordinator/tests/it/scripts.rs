@@ -289,7 +289,8 @@ fn commit(command: &Command<'_>) -> messages::OffsetCommitRequest {
             .with_committed_offset(offset)
             .with_committed_leader_epoch(command.int("epoch", -1))
             .with_committed_metadata(metadata);
-        OffsetCommitRequestTopic::default().with_name(messages::TopicName(text(topic))).with_partitions(vec![partition])
+        let topic = OffsetCommitRequestTopic::default().with_name(messages::TopicName(text(topic)));
+        topic.with_topic_id(topic_id(command)).with_partitions(vec![partition])
     });
     messages::OffsetCommitRequest::default()
         .with_group_id(command.group())
@@ -298,6 +299,11 @@ fn commit(command: &Command<'_>) -> messages::OffsetCommitRequest {
         .with_generation_id_or_member_epoch(command.int("gen", -1))
         .with_retention_time_ms(command.number("retention", -1))
         .with_topics(topics.collect())
+}
+
+/// `id=N`, or the topics have no known id.
+fn topic_id(command: &Command<'_>) -> uuid::Uuid {
+    uuid::Uuid::from_u128(u128::try_from(command.int("id", 0)).unwrap())
 }
 
 fn partitions(words: &[&str]) -> Vec<(messages::TopicName, Vec<i32>)> {
@@ -312,7 +318,9 @@ fn fetch(command: &Command<'_>, version: i16) -> messages::OffsetFetchRequest {
     let asked = partitions(command.words.get(1..).unwrap_or_default());
     let request = messages::OffsetFetchRequest::default();
     if version >= 8 {
-        let topic = |(name, partitions)| OffsetFetchRequestTopics::default().with_name(name).with_partition_indexes(partitions);
+        let topic = |(name, partitions)| {
+            OffsetFetchRequestTopics::default().with_name(name).with_topic_id(topic_id(command)).with_partition_indexes(partitions)
+        };
         let topics = (!asked.is_empty()).then(|| asked.into_iter().map(topic).collect());
         return request.with_groups(vec![OffsetFetchRequestGroup::default().with_group_id(command.group()).with_topics(topics)]);
     }

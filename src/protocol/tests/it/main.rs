@@ -4,4 +4,5 @@
 mod error_codes;
 mod fetch_response;
 mod header;
+mod messages;
 mod scan;
