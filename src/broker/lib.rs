@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod cleaner;
 pub mod config;
 mod config_notices;
 pub mod controller;

@@ -157,6 +157,7 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
     });
     let stopping = CancellationToken::new();
     tasks.spawn(expire_offsets(Arc::clone(&broker), stopping.clone()));
+    tasks.spawn(crate::cleaner::run(Arc::clone(&broker), stopping.clone()));
     Ok(RunningBroker { broker, store, quorum, tasks, stopping })
 }
 

@@ -53,7 +53,8 @@ impl OpenBlock {
         };
         row.length = row.length.saturating_add(u32::try_from(size).unwrap_or(u32::MAX));
         row.end_offset = Offset::new_or_zero(header.next_offset());
-        if header.max_timestamp > row.max_timestamp {
+        // What compaction left of a batch may name a time that none of its records has any more.
+        if header.max_timestamp > row.max_timestamp && header.record_count > 0 {
             row.max_timestamp = header.max_timestamp;
             row.max_timestamp_offset = Offset::new_or_zero(header.base_offset);
         }

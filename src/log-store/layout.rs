@@ -6,8 +6,11 @@ use std::path::Path;
 
 use crate::OpenError;
 
-/// The newest layout that this build reads and the one that it writes.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+/// The newest layout that this build reads and the one that it writes. Version 2 has compacted segments, which a klamm that knows only version 1
+/// would take for something else.
+pub(crate) const LAYOUT_VERSION: u32 = 2;
+/// The oldest layout that is taken over.
+const OLDEST_VERSION: u32 = 1;
 const FILE: &str = "klamm.layout";
 const MAGIC: &str = "klamm";
 /// What may lie in a fresh directory that nobody has used: the root of an ext4 file system has it.
@@ -62,6 +65,13 @@ pub(crate) fn claim(directory: &Path) -> Result<File, OpenError> {
     }
     match parse(&text) {
         Some(LAYOUT_VERSION) => Ok(file),
+        Some(OLDEST_VERSION..LAYOUT_VERSION) => {
+            // Of one length, so that the write is whole or not there; in place, since the lock is on this file.
+            let written = std::os::unix::fs::FileExt::write_all_at(&file, format!("{MAGIC} {LAYOUT_VERSION}\n").as_bytes(), 0);
+            // IMPORTANT: on the disk before anything that only this version understands.
+            written.and_then(|()| file.sync_data()).map_err(unreadable("write", &path))?;
+            Ok(file)
+        }
         Some(found) if found > LAYOUT_VERSION => Err(OpenError::Newer { path: directory.to_owned(), found, known: LAYOUT_VERSION }),
         _ => Err(OpenError::Foreign { path: directory.to_owned() }),
     }

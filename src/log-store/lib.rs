@@ -7,7 +7,7 @@
 //! - The bytes are the truth. RocksDB is index and checkpoint: it may lag the bytes, it never leads them.
 //! - An append is acknowledged when the operating system has its bytes, so it survives the process's death ([`Durability::Os`], Kafka's
 //!   default), or when the disk has them ([`Durability::Group`], by the `journal`).
-//! - A batch is stored as it was produced, its header patched; nothing ever overwrites a byte of a segment.
+//! - A batch is stored as it was produced, its header patched; nothing ever overwrites a byte of a segment. Compaction writes new segments.
 //! - No byte is served that was neither written nor checked in this life of the process ([`ReadError::Corrupt`] instead).
 //! - A failed write or sync is never acknowledged and never tried again as if nothing had happened: the partition stops
 //!   ([`StorageError::Poisoned`]), except on a full disk, after the torn part was taken back.
@@ -16,16 +16,19 @@
 //! A data directory:
 //!
 //! ```text
-//! klamm.layout                         "klamm 1"; its lock says that the directory is in use
+//! klamm.layout                         "klamm 2"; its lock says that the directory is in use
 //! index/                               RocksDB: families default, index, synced (src/log-store/keys/ has the rows)
 //! journal/<number>.journal             with Durability::Group: what is acknowledged and may not be in its segments on the disk
 //! partitions/<topic id>-<partition>/   made at the first append
 //!     00000000000000000000.0.log       <base offset>.<generation>.log: record batches as on the wire
+//!     00000000000000000000.1.cleaned   what a compaction is writing, or has written and not named yet
 //! ```
 //!
 //! The path of an append: [`Store::append`] -> `committer` (gathers what has arrived) -> `append` (producers, offsets, one write) -> the
 //! request's `done` (with [`Durability::Group`] by way of `journal`) -> `committer` (index rows) -> `sync` (recovery points). Of a read:
 //! [`PartitionLog::read`] -> `tail` or `read` -> `verify`. Of an open: [`Store::open`] -> `journal` (replay); [`Store::open_partition`] -> `recovery`.
+//!
+//! Compaction is `compaction`'s: its caller brings thread and clock.
 //!
 //! In Kafka: `LogManager`, `UnifiedLog`, `LocalLog`, `LogSegment`, `OffsetIndex`, `TimeIndex`, `ProducerStateManager`,
 //! `LeaderEpochFileCache`; KIP-98, KIP-101, KIP-360.
@@ -38,6 +41,7 @@
 mod append;
 mod block;
 mod committer;
+mod compaction;
 mod engine;
 mod errors;
 mod failpoints;
@@ -66,6 +70,7 @@ mod view;
 mod walk;
 
 pub use append::{AppendDone, AppendRequest, Appended};
+pub use compaction::{Choice, Chosen, CleanError, Cleaner, Cleaning, CompactionRules, LogToClean, Pace, give_way_to_other_threads};
 pub use errors::{AppendError, OpenError, ReadError, StorageError};
 pub use failpoints::{FAILPOINTS, FailAction, Failpoints, InvalidFailpoint};
 pub use figures::StoreFigures;

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use rocksdb::WriteBatch;
 
 use crate::block::OpenBlock;
+use crate::compaction::swap::Retired;
 use crate::engine::Engine;
 use crate::keys::{self, Family};
 use crate::leader_epochs::LeaderEpochs;
@@ -45,6 +46,11 @@ pub(crate) struct Inner {
     view: RwLock<View>,
     pub(crate) epochs: RwLock<LeaderEpochs>,
     pub(crate) tail: Tail,
+    /// Held where segments go or come elsewhere than at the end: by a compaction's swap, a truncation, a move of the log's start, a deletion. Taken
+    /// before the index lock.
+    pub(crate) segments_lock: Mutex<()>,
+    /// Files that a compaction replaced, until they are removed.
+    pub(crate) retired: Mutex<Vec<Retired>>,
     /// The committer's, and for short moments that of a truncation, a deletion or a change of configuration. Readers never take it.
     state: Mutex<LogState>,
 }
@@ -96,6 +102,8 @@ impl PartitionLog {
             view: RwLock::new(view),
             epochs: RwLock::new(epochs),
             tail: Tail::default(),
+            segments_lock: Mutex::default(),
+            retired: Mutex::default(),
             state: Mutex::new(LogState {
                 config,
                 producers,
@@ -220,6 +228,11 @@ impl Inner {
         self.view.read().clone()
     }
 
+    /// Whether no complete segment came or went since the view was taken.
+    pub(crate) fn has_same_segments(&self, view: &View) -> bool {
+        Arc::ptr_eq(&self.view.read().sealed, &view.sealed)
+    }
+
     /// Changes what readers see; the log end that is read without the lock follows.
     pub(crate) fn change_view<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
         let mut view = self.view.write();
@@ -244,12 +257,13 @@ impl Inner {
         self.change_view(|old| *old = view);
     }
 
-    /// Ends the log for readers and writers. The caller holds the index lock.
+    /// Ends the log for readers and writers. The caller holds the segments' lock and the index lock.
     pub(crate) fn mark_deleted(&self) {
         let mut state = self.state.lock();
         self.deleted.store(true, Ordering::Release);
         state.closed.clear();
         state.block = None;
+        self.retired.lock().clear();
         self.tail.clear(&self.engine.tails);
         self.change_view(|view| {
             view.sealed = Arc::default();

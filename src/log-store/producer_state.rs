@@ -193,6 +193,12 @@ impl ProducerStates {
         self.dirty.drain().map(|producer| (producer, entries.get(&producer))).collect()
     }
 
+    /// Id, last offset and epoch of those that are not expired; without a batch, the last thing that they wrote was a transaction's end.
+    pub(crate) fn last_records(&self, now_ms: i64, expiration_ms: i64) -> impl Iterator<Item = (i64, Option<i64>, i16)> {
+        let active = self.entries.iter().filter(move |(_, entry)| !entry.is_expired(now_ms, expiration_ms));
+        active.map(|(producer, entry)| (producer.get(), entry.batches.last().map(|batch| batch.last_offset.get()), entry.epoch.get()))
+    }
+
     pub(crate) fn snapshots(&self) -> Vec<ProducerSnapshot> {
         let snapshot = |(producer, entry): (&ProducerId, &ProducerEntry)| ProducerSnapshot {
             producer_id: *producer,

@@ -79,7 +79,7 @@ impl PartitionLog {
         if log.is_deleted() {
             return Err(ReadError::Deleted);
         }
-        let view = log.view();
+        let mut view = log.view();
         let log_start = log.log_start();
         if from < log_start || from > view.log_end {
             return Err(ReadError::OutOfRange { log_start, log_end: view.log_end });
@@ -89,9 +89,19 @@ impl PartitionLog {
             return Ok(ReadRange::default());
         }
         if let Some(batches) = log.tail.range(from, end, max_bytes) {
-            return Ok(log.tail_range(&batches, max_bytes, at_least_one_batch)?);
+            let range = log.tail_range(&batches, max_bytes, at_least_one_batch);
+            if range.is_ok() || log.has_same_segments(&view) {
+                return Ok(range?);
+            }
+            view = log.view();
         }
-        log.file_range(&view, from, end, max_bytes, at_least_one_batch).map_err(|error| {
+        let mut range = log.file_range(&view, from, end, max_bytes, at_least_one_batch);
+        while range.is_err() && !log.has_same_segments(&view) {
+            // A compaction has replaced a file since the look-up: what is read now is as true.
+            view = log.view();
+            range = log.file_range(&view, from, end, max_bytes, at_least_one_batch);
+        }
+        range.map_err(|error| {
             // A segment may be gone since the look-up.
             match error {
                 _ if log.is_deleted() => ReadError::Deleted,

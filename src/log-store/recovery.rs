@@ -22,6 +22,7 @@ use rocksdb::WriteBatch;
 
 use crate::StorageError;
 use crate::block::OpenBlock;
+use crate::compaction::generations::Cleaned;
 use crate::engine::Engine;
 use crate::keys::{self, Family};
 use crate::leader_epochs::LeaderEpochs;
@@ -56,7 +57,8 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     let row = engine.row("partition", &key, keys::partition::Row::decode)?;
     let mut batch = WriteBatch::default();
     let intent = engine.row("truncation", &keys::truncation::key(id), keys::truncation::Row::decode)?;
-    let mut segments = list(directory)?;
+    let cleaned = Cleaned::load(engine, id)?;
+    let mut segments = list(directory, &cleaned)?;
     if let Some(intent) = intent {
         cut(engine, &mut segments, &intent, directory)?;
         engine.delete(&mut batch, Family::Default, &keys::truncation::key(id))?;
@@ -67,7 +69,8 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     let (mut producers, mut epochs) = load(engine, id)?;
     let bound = intent.map(|intent| intent.log_end);
     let known = known_end(engine, id, row, bound, &segments)?;
-    let mut scan = Scan { engine, known, producers: &mut producers, epochs: &mut epochs, rows: Vec::new() };
+    let bound = bound.unwrap_or(Offset::MAX);
+    let mut scan = Scan { engine, known, bound, cleaned: &cleaned, producers: &mut producers, epochs: &mut epochs, rows: Vec::new() };
     let end = scan.run(&mut segments)?;
     let rows = std::mem::take(&mut scan.rows);
 
@@ -80,6 +83,7 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
         engine.put(&mut batch, Family::Index, &keys::index::key(id, row.base_offset), &row.encode())?;
     }
     let log_end = end.offset.max(log_start);
+    let is_shortened = cleaned.clip(engine, &mut batch, id, log_start..log_end)?;
     epochs.cut(log_end);
     if producers.reach_beyond(log_end) {
         rebuild_producers(engine, id, &segments, &mut producers)?;
@@ -89,7 +93,7 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
         let row = keys::partition::Row { deleting: false, log_start, log_end, boot: engine.boot };
         engine.put(&mut batch, Family::Default, &key, &row.encode())?;
     }
-    if intent.is_some() {
+    if intent.is_some() || is_shortened {
         engine.write_synced(batch)?;
     } else if !batch.is_empty() {
         engine.write(batch)?;
@@ -124,18 +128,22 @@ pub(crate) fn pass(engine: &Engine, name: &'static str, path: &Path) -> Result<(
 }
 
 /// The segment files in order, with their lengths. An end offset is only known where another segment follows.
-fn list(directory: &Path) -> Result<Vec<Span>, StorageError> {
+fn list(directory: &Path, cleaned: &Cleaned) -> Result<Vec<Span>, StorageError> {
     let fail = |error| StorageError::io("read", directory, error);
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(fail(error)),
     };
-    let mut files = Vec::new();
+    let mut names = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(fail)?;
-        let Some((base, generation)) = entry.file_name().to_str().and_then(segment::parse_file_name) else { continue };
-        files.push((base, generation, entry.metadata().map_err(fail)?.len()));
+        names.push(entry.map_err(fail)?.file_name());
+    }
+    let mut files = Vec::new();
+    for name in names.iter().filter_map(|name| name.to_str()) {
+        let Some((base, generation)) = cleaned.settle(directory, name)? else { continue };
+        let path = directory.join(segment::file_name(base, generation));
+        files.push((base, generation, std::fs::metadata(&path).map_err(fail)?.len()));
     }
     files.sort_unstable();
     // Of two generations the newer one counts.
@@ -280,6 +288,9 @@ fn known_end(
 struct Scan<'a> {
     engine: &'a Engine,
     known: Known,
+    /// The log ends here at the latest.
+    bound: Offset,
+    cleaned: &'a Cleaned,
     producers: &'a mut ProducerStates,
     epochs: &'a mut LeaderEpochs,
     /// The rows of the scanned blocks.
@@ -293,7 +304,7 @@ impl Scan<'_> {
         let mut index = segments.iter().take_while(|span| span.segment.base_offset < self.known.segment_base).count();
         let mut position = self.known.position;
         while let Some(span) = segments.get_mut(index) {
-            // A segment begins where the last one ended; a later start is a gap that compaction may leave only inside segments.
+            // A segment begins where the last one ended, which of a cleaned one its row says.
             if position == 0 && span.segment.base_offset != end.offset && index > 0 {
                 self.remove_from(segments, index)?;
                 break;
@@ -302,6 +313,9 @@ impl Scan<'_> {
                 end.offset = end.offset.max(span.segment.base_offset);
             }
             let is_whole = self.scan_segment(span, position, &mut end)?;
+            if let Some(stands_until) = self.cleaned.end_of(&span.segment).filter(|_| is_whole) {
+                end.offset = end.offset.max(stands_until.min(self.bound));
+            }
             span.end_offset = end.offset;
             index += 1;
             position = 0;

@@ -135,8 +135,10 @@ impl Store {
         let mut open = slot.lock();
         let engine = &self.0.engine;
         {
+            let log = open.take();
+            let _segments = log.as_ref().map(|log| log.0.segments_lock.lock());
             let _index = engine.index_lock.lock();
-            if let Some(log) = open.take() {
+            if let Some(log) = &log {
                 log.0.mark_deleted();
             }
             let row = engine.row("partition", &keys::partition::key(id), keys::partition::Row::decode)?;
@@ -297,10 +299,10 @@ fn delete_marked(engine: &Engine, id: TopicIdPartition) -> Result<(), StorageErr
     pass(engine, "delete.after_files", &directory)?;
     let mut batch = WriteBatch::default();
     engine.delete_prefix(&mut batch, Family::Index, &keys::index::prefix(id))?;
-    for prefix in [keys::producer::prefix(id), keys::leader_epoch::prefix(id)] {
+    for prefix in [keys::producer::prefix(id), keys::leader_epoch::prefix(id), keys::cleaned_segment::prefix(id)] {
         engine.delete_prefix(&mut batch, Family::Default, &prefix)?;
     }
-    for key in [keys::recovery_point::key(id), keys::truncation::key(id), keys::partition::key(id)] {
+    for key in [keys::recovery_point::key(id), keys::truncation::key(id), keys::cleaner_checkpoint::key(id), keys::partition::key(id)] {
         engine.delete(&mut batch, Family::Default, &key)?;
     }
     // Without a sync: if a power cut takes it, the directory comes back, and who knows the topics deletes it again.

@@ -104,6 +104,18 @@ impl Tail {
         *batches = Batches::default();
     }
 
+    /// Drops the batches that begin before an offset.
+    pub(crate) fn drop_before(&self, offset: Offset, budget: &TailBudget) {
+        let mut batches = self.batches.lock();
+        let before = batches.charged;
+        while batches.queue.front().is_some_and(|batch| batch.base_offset < offset)
+            && let Some(oldest) = batches.queue.pop_front()
+        {
+            batches.charged -= oldest.charge();
+        }
+        budget.used.fetch_sub(before - batches.charged, Ordering::Relaxed);
+    }
+
     /// The batches from the one that contains `from`, as long as they end at or before `end`, lie in one segment and hold at most `max_bytes`
     /// together; the first one is given however large it is. `None` if the first one is not in the tail.
     pub(crate) fn range(&self, from: Offset, end: Offset, max_bytes: usize) -> Option<Vec<TailBatch>> {

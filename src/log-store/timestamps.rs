@@ -38,14 +38,28 @@ impl PartitionLog {
     /// # Errors
     /// If the bytes are corrupt or the disk fails.
     pub fn first_at_or_after(&self, timestamp: Timestamp, end: Offset) -> Result<Option<TimedOffset>, StorageError> {
+        self.with_current_segments(|view| self.first_of(view, timestamp, end))
+    }
+
+    /// Looks again if it failed because a compaction replaced files meanwhile.
+    fn with_current_segments<T>(&self, look: impl Fn(&View) -> Result<T, StorageError>) -> Result<T, StorageError> {
+        loop {
+            let view = self.0.view();
+            let found = look(&view);
+            if found.is_ok() || self.0.has_same_segments(&view) {
+                return found;
+            }
+        }
+    }
+
+    fn first_of(&self, view: &View, timestamp: Timestamp, end: Offset) -> Result<Option<TimedOffset>, StorageError> {
         let log = &*self.0;
-        let view = log.view();
         let (log_start, target) = (log.log_start(), timestamp.millis());
         for span in view.spans().filter(|span| span.end_offset > log_start) {
             if span.segment.base_offset >= end {
                 break;
             }
-            if let Some(found) = log.search(&view, span, target, log_start)? {
+            if let Some(found) = log.search(span, target, log_start)? {
                 return Ok(Some(found).filter(|found| found.offset < end));
             }
         }
@@ -57,8 +71,11 @@ impl PartitionLog {
     /// # Errors
     /// If the bytes are corrupt or the disk fails.
     pub fn max_timestamp(&self) -> Result<Option<TimedOffset>, StorageError> {
+        self.with_current_segments(|view| self.newest_of(view))
+    }
+
+    fn newest_of(&self, view: &View) -> Result<Option<TimedOffset>, StorageError> {
         let log = &*self.0;
-        let view = log.view();
         let log_start = log.log_start();
         let mut best: Option<(i64, Span, Offset)> = None;
         for span in view.spans().filter(|span| span.end_offset > log_start) {
@@ -67,23 +84,30 @@ impl PartitionLog {
                     best = Some((timestamp, span.clone(), offset));
                 }
             };
+            let mut indexed_end = 0;
             for row in log.rows_of(span, span.segment.base_offset, span.length)? {
                 consider(row.max_timestamp, row.max_timestamp_offset);
+                indexed_end = row.end_position();
             }
-            log.walk_unindexed(&view, span, |header, _| {
-                consider(header.max_timestamp, Offset::new_or_zero(header.base_offset));
+            log.walk_unindexed(span, indexed_end, |header, _| {
+                // What compaction left of a batch may name a time that none of its records has any more.
+                if header.record_count > 0 {
+                    consider(header.max_timestamp, Offset::new_or_zero(header.base_offset));
+                }
                 Ok(true)
             })?;
         }
         let Some((timestamp, span, offset)) = best else { return Ok(None) };
-        let Some(place) = log.locate(&view, &span, offset)? else { return Ok(None) };
+        let Some(place) = log.locate(view, &span, offset)? else { return Ok(None) };
         log.search_batch(&span, &place.header, place.position, Wanted::Exactly(timestamp), Offset::ZERO)
     }
 }
 
 impl Inner {
-    fn search(&self, view: &View, span: &Span, target: i64, log_start: Offset) -> Result<Option<TimedOffset>, StorageError> {
+    fn search(&self, span: &Span, target: i64, log_start: Offset) -> Result<Option<TimedOffset>, StorageError> {
+        let mut indexed_end = 0;
         for row in self.rows_of(span, span.segment.base_offset, span.length)? {
+            indexed_end = row.end_position();
             if row.max_timestamp < target || row.end_offset <= log_start {
                 continue;
             }
@@ -97,26 +121,21 @@ impl Inner {
             }
         }
         let mut found = None;
-        self.walk_unindexed(view, span, |header, position| {
+        self.walk_unindexed(span, indexed_end, |header, position| {
             found = self.match_batch(span, header, position, target, log_start)?;
             Ok(found.is_none())
         })?;
         Ok(found)
     }
 
-    /// Shows the headers of a segment's bytes that have no row yet, until `each` says `false`.
+    /// Shows the headers of a segment's bytes behind its last row, until `each` says `false`: what has no row yet, and all of a segment whose rows a
+    /// compaction has just replaced.
     fn walk_unindexed(
         &self,
-        view: &View,
         span: &Span,
+        position: u64,
         mut each: impl FnMut(&BatchHeader, u64) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
-        let unindexed = view.unindexed;
-        let position = match span.segment.base_offset.cmp(&unindexed.segment_base) {
-            std::cmp::Ordering::Less => return Ok(()),
-            std::cmp::Ordering::Equal => unindexed.position,
-            std::cmp::Ordering::Greater => 0,
-        };
         let mut walker = Walker::new(&self.engine, &span.segment, position, span.length);
         loop {
             match walker.peek()? {

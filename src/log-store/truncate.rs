@@ -18,6 +18,7 @@ impl PartitionLog {
     /// If the disk fails; then the partition takes no more writes.
     pub fn truncate(&self, to: Offset) -> Result<(), StorageError> {
         let log = &*self.0;
+        let _segments = log.segments_lock.lock();
         let _index = log.engine.index_lock.lock();
         let mut state = log.state();
         if log.is_deleted() {
@@ -29,8 +30,11 @@ impl PartitionLog {
             return Ok(());
         }
         let Some(span) = view.span_at(to) else { return Ok(()) };
-        let Some(place) = log.locate(&view, span, to)? else { return Ok(()) };
-        let log_end = Offset::new_or_zero(place.header.base_offset);
+        // Compaction may leave no batch at or behind `to` in the segment, or one that begins later.
+        let place = log.locate(&view, span, to)?;
+        let log_end = place.as_ref().map_or(to, |place| Offset::new_or_zero(place.header.base_offset).min(to));
+        let position = place.map_or(span.length, |place| place.position);
+        log.remove_all_retired()?;
         let mut batch = WriteBatch::default();
         let point = keys::recovery_point::key(log.id);
         let known = log.engine.row("recovery_point", &point, keys::recovery_point::Row::decode)?;
@@ -41,7 +45,7 @@ impl PartitionLog {
             kept.filter(|other| other.end_offset > synced).try_for_each(|other| sync_segment(log, &other.segment))?;
             log.engine.fence(&mut batch, log.id)?;
         }
-        let intent = keys::truncation::Row { log_end, segment_base: span.segment.base_offset, position: place.position };
+        let intent = keys::truncation::Row { log_end, segment_base: span.segment.base_offset, position };
         // Rows of the bytes that stay must be there, since what has no row is scanned again.
         if let Some(known) = known.filter(|known| known.offset > log_end) {
             let row = keys::recovery_point::Row { offset: log_end, segment_base: intent.segment_base, position: intent.position };
@@ -49,6 +53,14 @@ impl PartitionLog {
             log.engine.put(&mut batch, Family::Default, &point, &row.encode())?;
         }
         log.engine.put(&mut batch, Family::Default, &keys::truncation::key(log.id), &intent.encode())?;
+        if self.first_dirty_offset()?.is_some_and(|first_dirty| first_dirty > log_end) {
+            log.engine.put(
+                &mut batch,
+                Family::Default,
+                &keys::cleaner_checkpoint::key(log.id),
+                &keys::cleaner_checkpoint::encode(log_end),
+            )?;
+        }
         log.engine.write_synced(batch)?;
         let result = pass(&log.engine, "truncate.after_intent", &log.directory)
             .and_then(|()| recovery::recover(&log.engine, log.id, &log.directory));
@@ -71,6 +83,7 @@ impl PartitionLog {
     /// If the disk or the index fails.
     pub fn advance_log_start(&self, to: Offset) -> Result<(), StorageError> {
         let log = &*self.0;
+        let _segments = log.segments_lock.lock();
         let _index = log.engine.index_lock.lock();
         let state = log.state();
         if log.is_deleted() {

@@ -25,7 +25,7 @@ use std::time::Duration;
 use ::quotas::Window;
 use group_coordinator::GroupConfig;
 use log_store::Durability;
-use metadata::configs::StaticConfig;
+use metadata::configs::{ConfigView, StaticConfig};
 use model::BrokerId;
 use model::config::Row;
 use wire::{ConnectionLimits, IpOverride};
@@ -160,6 +160,13 @@ impl BrokerConfig {
             unknown_keys: values.unknown_keys,
             unused_keys: values.unused_keys,
         })
+    }
+
+    /// A key's value at this moment: what was set while brokers ran, else what this broker was started with, else the default.
+    #[must_use]
+    pub fn effective(&self, image: &metadata::Image, key: &str) -> String {
+        let row = self.rows.binary_search_by(|row| row.name.cmp(key)).ok().and_then(|at| self.rows.get(at));
+        row.and_then(|row| ConfigView::new(image, self.broker_id, &self.set).effective_broker(row).value).unwrap_or_default()
     }
 
     /// The listener of this name.

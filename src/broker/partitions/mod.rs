@@ -15,6 +15,7 @@ use metadata::configs::{ConfigView, StaticConfig, TopicConfig};
 use metadata::{ConfigResourceType, Delta, Image};
 use model::{BrokerId, TopicId, TopicIdPartition};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 use wire::clock::SharedClock;
 
 use crate::metrics::{Metrics, TopicMetrics};
@@ -45,6 +46,8 @@ pub struct Partitions {
     /// The counters of each topic with a partition here.
     traffic: Mutex<HashMap<TopicId, Arc<TopicMetrics>>>,
     by_id: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
+    /// Told of each change of partitions and of their configurations.
+    changed: Notify,
 }
 
 impl Partitions {
@@ -58,14 +61,19 @@ impl Partitions {
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (traffic, by_id) = (Mutex::default(), RwLock::default());
-        Self { broker_id, store, given, producer_id_expiration_ms, clock, metrics, traffic, by_id }
+        let (traffic, by_id, changed) = (Mutex::default(), RwLock::default(), Notify::new());
+        Self { broker_id, store, given, producer_id_expiration_ms, clock, metrics, traffic, by_id, changed }
     }
 
     /// The partition, if this broker serves it.
     #[must_use]
     pub fn get(&self, id: TopicIdPartition) -> Option<Arc<Partition>> {
         self.by_id.read().get(&id).map(Arc::clone)
+    }
+
+    /// Completes after partitions or their configurations have changed since the last call; for one waiter.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// All partitions, in no order.
@@ -110,6 +118,9 @@ impl Partitions {
             }
         }
         self.apply_configs(image, delta);
+        if !(delta.partitions_changed.is_empty() && delta.configs_changed.is_empty()) {
+            self.changed.notify_one();
+        }
         first_error.map_or(Ok(()), Err)
     }
 
@@ -149,7 +160,8 @@ impl Partitions {
         let producer_id_expiration_ms = self.producer_id_expiration_ms;
         LogConfig {
             segment_bytes: config.segment_bytes,
-            segment_ms: config.segment_ms,
+            // A record that is overdue for compaction must not lie in the segment that compaction leaves alone (`LogConfig.maxSegmentMs`).
+            segment_ms: if config.compact { config.segment_ms.min(config.max_compaction_lag_ms) } else { config.segment_ms },
             producer_id_expiration_ms,
             flush_messages: config.flush_messages,
             flush_ms: config.flush_ms,

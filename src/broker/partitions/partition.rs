@@ -5,9 +5,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use log_store::{LogConfig, PartitionLog, ProducerSnapshot, Store};
+use log_store::{CompactionRules, LogConfig, LogToClean, PartitionLog, ProducerSnapshot, StorageError, Store};
 use metadata::configs::TopicConfig;
-use model::{BrokerId, LeaderEpoch, LogOffsets, Offset, TopicIdPartition, TopicName};
+use model::{BrokerId, LeaderEpoch, LogOffsets, Offset, Timestamp, TopicIdPartition, TopicName};
 use parking_lot::Mutex;
 use replication::{EpochCheck, LeaderState, PartitionTerm, check_epoch};
 use thiserror::Error;
@@ -167,6 +167,38 @@ impl Partition {
         let mut state = self.state.lock();
         state.offsets.advance_log_start(self.log.log_start_offset());
         Ok(state.offsets.log_start())
+    }
+
+    /// What the log cleaner needs to know, if the topic is compacted and the log takes writes.
+    #[must_use]
+    pub fn to_clean(&self) -> Option<LogToClean> {
+        let state = self.state.lock();
+        let config = &*state.config;
+        if !config.compact || self.is_offline() {
+            return None;
+        }
+        let rules = CompactionRules {
+            delete_retention_ms: config.delete_retention_ms,
+            min_compaction_lag_ms: config.min_compaction_lag_ms,
+            max_compaction_lag_ms: config.max_compaction_lag_ms,
+            min_cleanable_dirty_ratio: config.min_cleanable_dirty_ratio,
+            segment_bytes: config.segment_bytes,
+        };
+        Some(LogToClean { log: self.log.clone(), rules, last_stable_offset: state.offsets.last_stable() })
+    }
+
+    /// Removes files that the log cleaner has replaced and whose time has come.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn remove_replaced_files(&self, now: Timestamp) -> Result<(), StorageError> {
+        self.log.remove_replaced_files(now)
+    }
+
+    /// When the next replaced file may go.
+    #[must_use]
+    pub fn next_removal(&self) -> Option<Timestamp> {
+        self.log.next_removal()
     }
 
     /// Checks the request's leader epoch (KIP-320) first and leadership second, as Kafka does.

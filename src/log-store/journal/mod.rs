@@ -289,9 +289,9 @@ impl Engine {
     ///   as well.
     ///
     /// It is not needed where offsets tell: an entry that ends at or before the partition's log start or its recovery point, as their rows say, is
-    /// skipped. So retention needs only its synced log start before it unlinks; compaction may swap segments that lie before the persisted
-    /// recovery point, if its own files and then its rows are synced before the old files go. A newer generation of a segment makes the
-    /// entries of an older one void, too.
+    /// skipped. So retention needs only its synced log start before it unlinks; compaction moves the recovery point behind what it swaps, in the
+    /// synced write that swaps it. A newer generation of a segment makes the entries of an older one void, too, and the file that an entry of a
+    /// replaced segment brings back is removed when the partition is opened.
     pub(crate) fn fence(&self, batch: &mut WriteBatch, id: TopicIdPartition) -> Result<(), StorageError> {
         match self.journal.get() {
             Some(journal) => self.put(batch, Family::Default, &keys::journal::fence_key(id), &keys::journal::encode(journal.tick())),

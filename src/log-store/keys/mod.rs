@@ -4,6 +4,8 @@
 //! big-endian, so that keys sort as their numbers do. The column families are `default` (small rows, overwritten), `index` (many rows, dropped
 //! in ranges) and `synced` (the metadata quorum's log).
 
+pub(crate) mod cleaned_segment;
+pub(crate) mod cleaner_checkpoint;
 pub(crate) mod index;
 pub(crate) mod journal;
 pub(crate) mod leader_epoch;
@@ -139,8 +141,10 @@ mod tests {
             truncation::ORDINAL,
             journal::FENCE_ORDINAL,
             journal::LIFE_ORDINAL,
+            cleaned_segment::ORDINAL,
+            cleaner_checkpoint::ORDINAL,
         ];
-        assert_eq!(ordinals, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!(ordinals, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
         assert_eq!(Family::ALL.map(Family::name), ["default", "index", "synced"]);
     }
 

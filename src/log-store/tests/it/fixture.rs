@@ -1,13 +1,14 @@
-//! A data directory of layout 1 as the first klamm wrote it, kept so that later ones read it.
+//! Data directories of each layout as the first klamm with it wrote them, kept so that later ones read them.
 
 use std::path::PathBuf;
 
-use log_store::LogConfig;
+use log_store::{LogConfig, PartitionLog};
 
+use crate::compacting::{clean, keyed, records};
 use crate::scratch::*;
 
-fn fixture() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1")
+fn fixture(layout: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(layout)
 }
 
 /// What the fixture's two partitions hold.
@@ -40,6 +41,7 @@ fn write(directory: &std::path::Path) {
             append_in(&store, &log, batch, epoch(1)).unwrap();
         }
     }
+    write_compacted(&store);
     store.kv_put_synced(b"cluster.id", b"fixture").unwrap();
     let raft = store.synced_log("raft");
     raft.append([(1, b"one"), (2, b"two")]).unwrap();
@@ -47,9 +49,28 @@ fn write(directory: &std::path::Path) {
     store.close().unwrap();
 }
 
-fn check(directory: &std::path::Path) {
+/// Partition 2 is compacted; its replaced files are still there.
+fn write_compacted(store: &log_store::Store) {
+    let log = store.open_partition(partition(2), small_segments(100)).unwrap();
+    for (key, value) in [("a", "1"), ("b", "1"), ("a", "2"), ("b", "2"), ("a", "3"), ("c", "1")] {
+        append(store, &log, keyed(&[(key, Some(value))])).unwrap();
+    }
+    clean(store, &log, 1_000, NOW);
+}
+
+fn check_compacted(log: &PartitionLog) {
+    let found: Vec<_> = records(log).into_iter().map(|(offset, key, value)| (offset, key, value.unwrap())).collect();
+    assert_eq!(found, [(3, "b".into(), "2".into()), (4, "a".into(), "3".into()), (5, "c".into(), "1".into())]);
+    assert_eq!((log.log_end_offset(), log.first_dirty_offset().unwrap()), (offset(6), Some(offset(5))));
+}
+
+fn check(directory: &std::path::Path, partitions: u16) {
     let store = open(directory);
-    assert_eq!(store.partitions().unwrap(), [partition(0), partition(1)]);
+    assert_eq!(std::fs::read_to_string(directory.join("klamm.layout")).unwrap(), "klamm 2\n");
+    assert_eq!(store.partitions().unwrap(), (0..partitions).map(partition).collect::<Vec<_>>());
+    if partitions > 2 {
+        check_compacted(&store.open_partition(partition(2), small_segments(100)).unwrap());
+    }
     for number in 0..2 {
         let log = store.open_partition(partition(number), config()).unwrap();
         assert!(read_all(&log).unwrap() == expected(number), "partition {number} has other bytes");
@@ -64,10 +85,14 @@ fn check(directory: &std::path::Path) {
 }
 
 #[test]
-fn layout_1_as_it_was_first_written_is_read() {
-    let dir = scratch();
-    copy_directory(&fixture(), dir.path());
-    check(dir.path());
+fn layouts_as_they_were_first_written_are_read_and_taken_over() {
+    for (layout, partitions) in [("layout-1", 2), ("layout-2", 3)] {
+        let dir = scratch();
+        copy_directory(&fixture(layout), dir.path());
+        check(dir.path(), partitions);
+        // What was appended is there, too, and the directory is one of the new layout.
+        assert_eq!(log(&open(dir.path()), 0).log_end_offset(), offset(16));
+    }
 }
 
 #[test]
@@ -78,13 +103,13 @@ fn the_fixture_is_what_this_build_would_write() {
         Some(directory) => write(directory.as_ref()),
         None => {
             write(dir.path());
-            for number in 0..2 {
+            for number in 0..3 {
                 let bytes = |root: &std::path::Path| -> Vec<u8> {
                     segment_files(root, number).iter().flat_map(|file| std::fs::read(file).unwrap()).collect()
                 };
-                assert!(bytes(dir.path()) == bytes(&fixture()), "partition {number} has other bytes");
+                assert!(bytes(dir.path()) == bytes(&fixture("layout-2")), "partition {number} has other bytes");
             }
-            check(dir.path());
+            check(dir.path(), 3);
         }
     }
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 mod appending;
+mod compacting;
+mod compaction_model;
 mod crashing;
 mod deleting;
 mod fixture;

@@ -17,11 +17,11 @@ fn a_newer_layout_is_refused_and_untouched() {
     let dir = scratch();
     drop(open(dir.path()));
     let layout = dir.path().join("klamm.layout");
-    assert_eq!(std::fs::read_to_string(&layout).unwrap(), "klamm 1\n");
-    std::fs::write(&layout, "klamm 2\n").unwrap();
+    assert_eq!(std::fs::read_to_string(&layout).unwrap(), "klamm 2\n");
+    std::fs::write(&layout, "klamm 3\n").unwrap();
     let before = std::fs::read_dir(dir.path().join("index")).unwrap().count();
     let refusal = Store::open(options(dir.path())).unwrap_err();
-    assert!(matches!(refusal, OpenError::Newer { found: 2, known: 1, .. }), "{refusal}");
+    assert!(matches!(refusal, OpenError::Newer { found: 3, known: 2, .. }), "{refusal}");
     assert_eq!(std::fs::read_dir(dir.path().join("index")).unwrap().count(), before);
     std::fs::write(&layout, "something else").unwrap();
     assert!(matches!(Store::open(options(dir.path())).unwrap_err(), OpenError::Foreign { .. }));

@@ -1,0 +1,92 @@
+//! The file that a compaction writes: batches in order, with the index rows that they will have.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+
+use model::Offset;
+use record_batch::{BatchHeader, HEADER_BYTES};
+
+use crate::StorageError;
+use crate::block::OpenBlock;
+use crate::engine::Engine;
+use crate::keys;
+use crate::recovery::pass;
+use crate::segment::sync_directory;
+
+/// So much is written at once.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// A file that does not count yet. Unless it was finished it is removed when it is dropped.
+pub(super) struct Draft {
+    pub(super) base_offset: Offset,
+    pub(super) generation: u32,
+    pub(super) path: PathBuf,
+    pub(super) length: u64,
+    pub(super) rows: Vec<keys::index::Row>,
+    file: File,
+    buffer: Vec<u8>,
+    block: OpenBlock,
+    interval_bytes: usize,
+    is_kept: bool,
+}
+
+impl Draft {
+    /// Makes the file; one that an earlier attempt left there is written anew.
+    pub(super) fn create(engine: &Engine, path: PathBuf, base_offset: Offset, generation: u32) -> Result<Self, StorageError> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+        let file = file.map_err(|error| StorageError::io("create cleaned segment", &path, error))?;
+        let block = OpenBlock::new(base_offset, generation, base_offset, 0);
+        let interval_bytes = engine.options.index_interval_bytes;
+        let (buffer, rows) = (Vec::with_capacity(WRITE_BYTES), Vec::new());
+        let draft = Self { base_offset, generation, path, length: 0, rows, file, buffer, block, interval_bytes, is_kept: false };
+        pass(engine, "compaction.after_create", &draft.path)?;
+        Ok(draft)
+    }
+
+    /// Adds a batch whose checksum is right.
+    pub(super) fn push(&mut self, header: &BatchHeader, bytes: &[u8]) -> Result<(), StorageError> {
+        let (head, tail) = bytes.split_at_checked(HEADER_BYTES).unwrap_or((bytes, &[]));
+        self.block.add(header, head, tail);
+        if self.block.length() >= self.interval_bytes {
+            self.rows.push(self.block.close());
+        }
+        self.length += u64::try_from(bytes.len()).unwrap_or(0);
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> Result<(), StorageError> {
+        self.file.write_all(&self.buffer).map_err(|error| StorageError::io("write cleaned segment", &self.path, error))?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Brings it to the disk, name and all.
+    pub(super) fn finish(&mut self, engine: &Engine) -> Result<(), StorageError> {
+        if !self.block.is_empty() {
+            self.rows.push(self.block.close());
+        }
+        self.write()?;
+        pass(engine, "compaction.before_sync", &self.path)?;
+        self.file.sync_data().map_err(|error| StorageError::io("sync cleaned segment", &self.path, error))?;
+        if let Some(directory) = self.path.parent() {
+            sync_directory(directory).map_err(|error| StorageError::io("sync", directory, error))?;
+        }
+        Ok(())
+    }
+
+    /// From now on the file must stay: a row that names it may be on the disk.
+    pub(super) fn keep(&mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // What cannot be removed now is removed at the next open.
+            let _left_for_the_next_open = std::fs::remove_file(&self.path);
+        }
+    }
+}

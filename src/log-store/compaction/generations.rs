@@ -1,0 +1,134 @@
+//! Which segment files count: a compaction writes a file of a newer generation beside those that it stands for, and one row makes it count.
+//!
+//! ```text
+//! 0.0.log  100.0.log  200.0.log                    before
+//! 0.0.log  100.0.log  200.0.log  0.1.cleaned       written and synced; nobody reads it, and an open removes it
+//!                                                  the row "0 to 300 is generation 1" is written and synced, with its index rows
+//! 0.0.log  100.0.log  200.0.log  0.1.log           the file gets its name; an open does that, too
+//! 0.1.log                                          the others go, later; an open does that, too
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use model::{Offset, TopicIdPartition};
+use rocksdb::WriteBatch;
+
+use crate::StorageError;
+use crate::engine::Engine;
+use crate::keys::cleaned_segment::Row;
+use crate::keys::{self, Family};
+use crate::segment::{self, Segment};
+
+/// How a file ends that does not count yet.
+const DRAFT_END: &str = "cleaned";
+
+/// The path of a segment's file before it counts.
+pub(crate) fn draft_path(path: &Path) -> std::path::PathBuf {
+    path.with_extension(DRAFT_END)
+}
+
+/// Base offset and generation of a file that does not count yet; `None` if it is none.
+fn parse_draft_name(name: &str) -> Option<(Offset, u32)> {
+    segment::parse_file_name(&format!("{}.log", name.strip_suffix(DRAFT_END)?.strip_suffix('.')?))
+}
+
+/// A partition's rows of cleaned segments.
+#[derive(Debug, Default)]
+pub(crate) struct Cleaned(BTreeMap<Offset, Row>);
+
+impl Cleaned {
+    pub(crate) fn load(engine: &Engine, id: TopicIdPartition) -> Result<Self, StorageError> {
+        let mut rows = BTreeMap::new();
+        let prefix = keys::cleaned_segment::prefix(id);
+        engine.scan(Family::Default, &prefix, &keys::prefix_end(&prefix), |key, value| {
+            let row = Row::decode(key, value).ok_or(StorageError::UnreadableRow { family: "cleaned_segment" })?;
+            rows.insert(row.base_offset, row);
+            Ok(true)
+        })?;
+        Ok(Self(rows))
+    }
+
+    /// Whether a compaction put something into this file's place. A later generation than the row's own comes from a truncation of it.
+    fn is_replaced(&self, base_offset: Offset, generation: u32) -> bool {
+        let before = self.0.range(..=base_offset).next_back().map(|(_, row)| row);
+        before.is_some_and(|row| row.covers(base_offset) && !(row.base_offset == base_offset && generation >= row.generation))
+    }
+
+    /// Finishes what concerns one file in the partition's directory. `false` if it does not count, and is gone.
+    pub(crate) fn settle(&self, directory: &Path, name: &str) -> Result<Option<(Offset, u32)>, StorageError> {
+        if let Some((base_offset, generation)) = parse_draft_name(name) {
+            let draft = directory.join(name);
+            if self.0.get(&base_offset).is_some_and(|row| row.generation == generation) {
+                let path = directory.join(segment::file_name(base_offset, generation));
+                std::fs::rename(&draft, &path).map_err(|error| StorageError::io("name cleaned segment", &path, error))?;
+                return Ok(Some((base_offset, generation)));
+            }
+            std::fs::remove_file(&draft).map_err(|error| StorageError::io("remove half-made segment", &draft, error))?;
+            return Ok(None);
+        }
+        let Some((base_offset, generation)) = segment::parse_file_name(name) else { return Ok(None) };
+        if !self.is_replaced(base_offset, generation) {
+            return Ok(Some((base_offset, generation)));
+        }
+        let path = directory.join(name);
+        std::fs::remove_file(&path).map_err(|error| StorageError::io("remove segment", &path, error))?;
+        Ok(None)
+    }
+
+    /// Up to where the segment stands for the log, if a compaction wrote it.
+    pub(crate) fn end_of(&self, segment: &Segment) -> Option<Offset> {
+        self.0.get(&segment.base_offset).filter(|row| segment.generation >= row.generation).map(|row| row.end_offset)
+    }
+
+    /// Brings the rows in line with where the log begins and ends. `true` if one was shortened: then the write must be synced before anything is
+    /// appended, or a file that is begun there would count as replaced.
+    pub(crate) fn clip(
+        &self,
+        engine: &Engine,
+        batch: &mut WriteBatch,
+        id: TopicIdPartition,
+        log: std::ops::Range<Offset>,
+    ) -> Result<bool, StorageError> {
+        let mut is_shortened = false;
+        for row in self.0.values() {
+            let key = keys::cleaned_segment::key(id, row.base_offset);
+            if row.end_offset <= log.start || row.base_offset >= log.end {
+                engine.delete(batch, Family::Default, &key)?;
+                is_shortened |= row.base_offset >= log.end;
+            } else if row.end_offset > log.end {
+                engine.put(batch, Family::Default, &key, &Row { end_offset: log.end, ..*row }.encode())?;
+                is_shortened = true;
+            }
+        }
+        Ok(is_shortened)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offset(value: i64) -> Offset {
+        Offset::new_or_zero(value)
+    }
+
+    #[test]
+    fn of_the_files_in_a_rows_range_only_its_own_counts() {
+        let row = Row { base_offset: offset(100), generation: 2, end_offset: offset(300) };
+        let cleaned = Cleaned(BTreeMap::from([(row.base_offset, row)]));
+        let replaced = [(0, 0), (100, 0), (100, 1), (100, 2), (100, 3), (200, 0), (299, 5), (300, 0)];
+        let replaced = replaced.map(|(base, generation)| cleaned.is_replaced(offset(base), generation));
+        assert_eq!(replaced, [false, true, true, false, false, true, true, false]);
+    }
+
+    #[test]
+    fn a_draft_is_named_after_what_it_will_be() {
+        let path = Path::new("/p/00000000000000000100.2.log");
+        let draft = draft_path(path);
+        assert_eq!(draft, Path::new("/p/00000000000000000100.2.cleaned"));
+        assert_eq!(parse_draft_name("00000000000000000100.2.cleaned"), Some((offset(100), 2)));
+        assert_eq!(parse_draft_name("00000000000000000100.2.log"), None);
+        assert_eq!(parse_draft_name("cleaned"), None);
+    }
+}
