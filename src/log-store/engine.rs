@@ -16,6 +16,7 @@ use crate::journal::Journal;
 use crate::keys::{Family, prefix_end};
 use crate::layout;
 use crate::segment::HandleCache;
+use crate::sequence_mark::SequenceMark;
 use crate::tail::TailBudget;
 use crate::{Failpoints, OpenError, StorageError, StoreOptions};
 
@@ -27,6 +28,7 @@ const DELETE_ONE_BY_ONE_MAX: usize = 1_024;
 
 pub(crate) struct Engine {
     db: DB,
+    mark: SequenceMark,
     pub(crate) options: StoreOptions,
     pub(crate) partitions_directory: PathBuf,
     /// The id of this boot of the operating system, all zero if there is none. Bytes that were written under it are in the page cache.
@@ -53,10 +55,21 @@ impl Engine {
             path: partitions_directory.clone(),
             source,
         })?;
-        let db = open_database(&options)
+        let (mark, expected) = SequenceMark::open(&options.directory).map_err(|source| OpenError::Unreadable {
+            action: "read the sequence number of the index in",
+            path: options.directory.clone(),
+            source,
+        })?;
+        // With a mark there is an index: an empty one must not take its place.
+        let db = open_database(&options, expected.is_none())
             .map_err(|error| OpenError::Index { path: options.directory.clone(), source: StorageError::Index(error) })?;
+        let found = db.latest_sequence_number();
+        if let Some(expected) = expected.filter(|expected| found < *expected) {
+            return Err(OpenError::IndexLost { path: options.directory, mark: mark.path, found, expected });
+        }
         Ok(Self {
             db,
+            mark,
             partitions_directory,
             boot: boot_id(),
             tails: TailBudget::new(options.tail_bytes_total),
@@ -184,14 +197,20 @@ impl Engine {
     pub(crate) fn write_synced(&self, batch: WriteBatch) -> Result<(), StorageError> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        Ok(self.db.write_opt(batch, &options)?)
+        // What others write meanwhile may lie behind this write and not be on the disk, so the number is taken before.
+        let reached = self.db.latest_sequence_number().saturating_add(u64::try_from(batch.len()).unwrap_or(0));
+        self.db.write_opt(batch, &options)?;
+        // An older mark is as true, so that a full disk is no reason to fail.
+        let _older = self.mark.note(reached);
+        Ok(())
     }
 }
 
-fn open_database(options: &StoreOptions) -> Result<DB, rocksdb::Error> {
+fn open_database(options: &StoreOptions, may_create: bool) -> Result<DB, rocksdb::Error> {
     let mut database = Options::default();
-    database.create_if_missing(true);
-    database.create_missing_column_families(true);
+    database.create_if_missing(may_create);
+    // A family that is not there any more is lost, not missing.
+    database.create_missing_column_families(may_create);
     database.set_max_background_jobs(2);
     database.set_max_total_wal_size(64 << 20);
     database.set_track_and_verify_wals_in_manifest(true);

@@ -42,6 +42,21 @@ pub enum OpenError {
         /// The answer.
         source: io::Error,
     },
+    /// The index is older than it was: somebody has put another one there, or files of it were damaged or removed.
+    #[error(
+        "the index in data directory {} has lost writes that it had: it is at {found} and was at {expected}; restore the directory from a copy, or remove {} to go on with what is left",
+        .path.display(), .mark.display()
+    )]
+    IndexLost {
+        /// The directory.
+        path: PathBuf,
+        /// The file that says where it was.
+        mark: PathBuf,
+        /// RocksDB's newest sequence number.
+        found: u64,
+        /// What it had reached before.
+        expected: u64,
+    },
     /// RocksDB did not open, or a row in it cannot be read.
     #[error("cannot open the index in data directory {}: {source}", .path.display())]
     Index {
@@ -89,6 +104,26 @@ pub enum StorageError {
         path: PathBuf,
         /// Where the bad block or batch begins.
         position: u64,
+    },
+    /// The index speaks of a segment whose file is not there.
+    #[error("partition {partition}: the segment file {} is missing", .path.display())]
+    MissingSegment {
+        /// The partition.
+        partition: TopicIdPartition,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Bytes are gone that had been brought to the disk.
+    #[error("partition {partition}: the log in {} ends at offset {end}, but it was on the disk up to {durable_end}", .directory.display())]
+    Shortened {
+        /// The partition.
+        partition: TopicIdPartition,
+        /// Its directory.
+        directory: PathBuf,
+        /// Where it ends now.
+        end: Offset,
+        /// Its recovery point.
+        durable_end: Offset,
     },
     /// An earlier failure stopped the journal; the first error said why. Nothing is written until the store is opened again.
     #[error("the store takes no writes since an earlier failure of its journal")]
@@ -155,6 +190,8 @@ impl From<StorageError> for ReadError {
             | StorageError::Index(_)
             | StorageError::UnreadableRow { .. }
             | StorageError::Poisoned { .. }
+            | StorageError::MissingSegment { .. }
+            | StorageError::Shortened { .. }
             | StorageError::Stopped
             | StorageError::Closed) => Self::Storage(other),
         }

@@ -17,6 +17,7 @@
 //!
 //! ```text
 //! klamm.layout                         "klamm 2"; its lock says that the directory is in use
+//! klamm.sequence                       what the index has reached, so that a lost part of it is noticed
 //! index/                               RocksDB: families default, index, synced (src/log-store/keys/ has the rows)
 //! journal/<number>.journal             with Durability::Group: what is acknowledged and may not be in its segments on the disk
 //! partitions/<topic id>-<partition>/   made at the first append
@@ -34,6 +35,7 @@
 //! `LeaderEpochFileCache`; KIP-98, KIP-101, KIP-360.
 #![doc = include_str!("docs/0001-segments-beside-rocksdb.md")]
 #![doc = include_str!("docs/0002-a-journal-of-its-own.md")]
+#![doc = include_str!("docs/damage.md")]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
@@ -50,6 +52,7 @@ mod journal;
 mod keys;
 mod layout;
 mod leader_epochs;
+mod missing;
 mod options;
 mod partition_log;
 mod producer_state;
@@ -58,6 +61,7 @@ mod read;
 mod read_now;
 mod recovery;
 mod segment;
+mod sequence_mark;
 mod space;
 mod store;
 mod sync;

@@ -3,7 +3,8 @@
 //! 1. An intent to truncate is finished.
 //! 2. The newest index row that can be trusted says where the known bytes end: written under the same boot of the operating system, bytes are
 //!    there whatever became of the process; otherwise only what lies before the recovery point counts.
-//! 3. From there the bytes are scanned with their checksums. The first bad batch ends the log: the file is cut, rows beyond are dropped.
+//! 3. From there the bytes are scanned with their checksums. The first bad batch ends the log: the file is cut, rows beyond are dropped. But what
+//!    lies before the recovery point was on the disk: if it is not there, the partition is damaged, is not opened, and nothing is cut.
 //! 4. Producers and epochs follow from their rows and from the headers of the scanned batches.
 //!
 //! After a clean stop the rows reach the end of the file: nothing is scanned and nothing is written.
@@ -26,6 +27,7 @@ use crate::compaction::generations::Cleaned;
 use crate::engine::Engine;
 use crate::keys::{self, Family};
 use crate::leader_epochs::LeaderEpochs;
+use crate::missing;
 use crate::partition_log::write_changes;
 use crate::producer_state::ProducerStates;
 use crate::segment::{self, Segment};
@@ -67,11 +69,19 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     drop_below(&mut segments, log_start)?;
 
     let (mut producers, mut epochs) = load(engine, id)?;
-    let bound = intent.map(|intent| intent.log_end);
-    let known = known_end(engine, id, row, bound, &segments)?;
-    let bound = bound.unwrap_or(Offset::MAX);
-    let mut scan = Scan { engine, known, bound, cleaned: &cleaned, producers: &mut producers, epochs: &mut epochs, rows: Vec::new() };
+    let cut_at = intent.map(|intent| intent.log_end);
+    let bound = cut_at.unwrap_or(Offset::MAX);
+    let recovery_point = engine.row("recovery_point", &keys::recovery_point::key(id), keys::recovery_point::Row::decode)?;
+    let durable_end = recovery_point.map_or(Offset::ZERO, |point| point.offset).min(bound);
+    missing::check(engine, id, directory, &segments, log_start, durable_end)?;
+    let known = known_end(engine, id, row, cut_at, durable_end, &segments)?;
+    let (rows, cleaned_rows) = (Vec::new(), &cleaned);
+    let mut scan =
+        Scan { engine, id, known, bound, durable_end, cleaned: cleaned_rows, producers: &mut producers, epochs: &mut epochs, rows };
     let end = scan.run(&mut segments)?;
+    if end.offset < durable_end && log_start < durable_end {
+        return Err(StorageError::Shortened { partition: id, directory: directory.to_owned(), end: end.offset, durable_end });
+    }
     let rows = std::mem::take(&mut scan.rows);
 
     // Rows beyond the known bytes are replaced by those of the scan.
@@ -248,16 +258,13 @@ fn known_end(
     id: TopicIdPartition,
     row: Option<keys::partition::Row>,
     bound: Option<Offset>,
+    durable_end: Offset,
     segments: &[Span],
 ) -> Result<Known, StorageError> {
     let first = segments.first().map_or(Offset::ZERO, |span| span.segment.base_offset);
     let mut known = Known { offset: first, segment_base: first, position: 0, has_rows_beyond: false };
-    let recovery_point = || -> Result<Offset, StorageError> {
-        let point = engine.row("recovery_point", &keys::recovery_point::key(id), keys::recovery_point::Row::decode)?;
-        Ok(point.map_or(Offset::ZERO, |point| point.offset))
-    };
     let is_same_boot = row.is_some_and(|row| engine.is_same_boot(row.boot));
-    let mut limit = if is_same_boot { Offset::MAX } else { recovery_point()? };
+    let mut limit = if is_same_boot { Offset::MAX } else { durable_end };
     limit = limit.min(bound.unwrap_or(Offset::MAX));
     let prefix = keys::index::prefix(id);
     // Without a limit the first row looked at is the last one there is; with one there may be rows behind it.
@@ -276,7 +283,7 @@ fn known_end(
         known.has_rows_beyond = true;
         if row.end_offset <= limit && is_same_boot && bound.is_none() {
             // Bytes are gone that a process's death cannot take: the disk itself was cut off, so only what was synced counts.
-            limit = limit.min(recovery_point()?);
+            limit = limit.min(durable_end);
         }
         let Some(before) = row.base_offset.get().checked_sub(1).and_then(Offset::new) else { break };
         key = keys::index::key(id, limit.min(before));
@@ -287,9 +294,12 @@ fn known_end(
 /// The scan of the bytes behind the known ones.
 struct Scan<'a> {
     engine: &'a Engine,
+    id: TopicIdPartition,
     known: Known,
     /// The log ends here at the latest.
     bound: Offset,
+    /// What lies before it was on the disk: it is damaged if it is not there, and nothing is cut then.
+    durable_end: Offset,
     cleaned: &'a Cleaned,
     producers: &'a mut ProducerStates,
     epochs: &'a mut LeaderEpochs,
@@ -306,6 +316,7 @@ impl Scan<'_> {
         while let Some(span) = segments.get_mut(index) {
             // A segment begins where the last one ended, which of a cleaned one its row says.
             if position == 0 && span.segment.base_offset != end.offset && index > 0 {
+                self.may_end_at(end.offset, &span.segment, 0)?;
                 self.remove_from(segments, index)?;
                 break;
             }
@@ -325,6 +336,11 @@ impl Scan<'_> {
             }
         }
         Ok(end)
+    }
+
+    /// `Err` if the log would end before what was on the disk.
+    fn may_end_at(&self, end: Offset, segment: &Segment, position: u64) -> Result<(), StorageError> {
+        if end < self.durable_end { Err(crate::walk::corrupt(self.id, segment, position)) } else { Ok(()) }
     }
 
     fn remove_from(&self, segments: &mut Vec<Span>, index: usize) -> Result<(), StorageError> {
@@ -357,6 +373,7 @@ impl Scan<'_> {
         }
         let good = walker.position();
         if !is_whole {
+            self.may_end_at(end.offset, &segment, good)?;
             let file = OpenOptions::new().write(true).open(&segment.path);
             file.and_then(|file| file.set_len(good)).map_err(|error| StorageError::io("truncate segment", &segment.path, error))?;
         }

@@ -5,6 +5,7 @@ mod appending;
 mod compacting;
 mod compaction_model;
 mod crashing;
+mod damage;
 mod deleting;
 mod fixture;
 mod journal;
