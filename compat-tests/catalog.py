@@ -49,6 +49,9 @@ LIBRARY_SCENARIOS = {
     "commit-and-resume-after-kill": "after kill -9 and restart a group resumes at its committed offset",
     "member-survives-kill": "a live member goes on after kill -9 and restart",
     "idempotent-across-kill": "an idempotent producer across kill -9 and restart: each value once, in order",
+    "compaction": "a compacted topic keeps the newest record of each key, with each codec, at its offset; look-ups and reads from inside holes; the same after kill -9",
+    "compaction-tombstones": "a tombstone outlives what it deletes until delete.retention.ms, and is gone after that",
+    "compaction-of-offsets": "many commits of a group shrink to the last one, which holds after kill -9; a deleted group leaves no record behind",
     "quota-produce": "producer_byte_rate of a client id: the producer is told to wait and made to",
     "quota-fetch": "consumer_byte_rate of a user and client id: likewise, and no record is lost",
     "quota-mutations": "controller_mutation_rate: THROTTLING_QUOTA_EXCEEDED, which the admin client retries after the told wait",
@@ -79,6 +82,7 @@ TOOL_SCENARIOS = {
     "consumer-perf": "kafka-consumer-perf-test",
     "e2e-latency": "kafka-e2e-latency",
     "dump-log": "kafka-dump-log on a segment file of the broker",
+    "dump-log-compacted": "kafka-dump-log on a segment file that compaction has written",
 }
 
 # klamm's own command line tools. What they must print is written once: it is the same against both brokers.

@@ -89,6 +89,7 @@ public final class Client {
             .add("list-offsets", Client::listOffsets);
         Groups.register(player);
         Quotas.register(player);
+        Compaction.register(player);
         player.play();
         // The clients' threads are daemons or closed; the exit makes the end certain.
         System.exit(0);

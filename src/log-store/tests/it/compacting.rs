@@ -175,6 +175,45 @@ fn readers_go_on_through_a_cleaning_and_find_what_follows_a_hole() {
 }
 
 #[test]
+fn reads_that_meet_swaps_and_removed_files_see_each_key_and_never_fail() {
+    let dir = scratch();
+    // One open file at a time, so that readers must open files again.
+    let store = Store::open(StoreOptions { open_segments_max: 1, tail_bytes_per_partition: 0, ..options(dir.path()) }).unwrap();
+    let log = store.open_partition(partition(0), small_segments(300)).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let write = |number: i32| {
+        let value = number.to_string();
+        append(&store, &log, keyed(&[(&format!("k{}", number % 5), Some(&value)), ("x", Some(&value))])).unwrap();
+    };
+    (0..10).for_each(write);
+    std::thread::scope(|scope| {
+        let readers = [(); 2].map(|()| {
+            scope.spawn(|| {
+                let mut reads = 0;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let found = records(&log);
+                    assert!(found.is_sorted_by_key(|record| record.0));
+                    assert_eq!(newest(&found).len(), 6);
+                    let timed = log.first_at_or_after(Timestamp(NOW), Offset::MAX).unwrap();
+                    assert!(timed.is_some() && log.max_timestamp().unwrap().is_some());
+                    reads += 1;
+                }
+                reads
+            })
+        });
+        for number in 10..130 {
+            write(number);
+            if number % 4 == 0 {
+                clean(&store, &log, if number % 8 == 0 { 600 } else { 1 }, NOW);
+                log.remove_replaced_files(Timestamp(i64::MAX)).unwrap();
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        readers.into_iter().for_each(|reader| assert!(reader.join().unwrap() > 0));
+    });
+}
+
+#[test]
 fn the_end_of_a_cleaned_segment_may_be_empty_and_so_may_all_of_it() {
     let dir = scratch();
     let store = open(dir.path());

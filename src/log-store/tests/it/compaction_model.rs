@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use log_store::{Cleaner, LogToClean, PartitionLog, Store};
+use log_store::{Cleaner, FAILPOINTS, Failpoints, LogToClean, PartitionLog, Store, StoreOptions};
 use model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -20,12 +23,30 @@ struct Written {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { records: Vec<Written>, codec: u8, producer: Option<u8> },
-    Clean { slots: u8, segment_bytes: u16, stable_permille: u16 },
-    Wait { ms: u16 },
-    Reopen { clean: bool },
-    Truncate { permille: u16 },
-    AdvanceStart { permille: u16 },
+    Append {
+        records: Vec<Written>,
+        codec: u8,
+        producer: Option<u8>,
+    },
+    /// `dies_at`: the hit of the history's failpoint at which the process might have died.
+    Clean {
+        slots: u8,
+        segment_bytes: u16,
+        stable_permille: u16,
+        dies_at: u64,
+    },
+    Wait {
+        ms: u16,
+    },
+    Reopen {
+        clean: bool,
+    },
+    Truncate {
+        permille: u16,
+    },
+    AdvanceStart {
+        permille: u16,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -34,11 +55,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (prop::option::weighted(0.95, 0..6_u8), prop::option::weighted(0.8, any::<u8>())).prop_map(|(key, value)| Written { key, value });
     let append = (prop::collection::vec(record, 1..5), 0..5_u8, prop::option::weighted(0.3, 0..3_u8))
         .prop_map(|(records, codec, producer)| Step::Append { records, codec, producer });
-    let clean = (1..12_u8, 100..900_u16, 0..=1_300_u16).prop_map(|(slots, segment_bytes, stable_permille)| Step::Clean {
-        slots,
-        segment_bytes,
-        stable_permille,
-    });
+    let clean = (1..12_u8, 100..900_u16, 0..=1_300_u16, 1..4_u64)
+        .prop_map(|(slots, segment_bytes, stable_permille, dies_at)| Step::Clean { slots, segment_bytes, stable_permille, dies_at });
     let step = prop_oneof![
         12 => append,
         4 => clean,
@@ -144,8 +162,50 @@ impl Model {
     }
 }
 
+/// Copies the directory at a hit of a failpoint, as it would be found after a death there.
+struct Death {
+    /// The hits until then.
+    left: Arc<AtomicU64>,
+    copy: PathBuf,
+    _scratch: tempfile::TempDir,
+}
+
+impl Death {
+    fn at(failpoint: &str, directory: PathBuf) -> (Self, Failpoints) {
+        let scratch = scratch();
+        let (left, copy) = (Arc::new(AtomicU64::new(0)), scratch.path().join("found"));
+        let (counted, to) = (Arc::clone(&left), copy.clone());
+        let call = move || {
+            if counted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) == Ok(1) {
+                copy_directory(&directory, &to);
+            }
+        };
+        (Self { left, copy, _scratch: scratch }, Failpoints::every(failpoint, Arc::new(call)).unwrap())
+    }
+
+    /// What the log is after the death that was asked for, if the cleaning came so far.
+    fn found(&self) -> Option<(i64, Vec<Batch>)> {
+        self.left.store(0, Ordering::SeqCst);
+        if !self.copy.exists() {
+            return None;
+        }
+        let store = open(&self.copy);
+        let log = store.open_partition(partition(0), small_segments(SEGMENT_BYTES)).unwrap();
+        let leftovers = segment_files(&self.copy, 0).iter().any(|file| file.extension().unwrap() != "log");
+        assert!(!leftovers, "half-made files are left");
+        let start = log.log_start_offset().get();
+        let batches = if start < log.log_end_offset().get() { decode(&read_to_end(&log, start)) } else { Vec::new() };
+        let end = log.log_end_offset().get();
+        drop((log, store));
+        std::fs::remove_dir_all(&self.copy).unwrap();
+        Some((end, batches))
+    }
+}
+
 struct World {
     dir: tempfile::TempDir,
+    death: Death,
+    failpoints: Failpoints,
     store: Store,
     log: PartitionLog,
     model: Model,
@@ -155,11 +215,34 @@ struct World {
 const SEGMENT_BYTES: u64 = 350;
 
 impl World {
-    fn new() -> Self {
+    fn new(failpoint: &str) -> Self {
         let dir = scratch();
-        let store = open(dir.path());
+        let (death, failpoints) = Death::at(failpoint, dir.path().to_owned());
+        let store = Store::open(StoreOptions { failpoints: failpoints.clone(), ..options(dir.path()) }).unwrap();
         let log = store.open_partition(partition(0), small_segments(SEGMENT_BYTES)).unwrap();
-        Self { dir, store, log, model: Model::default(), now: NOW }
+        Self { dir, death, failpoints, store, log, model: Model::default(), now: NOW }
+    }
+
+    /// The batches that can be read.
+    fn readable(&self) -> Vec<Batch> {
+        let start = self.log.log_start_offset().get();
+        self.model.batches.iter().filter(|batch| batch.last >= start).cloned().collect()
+    }
+
+    /// After a death in the middle some segments are as before and some as after.
+    fn check_death(&self, before: &[Batch]) {
+        let Some((end, found)) = self.death.found() else { return };
+        let after = self.readable();
+        assert_eq!(end, self.model.end);
+        for batch in &found {
+            assert!(before.contains(batch) || after.contains(batch), "{batch:?} is neither from before nor from after");
+        }
+        let offsets =
+            |batches: &[Batch]| batches.iter().flat_map(|batch| &batch.records).map(|record| record.offset).collect::<BTreeSet<_>>();
+        assert!(offsets(&found).is_superset(&offsets(&after)), "lost");
+        assert!(offsets(&found).is_subset(&offsets(before)), "came back");
+        let bases = |batches: &[Batch]| batches.iter().map(|batch| batch.base).collect::<BTreeSet<_>>();
+        assert!(bases(&found).is_superset(&bases(&after)), "a producer's or the log's end is lost");
     }
 
     fn offset(&self, permille: u16) -> i64 {
@@ -169,9 +252,11 @@ impl World {
     fn step(&mut self, step: &Step) {
         match step {
             Step::Append { records, codec, producer } => self.append(records, *codec, *producer),
-            Step::Clean { slots, segment_bytes, stable_permille } => {
+            Step::Clean { slots, segment_bytes, stable_permille, dies_at } => {
                 let stable = self.offset(*stable_permille).min(self.model.end);
-                self.clean(usize::from(*slots), u64::from(*segment_bytes), stable);
+                let before = self.readable();
+                self.clean(usize::from(*slots), u64::from(*segment_bytes), stable, *dies_at);
+                self.check_death(&before);
             }
             Step::Wait { ms } => self.now += i64::from(*ms),
             Step::Reopen { clean } => self.reopen(*clean),
@@ -210,7 +295,7 @@ impl World {
         names.iter().map(|file| file.file_name().unwrap().to_str().unwrap()[..20].parse().unwrap()).collect()
     }
 
-    fn clean(&mut self, slots: usize, segment_bytes: u64, stable: i64) {
+    fn clean(&mut self, slots: usize, segment_bytes: u64, stable: i64, dies_at: u64) {
         self.store.flush_index().unwrap();
         self.log.remove_replaced_files(Timestamp(i64::MAX)).unwrap();
         let bases = self.bases();
@@ -227,6 +312,7 @@ impl World {
             return;
         };
         assert!(start < first_uncleanable);
+        self.death.left.store(dies_at, Ordering::SeqCst);
         let cleaning = cleaner.clean(&chosen, Timestamp(self.now), 0, &mut |_| ControlFlow::Continue(())).unwrap();
         let end = cleaning.next_dirty_offset.get();
         assert_eq!(cleaning.first_dirty_offset.get(), start);
@@ -242,7 +328,7 @@ impl World {
         let between = open(elsewhere.path());
         self.log = between.open_partition(partition(9), small_segments(1)).unwrap();
         self.store = between;
-        self.store = open(self.dir.path());
+        self.store = Store::open(StoreOptions { failpoints: self.failpoints.clone(), ..options(self.dir.path()) }).unwrap();
         self.log = self.store.open_partition(partition(0), small_segments(SEGMENT_BYTES)).unwrap();
     }
 
@@ -268,7 +354,7 @@ impl World {
     fn compare(&self) {
         assert_eq!(self.log.log_end_offset().get(), self.model.end);
         let start = self.log.log_start_offset().get();
-        let from_start: Vec<_> = self.model.batches.iter().filter(|batch| batch.last >= start).cloned().collect();
+        let from_start = self.readable();
         let found = if start < self.model.end { decode(&read_to_end(&self.log, start)) } else { Vec::new() };
         assert_eq!(found, from_start);
         for from in (start..self.model.end).step_by(3) {
@@ -301,8 +387,9 @@ fn any_history_is_cleaned_as_the_rules_say() {
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let result = runner.run(&steps(), |steps| {
-        let mut world = World::new();
+    let failpoints: Vec<&str> = FAILPOINTS.iter().copied().filter(|name| name.starts_with("compaction.")).collect();
+    let result = runner.run(&(steps(), prop::sample::select(failpoints)), |(steps, failpoint)| {
+        let mut world = World::new(failpoint);
         for step in &steps {
             world.step(step);
             if !matches!(step, Step::Append { .. } | Step::Wait { .. }) {
