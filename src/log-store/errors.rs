@@ -145,6 +145,12 @@ impl StorageError {
         Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
     }
 
+    /// Whether what is stored of one partition is damaged: others can be served all the same, and waiting does not help.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::MissingSegment { .. } | Self::Shortened { .. } | Self::UnreadableRow { .. })
+    }
+
     /// Whether the disk (or a quota) was full: the partition may go on once there is space again.
     #[must_use]
     pub fn is_out_of_space(&self) -> bool {

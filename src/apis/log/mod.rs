@@ -42,7 +42,8 @@ pub(crate) fn find_partition(cx: &Context, image: &Image, topic: TopicRef<'_>, p
     if image.partition(id).is_none() {
         return Err(ErrorCode::UnknownTopicOrPartition);
     }
-    cx.broker.partitions.get(id).ok_or(ErrorCode::NotLeaderOrFollower)
+    let partitions = &cx.broker.partitions;
+    partitions.get(id).ok_or_else(|| if partitions.is_damaged(id) { ErrorCode::KafkaStorageError } else { ErrorCode::NotLeaderOrFollower })
 }
 
 /// As [`find_partition`], if this broker leads the partition under the epoch that the request knows, in the wire's number: -1 is none, and what lies

@@ -150,7 +150,7 @@ fn replicas(broker: &Broker, looked: &Looked, families: &mut Families) {
     families.count(&rows::LEADERS, &[], leaders);
     families.count(&rows::UNDER_REPLICATED, &[], behind);
     families.count(&rows::UNDER_MIN_ISR, &[], too_few);
-    families.count(&rows::OFFLINE_REPLICAS, &[], offline);
+    families.count(&rows::OFFLINE_REPLICAS, &[], offline + size(broker.partitions.damaged_count()));
 }
 
 fn cluster(broker: &Broker, looked: &Looked, families: &mut Families) {

@@ -6,7 +6,7 @@ mod partition;
 mod read;
 mod traffic;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub struct Partitions {
     /// The counters of each topic with a partition here.
     traffic: Mutex<HashMap<TopicId, Arc<TopicMetrics>>>,
     by_id: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
+    /// Those whose stored bytes are damaged, so that they were not opened.
+    damaged: Mutex<BTreeSet<TopicIdPartition>>,
     /// Told of each change of partitions and of their configurations.
     changed: Notify,
 }
@@ -61,14 +63,26 @@ impl Partitions {
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (traffic, by_id, changed) = (Mutex::default(), RwLock::default(), Notify::new());
-        Self { broker_id, store, given, producer_id_expiration_ms, clock, metrics, traffic, by_id, changed }
+        let (traffic, by_id, damaged, changed) = (Mutex::default(), RwLock::default(), Mutex::default(), Notify::new());
+        Self { broker_id, store, given, producer_id_expiration_ms, clock, metrics, traffic, by_id, damaged, changed }
     }
 
     /// The partition, if this broker serves it.
     #[must_use]
     pub fn get(&self, id: TopicIdPartition) -> Option<Arc<Partition>> {
         self.by_id.read().get(&id).map(Arc::clone)
+    }
+
+    /// Whether the partition is offline because what is stored of it is damaged: clients get KAFKA_STORAGE_ERROR.
+    #[must_use]
+    pub fn is_damaged(&self, id: TopicIdPartition) -> bool {
+        self.damaged.lock().contains(&id)
+    }
+
+    /// How many partitions are offline because of damage.
+    #[must_use]
+    pub fn damaged_count(&self) -> usize {
+        self.damaged.lock().len()
     }
 
     /// Completes after partitions or their configurations have changed since the last call; for one waiter.
@@ -97,7 +111,8 @@ impl Partitions {
     /// Brings the partitions in line with `image`; `delta` says what changed.
     ///
     /// # Errors
-    /// When a partition's log cannot be opened; the others are served all the same.
+    /// When a partition's log cannot be opened; the others are served all the same. A damaged one is no error: it is offline
+    /// ([`Partitions::is_damaged`]).
     pub fn apply(&self, image: &Image, delta: &Delta) -> Result<(), StorageError> {
         let mut first_error = None;
         for topic_id in delta.topics_deleted.keys() {
@@ -112,9 +127,16 @@ impl Partitions {
                 told_at = now;
                 tracing::warn!(opened = number, of = delta.partitions_changed.len(), "still opening the logs of partitions");
             }
-            if let Err(error) = self.apply_partition(image, id, &mut configs) {
-                tracing::error!(partition = %id, %error, "the partition's log cannot be opened");
-                first_error.get_or_insert(error);
+            match self.apply_partition(image, id, &mut configs) {
+                Ok(()) => {}
+                Err(error) if error.is_damage() => {
+                    tracing::error!(partition = %id, %error, "the partition stays offline; deleting its topic removes it, all others are served");
+                    self.damaged.lock().insert(id);
+                }
+                Err(error) => {
+                    tracing::error!(partition = %id, %error, "the partition's log cannot be opened");
+                    first_error.get_or_insert(error);
+                }
             }
         }
         self.apply_configs(image, delta);
@@ -197,10 +219,16 @@ impl Partitions {
             ids.into_iter().filter_map(|id| by_id.remove(&id)).collect()
         };
         self.traffic.lock().remove(&topic_id);
-        for partition in removed {
-            partition.close();
-            if let Err(error) = self.store.delete_partition(partition.id()) {
-                tracing::error!(partition = %partition.id(), %error, "the deleted partition's files cannot be removed");
+        let damaged = {
+            let mut all = self.damaged.lock();
+            let (damaged, others): (BTreeSet<_>, BTreeSet<_>) = all.iter().partition(|id| id.topic_id == topic_id);
+            *all = others;
+            damaged
+        };
+        removed.iter().for_each(|partition| partition.close());
+        for id in removed.iter().map(|partition| partition.id()).chain(damaged) {
+            if let Err(error) = self.store.delete_partition(id) {
+                tracing::error!(partition = %id, %error, "the deleted partition's files cannot be removed");
                 first_error.get_or_insert(error);
             }
         }

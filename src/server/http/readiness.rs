@@ -29,7 +29,8 @@ fn check_served(served: &Served) -> Result<(), String> {
     for topic in image.topics() {
         for (partition, state) in topic.partitions().filter(|(_, state)| state.replicas.contains(&me)) {
             let id = model::TopicIdPartition { topic_id: topic.id, partition };
-            if broker.partitions.get(id).is_none() {
+            // A damaged one is offline until somebody deletes its topic; the others are served.
+            if broker.partitions.get(id).is_none() && !broker.partitions.is_damaged(id) {
                 return Err(format!("The log of {}-{partition} is not open, though the metadata place it here.", topic.name));
             }
             if state.leader.is_none() {

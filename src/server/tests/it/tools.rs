@@ -12,21 +12,21 @@ fn broker() -> Running {
 }
 
 /// Runs a tool with a text on standard input.
-fn fed(broker: &Running, arguments: &[&str], input: &[u8]) -> Output {
+pub(crate) fn fed(broker: &Running, arguments: &[&str], input: &[u8]) -> Output {
     let mut child = klamm(arguments).args(["-b", &broker.address]).stdin(Stdio::piped()).spawn().expect("starts");
     child.stdin.take().expect("piped").write_all(input).expect("reads");
     child.wait_with_output().expect("ends")
 }
 
 /// What a tool prints when all is well.
-fn said(broker: &Running, arguments: &[&str]) -> String {
+pub(crate) fn said(broker: &Running, arguments: &[&str]) -> String {
     let output = output(klamm(arguments).args(["-b", &broker.address]));
     assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).expect("text")
 }
 
 /// The one sentence of a tool that fails.
-fn refusal(broker: &Running, arguments: &[&str]) -> String {
+pub(crate) fn refusal(broker: &Running, arguments: &[&str]) -> String {
     let output = output(klamm(arguments).args(["-b", &broker.address]));
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{arguments:?}: {output:?}");
     let text = String::from_utf8(output.stderr).expect("text");
