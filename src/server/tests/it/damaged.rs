@@ -32,7 +32,7 @@ fn a_missing_segment_file_takes_one_partition_offline_and_leaves_all_others_serv
     let broker = start(data.path());
     assert_eq!(said(&broker, &["consume", "kept", "-e"]), "in kept\n");
     assert!(fed(&broker, &["produce", "kept"], b"more\n").status.success());
-    let refused = refusal(&broker, &["consume", "lost", "-e"]);
+    let refused = refusal(&broker, &["consume", "lost", "-e", "--timeout-ms", "1000"]);
     assert!(refused.contains("KAFKA_STORAGE_ERROR"), "{refused}");
     // What is gone is not taken for a partition that is empty, nor written over.
     assert!(!fed(&broker, &["produce", "lost", "--timeout-ms", "1000"], b"over it\n").status.success());
