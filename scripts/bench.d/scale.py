@@ -28,24 +28,36 @@ def measure(options, results, running):
         system.wipe()
         system.start()
         try:
-            partitions(system, results, PARTITIONS // factor)
-            idle_connections(system, results, connections, ACTIVE // factor)
-            groups(system, results, GROUPS // factor)
-            system.stop(signal.SIGKILL)
-            row = f"exec to the first answered Metadata, after kill -9, with {TOPICS * PARTITIONS // factor:,} partitions and {GROUPS // factor:,} groups"
-            results.add(row, "ms", system.name, system.start() * 1000)
+            steps(system, results, factor, connections)
+        # A system that cannot do a step is said to, and the others go on.
+        except (OSError, RuntimeError) as error:
+            results.fail("scale", system.name, f"{error} ({system.last_words()})")
         finally:
             system.stop()
             system.wipe()
 
 
+def steps(system, results, factor, connections):
+    partitions(system, results, PARTITIONS // factor)
+    idle_connections(system, results, connections, ACTIVE // factor)
+    groups(system, results, GROUPS // factor)
+    system.stop(signal.SIGKILL)
+    row = f"exec to the first answered Metadata, after kill -9, with {TOPICS * PARTITIONS // factor:,} partitions and {GROUPS // factor:,} groups"
+    results.add(row, "ms", system.name, system.start() * 1000)
+
+
 def partitions(system, results, count):
-    before, slowest = system.resident_mb(), 0.0
+    before, slowest, first = system.resident_mb(), 0.0, time.monotonic()
     for number in range(TOPICS):
         began = time.monotonic()
         wire.create_topics(system.port, [f"scale-{number}"], count)
         slowest = max(slowest, time.monotonic() - began)
     total = TOPICS * count
+    while not all(wire.are_usable(system.port, f"scale-{number}", count) for number in range(TOPICS)):
+        if time.monotonic() - first > 300:
+            raise RuntimeError("the partitions did not get usable within 300 s")
+        time.sleep(0.1)
+    results.add(f"{total:,} partitions, until all are usable", "s", system.name, time.monotonic() - first)
     results.add(f"create {count:,} partitions, slowest of {TOPICS} calls", "ms", system.name, slowest * 1000)
     results.add(f"resident memory per partition, {total:,} without a record", "KB", system.name, (system.resident_mb() - before) * 1024 / total)
     # Segments and their indexes are named by their base offset, in klamm as in Kafka.

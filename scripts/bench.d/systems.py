@@ -75,6 +75,15 @@ class System:
             self.process.wait()
         self.process = None
 
+    def last_words(self):
+        """The last error that it logged."""
+        try:
+            with open(os.path.join(self.directory, "log"), errors="replace") as log:
+                lines = [line.strip() for line in log if "ERROR" in line or "FATAL" in line or "Error" in line]
+        except OSError:
+            lines = []
+        return lines[-1][:200] if lines else "it logged no error"
+
     def wipe(self):
         shutil.rmtree(self.directory, ignore_errors=True)
         self.port = free_port()

@@ -79,3 +79,13 @@ def delete_topic(port, name):
         exchange(port, request(20, 1, struct.pack(">i", 1) + text(name) + struct.pack(">i", 60000)))
     except OSError:
         pass
+
+
+def are_usable(port, name, partitions):
+    """Whether each partition of a topic tells its end (ListOffsets version 1): Kafka answers CreateTopics before its broker has made them."""
+    body = struct.pack(">ii", -1, 1) + text(name) + struct.pack(">i", partitions)
+    body += b"".join(struct.pack(">iq", partition, -1) for partition in range(partitions))
+    answer = exchange(port, request(2, 1, body))
+    position = 8 + 2 + len(name.encode()) + 4
+    codes = [struct.unpack_from(">ih", answer, position + 22 * row)[1] for row in range(partitions)]
+    return not any(codes)
