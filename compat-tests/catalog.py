@@ -57,6 +57,7 @@ LIBRARY_SCENARIOS = {
     "quota-mutations": "controller_mutation_rate: THROTTLING_QUOTA_EXCEEDED, which the admin client retries after the told wait",
     "quota-requests": "request_percentage of the default user: waits of at most a second",
     "quota-connections": "connection_creation_rate of an address: connections beyond it are not served",
+    "retention": "old segments go by time, by size and by DeleteRecords: earliest offsets, OFFSET_OUT_OF_RANGE, sizes; a change acts",
 }
 
 # Played by the command line tools alone.
@@ -101,6 +102,10 @@ PROGRAM_SCENARIOS = {
     "faust": "Faust: an agent with a table and its changelog topic",
     "flink": "Flink in local mode: a Kafka source that commits with its checkpoints, a Kafka sink, and again after a restart",
 }
+
+# Settings of the brokers of some clients, the same for both targets: retention must be seen within seconds.
+_RETENTION = {"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500", "log.segment.delete.delay.ms": "1000"}
+BROKER_SETTINGS = {"java": _RETENTION, "java-3.9": _RETENTION, "java-2.8": _RETENTION, "python": _RETENTION}
 
 SCENARIOS = {**LIBRARY_SCENARIOS, **TOOL_SCENARIOS, **KLAMM_TOOL_SCENARIOS, **PROGRAM_SCENARIOS}
 TARGETS = ("kafka", "klamm")

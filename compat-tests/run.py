@@ -27,7 +27,7 @@ import urllib.request
 # No __pycache__ in the work tree.
 sys.dont_write_bytecode = True
 
-from catalog import CLIENTS, SCENARIOS, TARGETS
+from catalog import BROKER_SETTINGS, CLIENTS, SCENARIOS, TARGETS
 from scoreboard import load, markdown, record, save
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -103,7 +103,8 @@ def answers(port):
 class Broker:
     """One broker process of a target, on one port and directory for its whole life, kills included."""
 
-    def __init__(self, target, directory, klamm_binary):
+    def __init__(self, target, directory, klamm_binary, settings):
+        self.environment = dict(os.environ)
         self.directory = directory
         self.port = free_port()
         self.log_path = directory / "broker.log"
@@ -113,14 +114,19 @@ class Broker:
         self.unknown_errors_seen = 0
         if target == "kafka":
             self.command = [str(HERE / "kafka" / "kafka.sh"), "run", str(self.port), str(directory / "data")]
+            lines = [self.environment.get("KAFKA_EXTRA", ""), *(f"{key}={value}" for key, value in settings.items())]
+            self.environment["KAFKA_EXTRA"] = "\n".join(lines)
         else:
             self.metrics_port = self.port + 1
             self.command = [str(klamm_binary), "--listen", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.metrics_port}"]
             self.command += ["--data", str(directory / "data")]
+            self.command += [word for key, value in settings.items() for word in ("--override", f"{key}={value}")]
 
     def start(self):
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+            self.process = subprocess.Popen(
+                self.command, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not answers(self.port):
             if self.process.poll() is not None:
@@ -264,7 +270,7 @@ def play(name, target, options, work):
             took = "" if seconds is None else f" {seconds:.1f} s"
             print(f"{target:5} {name:12} {scenario}: {result}{took}{' (' + reason + ')' if reason else ''}", flush=True)
 
-    broker = Broker(target, directory, options.klamm_binary)
+    broker = Broker(target, directory, options.klamm_binary, BROKER_SETTINGS.get(name, {}))
     scenarios = list(options.scenario or SCENARIOS)
     try:
         broker.start()

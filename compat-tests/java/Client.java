@@ -90,6 +90,7 @@ public final class Client {
         Groups.register(player);
         Quotas.register(player);
         Compaction.register(player);
+        Retention.register(player);
         player.play();
         // The clients' threads are daemons or closed; the exit makes the end certain.
         System.exit(0);

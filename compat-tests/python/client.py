@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TIMESTAMP_LOG_APPEND_TIME, ConsumerGroupState, ConsumerGroupTopicPartitions
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec
 
 from player import BOOTSTRAP, LARGEST_VALUE_BYTES, control, equal, play, scenario, true, until
 
@@ -515,6 +515,39 @@ def idempotent():
     equal(failures, [], "failed deliveries")
     got = [int(m.value()) for m in read(topic, sent, quiet_s=0.5)]
     true(got == list(range(sent)), f"not each value once and in order: {sent} sent, {len(set(got))} different read")
+
+
+@scenario("retention")
+def retention():
+    now, hour = int(time.time()) * 1000, 3600000
+    topic = create("kept-an-hour", config={"retention.ms": "-1", "segment.ms": "1000"})
+    partition = TopicPartition(topic, 0)
+
+    def offset(spec):
+        return each(admin().list_offsets({partition: spec}))[partition].offset
+
+    def begins_at(expected):
+        until(lambda: offset(OffsetSpec.earliest()) == expected, lambda: f"the log begins at {offset(OffsetSpec.earliest())}, not {expected}")
+
+    for stamp in (now - 2 * hour, now - 2 * hour + 5000, now - 2 * hour + 10000, now, now + 5000, now + 10000):
+        produce(topic, [{"value": str(stamp).encode(), "timestamp": stamp}])
+    begins_at(0)
+    change = ConfigEntry("retention.ms", str(hour), incremental_operation=AlterConfigOpType.SET)
+    each(admin().incremental_alter_configs([ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[change])]))
+    begins_at(3)
+    equal(offset(OffsetSpec.for_timestamp(now - 2 * hour)), 3, "by time")
+    equal([m.offset() for m in read(topic, 3, quiet_s=0.5)], [3, 4, 5], "what is left")
+    gone = Consumer({**BASE, "group.id": "gone", "auto.offset.reset": "error", "enable.auto.commit": False})
+    gone.assign([TopicPartition(topic, 0, 1)])
+    equal(gone.poll(20).error().code(), KafkaError._AUTO_OFFSET_RESET, "a record that is gone")
+    gone.close()
+    reset = Consumer({**BASE, "group.id": "reset", "auto.offset.reset": "earliest", "enable.auto.commit": False})
+    reset.assign([TopicPartition(topic, 0, 1)])
+    equal(poll(reset, 1)[0].offset(), 3, "where a reset leads")
+    reset.close()
+    each(admin().delete_records([TopicPartition(topic, 0, 5)]))
+    begins_at(5)
+    equal([m.offset() for m in read(topic, 1, quiet_s=0.5)], [5], "what is left behind the deleted records")
 
 
 if __name__ == "__main__":

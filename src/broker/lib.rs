@@ -20,6 +20,7 @@ pub mod controller;
 pub mod coordinators;
 pub mod entropy;
 pub mod fetch_session;
+mod maintenance;
 pub mod metadata_view;
 pub mod metrics;
 pub mod partitions;

@@ -23,6 +23,7 @@ use crate::controller::{Controller, ControllerSettings};
 use crate::coordinators::{Groups, GroupsParts};
 use crate::entropy::Entropy;
 use crate::fetch_session::FetchSessions;
+use crate::maintenance;
 use crate::metadata_view::MetadataView;
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
@@ -158,6 +159,7 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
     let stopping = CancellationToken::new();
     tasks.spawn(expire_offsets(Arc::clone(&broker), stopping.clone()));
     tasks.spawn(crate::cleaner::run(Arc::clone(&broker), stopping.clone()));
+    tasks.spawn(maintenance::run(Arc::clone(&broker), stopping.clone()));
     Ok(RunningBroker { broker, store, quorum, tasks, stopping })
 }
 

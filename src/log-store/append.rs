@@ -4,7 +4,7 @@
 //! the last byte, then show them to readers. Nothing is acknowledged before its bytes are with the operating system (or the disk, see `journal`); what was not written is
 //! rolled back, or the partition takes no more writes.
 //!
-//! In Kafka: `UnifiedLog.append`, `LocalLog.append`, `LogSegment.shouldRoll`.
+//! In Kafka: `UnifiedLog.append`, `LocalLog.append`.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -20,6 +20,7 @@ use crate::journal::format::{Entry, Place};
 use crate::partition_log::{Inner, LogState, PartitionLog};
 use crate::producer_state::{ProducerUndo, Verdict, WrittenBatch};
 use crate::recovery::pass;
+use crate::retention::roll::{RollFacts, RollLimits, jitter_ms, should_roll};
 use crate::segment::Segment;
 use crate::sync::SyncJob;
 use crate::tail::{SENDFILE_MIN_BYTES, TailBatch};
@@ -237,7 +238,7 @@ impl PartitionLog {
             let sealed = view.active.replace(Span { segment, length: 0, end_offset: log_end });
             if let Some(sealed) = &sealed {
                 Arc::make_mut(&mut view.sealed).push(sealed.clone());
-            } else {
+            } else if view.unindexed.offset >= log_end {
                 view.unindexed.segment_base = log_end;
                 view.unindexed.position = 0;
             }
@@ -299,32 +300,33 @@ impl Inner {
         }
     }
 
-    /// Whether the request begins a new segment (Kafka's `LogSegment.shouldRoll`): by size, by time, or because offsets within a segment must
-    /// fit 31 bits.
+    /// Whether the request begins a new segment.
     fn must_roll(&self, state: &mut LogState, request: &Queued, size: usize, run: &Run, end: Offset) -> bool {
         if request.batches.is_empty() {
             return false;
         }
         let Some(active) = self.view().active else { return true };
-        let length = active.length.saturating_add(run.size_bytes);
-        if length == 0 {
-            return false;
-        }
         let config = state.config;
-        if length.saturating_add(u64::try_from(size).unwrap_or(u64::MAX)) > config.segment_bytes {
-            return true;
-        }
         let count: i64 = request.batches.iter().map(CheckedBatch::offset_count).sum();
-        if (end + count) - active.segment.base_offset > i64::from(i32::MAX) {
-            return true;
-        }
         let newest = request.batches.iter().map(|batch| batch.header().max_timestamp).max().unwrap_or(-1);
-        let newest = request.log_append_time.map_or(newest, Timestamp::millis);
-        let waited = match self.first_timestamp(state, &active, run) {
-            Some(first) if newest >= 0 => newest.saturating_sub(first),
-            _ => state.created_ms.map_or(0, |created| request.now.millis().saturating_sub(created)),
+        let base_offset = active.segment.base_offset;
+        let now_ms = request.now.millis();
+        let facts = RollFacts {
+            base_offset,
+            size_bytes: active.length.saturating_add(run.size_bytes),
+            first_timestamp: self.first_timestamp(state, &active, run),
+            created_ms: *state.created_ms.get_or_insert(now_ms),
+            appended_bytes: u64::try_from(size).unwrap_or(u64::MAX),
+            appended_timestamp: request.log_append_time.map_or(newest, Timestamp::millis),
+            appended_end: end + count,
+            now_ms,
         };
-        waited > config.segment_ms
+        let limits = RollLimits {
+            segment_bytes: config.segment_bytes,
+            segment_ms: config.segment_ms,
+            jitter_ms: jitter_ms(self.id, base_offset, config.segment_ms, config.segment_jitter_ms),
+        };
+        should_roll(&facts, &limits)
     }
 
     /// The largest timestamp of the active segment's first batch.

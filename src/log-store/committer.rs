@@ -22,7 +22,7 @@ use crate::partition_log::PartitionLog;
 use crate::queue::{CommandQueue, Taken};
 use crate::recovery::pass;
 use crate::space::SpaceCheck;
-use crate::sync::{SyncCommand, SyncJob};
+use crate::sync::{SyncCommand, SyncJob, sync_file_system};
 use crate::{AppendError, StorageError};
 
 /// Requests that are appended together at most.
@@ -296,9 +296,7 @@ impl Committer {
         if jobs.len() <= SYNC_ONE_BY_ONE_MAX {
             jobs.iter().try_for_each(SyncJob::sync_files)?;
         } else {
-            let directory = &self.engine.partitions_directory;
-            let synced = std::fs::File::open(directory).and_then(|file| Ok(rustix::fs::syncfs(&file)?));
-            synced.map_err(|error| StorageError::io("sync the file system of", directory, error))?;
+            sync_file_system(&self.engine.partitions_directory)?;
         }
         let _index = self.engine.index_lock.lock();
         let mut batch = WriteBatch::default();

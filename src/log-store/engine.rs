@@ -15,6 +15,7 @@ use rocksdb::{
 use crate::journal::Journal;
 use crate::keys::{Family, prefix_end};
 use crate::layout;
+use crate::retention::removals::Removals;
 use crate::segment::HandleCache;
 use crate::sequence_mark::SequenceMark;
 use crate::tail::TailBudget;
@@ -35,6 +36,8 @@ pub(crate) struct Engine {
     pub(crate) boot: [u8; 16],
     pub(crate) tails: TailBudget,
     pub(crate) handles: HandleCache,
+    /// What is to be unlinked later.
+    pub(crate) removals: Removals,
     /// Bytes of all partitions that no sync was asked for yet.
     pub(crate) unsynced_bytes: AtomicU64,
     /// With `klamm.durability=group`, once the store is open.
@@ -74,6 +77,7 @@ impl Engine {
             boot: boot_id(),
             tails: TailBudget::new(options.tail_bytes_total),
             handles: HandleCache::new(options.open_segments_max),
+            removals: Removals::default(),
             unsynced_bytes: AtomicU64::new(0),
             journal: OnceLock::new(),
             index_lock: Mutex::new(()),

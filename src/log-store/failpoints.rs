@@ -35,6 +35,8 @@ pub const FAILPOINTS: &[&str] = &[
     "compaction.before_remove",
     "truncate.after_intent",
     "truncate.after_cut",
+    "retention.after_row",
+    "retention.after_unlink",
     "delete.after_mark",
     "delete.after_first_unlink",
     "delete.after_files",

@@ -11,6 +11,8 @@ pub(crate) struct LeaderEpochs {
     entries: Vec<(LeaderEpoch, Offset)>,
     /// How many of `entries`, from the front, have a row.
     committed: usize,
+    /// Whether the first entry's row has another start.
+    first_moved: bool,
     /// Epochs that have a row but must not.
     dropped: Vec<LeaderEpoch>,
     /// The newest epoch while no batch of it is there, and the log end at which it began.
@@ -56,7 +58,26 @@ impl LeaderEpochs {
         self.dropped.extend(with_row.iter().map(|(epoch, _)| *epoch));
         self.entries.truncate(keep);
         self.committed = self.committed.min(keep);
+        self.first_moved &= keep > 0;
         self.assigned = None;
+    }
+
+    /// Lets the log begin there: the epoch of that offset begins with it, and those before are forgotten (`truncateFromStartAsyncFlush`).
+    pub(crate) fn begin_at(&mut self, log_start: Offset) {
+        let Some(first) = self.entries.partition_point(|(_, start)| *start <= log_start).checked_sub(1) else { return };
+        let gone = self.entries.drain(..first).take(self.committed).map(|(epoch, _)| epoch);
+        self.dropped.extend(gone);
+        self.committed = self.committed.saturating_sub(first);
+        if let Some((_, start)) = self.entries.first_mut()
+            && *start != log_start
+        {
+            *start = log_start;
+            self.first_moved = self.committed > 0;
+        }
+        // The newest epoch without a batch begins no earlier than the log.
+        if let Some((_, start)) = &mut self.assigned {
+            *start = (*start).max(log_start);
+        }
     }
 
     /// The largest epoch that is not above the asked one and the offset where it ends. An epoch before the first known one ends where that
@@ -78,7 +99,10 @@ impl LeaderEpochs {
 
     /// Rows to write and rows to remove at an index commit; afterwards they count as done.
     pub(crate) fn take_dirty(&mut self) -> (Vec<(LeaderEpoch, Offset)>, Vec<LeaderEpoch>) {
-        let write = self.entries.get(self.committed..).unwrap_or_default().to_vec();
+        let mut write = self.entries.get(self.committed..).unwrap_or_default().to_vec();
+        if std::mem::take(&mut self.first_moved) {
+            write.extend(self.entries.first());
+        }
         self.committed = self.entries.len();
         let mut drop = std::mem::take(&mut self.dropped);
         drop.retain(|epoch| !write.iter().any(|(written, _)| written == epoch));
@@ -121,6 +145,41 @@ mod tests {
         assert_eq!(epochs.take_dirty().0, [(epoch(1), offset(0))]);
         epochs.record(epoch(3), offset(5));
         assert_eq!(epochs.take_dirty().0, [(epoch(3), offset(5))]);
+    }
+
+    #[test]
+    fn the_epoch_in_which_the_log_begins_begins_with_it_and_those_before_are_gone() {
+        let rows = vec![(epoch(1), offset(0)), (epoch(2), offset(10)), (epoch(5), offset(20))];
+        let mut epochs = LeaderEpochs::from_rows(rows.clone());
+        epochs.begin_at(offset(15));
+        assert_eq!(epochs.end_offset_for(epoch(1), offset(30)), Some((epoch(1), offset(15))));
+        assert_eq!(epochs.end_offset_for(epoch(2), offset(30)), Some((epoch(2), offset(20))));
+        assert_eq!((epochs.epoch_of(offset(14)), epochs.epoch_of(offset(15))), (None, Some(epoch(2))));
+        assert_eq!(epochs.take_dirty(), (vec![(epoch(2), offset(15))], vec![epoch(1)]));
+        assert_eq!(epochs.take_dirty(), (vec![], vec![]));
+        // The whole log is gone.
+        epochs.begin_at(offset(30));
+        assert_eq!(epochs.end_offset_for(epoch(5), offset(30)), Some((epoch(5), offset(30))));
+        assert_eq!(epochs.take_dirty(), (vec![(epoch(5), offset(30))], vec![epoch(2)]));
+        // Where the next epoch begins, the one before is gone; before the first one nothing changes.
+        let mut epochs = LeaderEpochs::from_rows(rows);
+        epochs.begin_at(offset(20));
+        assert_eq!(epochs.take_dirty(), (vec![], vec![epoch(1), epoch(2)]));
+        let mut epochs = LeaderEpochs::from_rows(vec![(epoch(1), offset(10))]);
+        epochs.begin_at(offset(5));
+        assert_eq!(epochs.take_dirty(), (vec![], vec![]));
+    }
+
+    #[test]
+    fn an_epoch_without_a_row_that_the_log_start_moves_is_written_once() {
+        let mut epochs = LeaderEpochs::default();
+        epochs.record(epoch(1), offset(0));
+        epochs.record(epoch(2), offset(10));
+        epochs.begin_at(offset(15));
+        assert_eq!(epochs.take_dirty(), (vec![(epoch(2), offset(15))], vec![]));
+        epochs.begin_at(offset(16));
+        epochs.cut(offset(16));
+        assert_eq!(epochs.take_dirty(), (vec![], vec![epoch(2)]));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //!   default), or when the disk has them ([`Durability::Group`], by the `journal`).
 //! - A batch is stored as it was produced, its header patched; nothing ever overwrites a byte of a segment. Compaction writes new segments.
 //! - No byte is served that was neither written nor checked in this life of the process ([`ReadError::Corrupt`] instead).
+//! - What is dropped at a log's start is dropped by a synced row before a file goes.
 //! - A failed write or sync is never acknowledged and never tried again as if nothing had happened: the partition stops
 //!   ([`StorageError::Poisoned`]), except on a full disk, after the torn part was taken back.
 //! - Offsets are dense per append and never given twice. Readers hold no lock across I/O; nothing ticks while nothing is owed.
@@ -23,11 +24,13 @@
 //! partitions/<topic id>-<partition>/   made at the first append
 //!     00000000000000000000.0.log       <base offset>.<generation>.log: record batches as on the wire
 //!     00000000000000000000.1.cleaned   what a compaction is writing, or has written and not named yet
+//!     ....log.deleted                  dropped by retention, removed after file.delete.delay.ms or at the next open
 //! ```
 //!
 //! The path of an append: [`Store::append`] -> `committer` (gathers what has arrived) -> `append` (producers, offsets, one write) -> the
 //! request's `done` (with [`Durability::Group`] by way of `journal`) -> `committer` (index rows) -> `sync` (recovery points). Of a read:
-//! [`PartitionLog::read`] -> `tail` or `read` -> `verify`. Of an open: [`Store::open`] -> `journal` (replay); [`Store::open_partition`] -> `recovery`.
+//! [`PartitionLog::read`] -> `tail` or `read` -> `verify`. Of a check of retention: [`Store::retain`] -> `retention`, and later
+//! [`Store::remove_due`]. Of an open: [`Store::open`] -> `journal` (replay); [`Store::open_partition`] -> `recovery`.
 //!
 //! Compaction is `compaction`'s: its caller brings thread and clock.
 //!
@@ -35,6 +38,7 @@
 //! `LeaderEpochFileCache`; KIP-98, KIP-101, KIP-360.
 #![doc = include_str!("docs/0001-segments-beside-rocksdb.md")]
 #![doc = include_str!("docs/0002-a-journal-of-its-own.md")]
+#![doc = include_str!("docs/0004-what-a-log-loses-at-its-start.md")]
 #![doc = include_str!("docs/damage.md")]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -60,6 +64,7 @@ mod queue;
 mod read;
 mod read_now;
 mod recovery;
+mod retention;
 mod segment;
 mod sequence_mark;
 mod space;
@@ -82,6 +87,8 @@ pub use options::{Durability, LogConfig, StoreOptions};
 pub use partition_log::PartitionLog;
 pub use producer_state::ProducerSnapshot;
 pub use read::ReadRange;
+pub use retention::plan::{DropReason, Retention};
+pub use retention::{Retained, RetentionCheck};
 pub use store::Store;
 pub use synced_log::SyncedLog;
 pub use timestamps::TimedOffset;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::Failpoints;
+use crate::{Failpoints, Retention};
 
 /// When an append is answered (`klamm.durability`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +80,12 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// A segment is rolled when a batch is this much younger than its first one (`segment.ms`).
     pub segment_ms: i64,
+    /// By at most so much is a segment's time shortened, each by another (`segment.jitter.ms`).
+    pub segment_jitter_ms: i64,
+    /// What the log may keep (`cleanup.policy`, `retention.ms`, `retention.bytes`).
+    pub retention: Retention,
+    /// So long a dropped segment's file stays (`file.delete.delay.ms`).
+    pub file_delete_delay_ms: i64,
     /// A producer that wrote nothing for this long is forgotten (`producer.id.expiration.ms`).
     pub producer_id_expiration_ms: i64,
     /// After so many records the segments are synced before the append is answered (`flush.messages`).
@@ -93,6 +99,9 @@ impl Default for LogConfig {
         Self {
             segment_bytes: 1 << 30,
             segment_ms: 604_800_000,
+            segment_jitter_ms: 0,
+            retention: Retention { delete: true, retention_ms: Some(604_800_000), retention_bytes: None },
+            file_delete_delay_ms: 60_000,
             producer_id_expiration_ms: 86_400_000,
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,

@@ -261,6 +261,8 @@ impl Inner {
     pub(crate) fn mark_deleted(&self) {
         let mut state = self.state.lock();
         self.deleted.store(true, Ordering::Release);
+        let unsynced = std::mem::take(&mut state.unsynced_bytes);
+        self.engine.unsynced_bytes.fetch_sub(unsynced, Ordering::Relaxed);
         state.closed.clear();
         state.block = None;
         self.retired.lock().clear();

@@ -97,8 +97,11 @@ impl PartitionLog {
         }
         let mut range = log.file_range(&view, from, end, max_bytes, at_least_one_batch);
         while range.is_err() && !log.has_same_segments(&view) {
-            // A compaction has replaced a file since the look-up: what is read now is as true.
+            // A compaction has replaced a file since the look-up: what is read now is as true. Or the log has lost it.
             view = log.view();
+            if from < log.log_start() {
+                return Err(ReadError::OutOfRange { log_start: log.log_start(), log_end: view.log_end });
+            }
             range = log.file_range(&view, from, end, max_bytes, at_least_one_batch);
         }
         range.map_err(|error| {

@@ -30,6 +30,7 @@ use crate::leader_epochs::LeaderEpochs;
 use crate::missing;
 use crate::partition_log::write_changes;
 use crate::producer_state::ProducerStates;
+use crate::retention::removals::DELETED_SUFFIX;
 use crate::segment::{self, Segment};
 use crate::view::{Span, Unindexed, View};
 use crate::walk::{Next, Walker};
@@ -95,6 +96,7 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     let log_end = end.offset.max(log_start);
     let is_shortened = cleaned.clip(engine, &mut batch, id, log_start..log_end)?;
     epochs.cut(log_end);
+    epochs.begin_at(log_start);
     if producers.reach_beyond(log_end) {
         rebuild_producers(engine, id, &segments, &mut producers)?;
     }
@@ -137,7 +139,7 @@ pub(crate) fn pass(engine: &Engine, name: &'static str, path: &Path) -> Result<(
     engine.failpoints().hit(name).map_err(|error| StorageError::io("pass failpoint at", path, error))
 }
 
-/// The segment files in order, with their lengths. An end offset is only known where another segment follows.
+/// The segment files in order, with their lengths; those that wait for their removal go. An end offset is only known where another segment follows.
 fn list(directory: &Path, cleaned: &Cleaned) -> Result<Vec<Span>, StorageError> {
     let fail = |error| StorageError::io("read", directory, error);
     let entries = match std::fs::read_dir(directory) {
@@ -151,6 +153,10 @@ fn list(directory: &Path, cleaned: &Cleaned) -> Result<Vec<Span>, StorageError> 
     }
     let mut files = Vec::new();
     for name in names.iter().filter_map(|name| name.to_str()) {
+        if name.ends_with(DELETED_SUFFIX) {
+            unlink(&directory.join(name))?;
+            continue;
+        }
         let Some((base, generation)) = cleaned.settle(directory, name)? else { continue };
         let path = directory.join(segment::file_name(base, generation));
         files.push((base, generation, std::fs::metadata(&path).map_err(fail)?.len()));

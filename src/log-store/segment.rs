@@ -23,6 +23,17 @@ pub(crate) struct Segment {
     /// Whether the directory entry is on the disk.
     pub(crate) entry_synced: AtomicBool,
     verified: Mutex<Intervals>,
+    newest: Mutex<Newest>,
+}
+
+/// The largest timestamp of a segment's bytes up to a place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newest {
+    /// Where the rest begins.
+    pub(crate) offset: Offset,
+    pub(crate) position: u64,
+    /// -1 if there is none.
+    pub(crate) timestamp: i64,
 }
 
 /// The file name of a segment.
@@ -63,7 +74,21 @@ impl Segment {
             handle: Mutex::new(file),
             used: AtomicBool::new(true),
             verified: Mutex::default(),
+            newest: Mutex::new(Newest { offset: base_offset, position: 0, timestamp: -1 }),
         }
+    }
+
+    pub(crate) fn newest(&self) -> Newest {
+        *self.newest.lock()
+    }
+
+    pub(crate) fn set_newest(&self, newest: Newest) {
+        *self.newest.lock() = newest;
+    }
+
+    /// Lets go of the file. Who uses it has a handle of his own.
+    pub(crate) fn close(&self) {
+        *self.handle.lock() = None;
     }
 
     /// The open file.
@@ -103,6 +128,7 @@ impl Segment {
     /// Forgets what is known of the bytes from `end` on.
     pub(crate) fn cut_verified(&self, end: u64) {
         self.verified.lock().cut(end);
+        *self.newest.lock() = Newest { offset: self.base_offset, position: 0, timestamp: -1 };
     }
 
     /// Fills the buffer from the given position. A file that ends before is an error.

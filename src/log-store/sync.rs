@@ -3,7 +3,8 @@
 //! Jobs of a partition come in the order of its log, so that a recovery point means that everything before it is there.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -93,6 +94,12 @@ impl SyncJob {
     pub(crate) fn sync_files(&self) -> Result<(), StorageError> {
         sync_segment(&self.log.0, &self.segment)
     }
+}
+
+/// Brings all that the file system of this directory has to the disk.
+pub(crate) fn sync_file_system(directory: &Path) -> Result<(), StorageError> {
+    let synced = File::open(directory).and_then(|file| Ok(rustix::fs::syncfs(&file)?));
+    synced.map_err(|error| StorageError::io("sync the file system of", directory, error))
 }
 
 /// Brings a segment's bytes to the disk, and the first time the directory entries that lead to it.

@@ -130,7 +130,7 @@ impl Inner {
 
     /// Shows the headers of a segment's bytes behind its last row, until `each` says `false`: what has no row yet, and all of a segment whose rows a
     /// compaction has just replaced.
-    fn walk_unindexed(
+    pub(crate) fn walk_unindexed(
         &self,
         span: &Span,
         position: u64,

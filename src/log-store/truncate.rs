@@ -1,4 +1,4 @@
-//! Cutting a log: at its end (a follower that parted from its leader) and at its start (DeleteRecords, retention).
+//! Cutting a log at its end: a follower that parted from its leader. (At its start: `retention`.)
 
 use rocksdb::WriteBatch;
 
@@ -6,7 +6,7 @@ use model::Offset;
 
 use crate::StorageError;
 use crate::keys::{self, Family};
-use crate::partition_log::{Inner, PartitionLog};
+use crate::partition_log::PartitionLog;
 use crate::recovery::{self, pass};
 use crate::sync::sync_segment;
 
@@ -74,54 +74,5 @@ impl PartitionLog {
                 Err(error)
             }
         }
-    }
-
-    /// Moves the log start forward and drops the segments that lie wholly before it, but never the one that is appended to. A lower `to` changes
-    /// nothing; one behind the log's end counts as the log's end.
-    ///
-    /// # Errors
-    /// If the disk or the index fails.
-    pub fn advance_log_start(&self, to: Offset) -> Result<(), StorageError> {
-        let log = &*self.0;
-        let _segments = log.segments_lock.lock();
-        let _index = log.engine.index_lock.lock();
-        let state = log.state();
-        if log.is_deleted() {
-            return Err(StorageError::Deleted { partition: log.id });
-        }
-        let to = to.min(log.log_end());
-        if to <= log.log_start() {
-            return Ok(());
-        }
-        let key = keys::partition::key(log.id);
-        let row = log.engine.row("partition", &key, keys::partition::Row::decode)?;
-        let row = row.ok_or(StorageError::UnreadableRow { family: "partition" })?;
-        let mut batch = WriteBatch::default();
-        let row = keys::partition::Row { log_start: to, log_end: row.log_end.max(to), ..row };
-        log.engine.put(&mut batch, Family::Default, &key, &row.encode())?;
-        log.engine.write(batch)?;
-        log.set_log_start(to);
-        drop(state);
-        log.drop_dead_segments(to)
-    }
-}
-
-impl Inner {
-    fn drop_dead_segments(&self, log_start: Offset) -> Result<(), StorageError> {
-        let dead = self.change_view(|view| {
-            let dead = view.sealed.partition_point(|span| span.end_offset <= log_start);
-            let sealed = std::sync::Arc::make_mut(&mut view.sealed);
-            sealed.drain(..dead).collect::<Vec<_>>()
-        });
-        let Some(end) = dead.last().map(|span| span.end_offset) else { return Ok(()) };
-        let mut batch = WriteBatch::default();
-        let from = keys::index::prefix(self.id);
-        self.engine.delete_range(&mut batch, Family::Index, &from, &keys::index::key(self.id, end))?;
-        self.engine.write(batch)?;
-        for span in dead {
-            let path = &span.segment.path;
-            std::fs::remove_file(path).map_err(|error| StorageError::io("remove segment", path, error))?;
-        }
-        Ok(())
     }
 }

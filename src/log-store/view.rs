@@ -50,6 +50,16 @@ impl View {
         self.sealed.get(index).or(self.active.as_ref())
     }
 
+    /// For each segment where the next one begins; for the last one the log's end.
+    pub(crate) fn uppers(&self) -> impl Iterator<Item = Offset> {
+        self.spans().skip(1).map(|span| span.segment.base_offset).chain([self.log_end])
+    }
+
+    /// Whether appends go to the segment.
+    pub(crate) fn is_active(&self, span: &Span) -> bool {
+        self.active.as_ref().is_some_and(|active| Arc::ptr_eq(&active.segment, &span.segment))
+    }
+
     pub(crate) fn size_bytes(&self) -> u64 {
         self.spans().map(|span| span.length).sum()
     }

@@ -2,7 +2,7 @@
 //!
 //! - Offset -1 means the high watermark; one beyond it is OFFSET_OUT_OF_RANGE, one before the log's start changes nothing.
 //! - Internal topics are INVALID_TOPIC_EXCEPTION, topics that are only compacted POLICY_VIOLATION.
-//! - Whole segments before the new start go from the disk.
+//! - Whole segments before the new start go with the next check of retention (`log.retention.check.interval.ms`).
 //!
 //! # Deviations
 //! None.

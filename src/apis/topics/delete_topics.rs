@@ -1,11 +1,12 @@
 //! DeleteTopics (key 20, versions 1-6): by name, and by id from version 6 (KIP-516).
 //!
 //! - Refused as TOPIC_DELETION_DISABLED where `delete.topic.enable` is false (from version 3; INVALID_REQUEST before).
-//! - When the answer leaves, the partitions no longer serve, parked fetches have been answered, and the files are gone or go at the next start.
+//! - When the answer leaves, the partitions no longer serve, parked fetches have been answered; the files go after `file.delete.delay.ms`, or at the
+//!   next start.
 //! - Beyond the client's `controller_mutation_rate` a topic is THROTTLING_QUOTA_EXCEEDED from version 5 (KIP-599).
 //!
 //! # Deviations
-//! - Files go at once; Kafka renames them and removes them after `file.delete.delay.ms`.
+//! None.
 //!
 //! # Tests
 //! `create_describe_delete` and `delete_recreate` of every client.

@@ -33,7 +33,7 @@ use wire::{ConnectionLimits, IpOverride};
 pub use listeners::{HostPort, Listener, SecurityProtocol, parse_address};
 pub use problem::ConfigProblem;
 pub use raw::{Given, Mode, Origin, RawConfig};
-pub use rows::{broker_rows, is_without_effect};
+pub use rows::{UNDESCRIBED_ROWS, broker_rows, is_without_effect};
 use values::Values;
 
 /// The checked configuration of a broker.
@@ -73,6 +73,10 @@ pub struct BrokerConfig {
     pub offsets_commit_timeout_ms: i32,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval_ms: i64,
+    /// `log.retention.check.interval.ms`.
+    pub log_retention_check_interval: Duration,
+    /// `log.initial.task.delay.ms`: when the first check is.
+    pub log_initial_task_delay: Duration,
     /// What the group coordinator acts on.
     pub groups: GroupConfig,
     /// `producer.id.expiration.ms`.
@@ -142,6 +146,8 @@ impl BrokerConfig {
             offsets_topic_segment_bytes: values.int("offsets.topic.segment.bytes"),
             offsets_commit_timeout_ms: values.int("offsets.commit.timeout.ms"),
             offsets_retention_check_interval_ms: values.long("offsets.retention.check.interval.ms"),
+            log_retention_check_interval: milliseconds(&values, "log.retention.check.interval.ms"),
+            log_initial_task_delay: milliseconds(&values, "log.initial.task.delay.ms"),
             groups: groups(&values),
             producer_id_expiration_ms: values.long("producer.id.expiration.ms"),
             fetch_bytes_max: values.size("fetch.max.bytes"),
@@ -231,6 +237,10 @@ fn groups(values: &Values) -> GroupConfig {
         offsets_retention_ms: values.long("offsets.retention.minutes").saturating_mul(60_000),
         ..GroupConfig::default()
     }
+}
+
+fn milliseconds(values: &Values, key: &str) -> Duration {
+    Duration::from_millis(u64::try_from(values.long(key)).unwrap_or(0))
 }
 
 fn window(values: &Values, samples_key: &str, seconds_key: &str) -> Window {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::config::Row;
 
-use super::{ConfigProblem, Mode, Origin, RawConfig, broker_rows, is_without_effect};
+use super::{ConfigProblem, Mode, Origin, RawConfig, UNDESCRIBED_ROWS, broker_rows, is_without_effect};
 
 /// Every row's effective value. What is here fits its row.
 pub(super) struct Values {
@@ -24,15 +24,13 @@ impl Values {
             mode.defaults().iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let (mut given, mut unknown_keys, mut unused_keys) = (Vec::new(), Vec::new(), Vec::new());
         for (key, entry) in &raw.entries {
-            let Ok(position) = rows.binary_search_by(|row| row.name.cmp(key)) else {
+            let Some(row) = row(&rows, key) else {
                 note_stranger(key, &entry.origin, &rows, &mut unknown_keys, &mut unused_keys)?;
                 continue;
             };
-            if let Some(row) = rows.get(position) {
-                metadata::configs::check(row, &entry.value)
-                    .and_then(|()| row.check(&entry.value))
-                    .map_err(|problem| ConfigProblem::Value { problem, origin: entry.origin.to_string() })?;
-            }
+            metadata::configs::check(row, &entry.value)
+                .and_then(|()| row.check(&entry.value))
+                .map_err(|problem| ConfigProblem::Value { problem, origin: entry.origin.to_string() })?;
             if is_without_effect(key) {
                 unused_keys.push(key.clone());
             }
@@ -49,8 +47,7 @@ impl Values {
 
     /// The effective text; `None` where neither a value nor a default exists.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
-        let default =
-            || self.rows.binary_search_by(|row| row.name.cmp(key)).ok().and_then(|at| self.rows.get(at)).and_then(|row| row.default);
+        let default = || row(&self.rows, key).and_then(|row| row.default);
         self.set.get(key).map(String::as_str).or_else(default)
     }
 
@@ -82,6 +79,11 @@ impl Values {
     pub(super) fn boolean(&self, key: &str) -> bool {
         self.text(key).is_some_and(|text| text.eq_ignore_ascii_case("true"))
     }
+}
+
+fn row<'a>(rows: &'a [Row], key: &str) -> Option<&'a Row> {
+    let described = rows.binary_search_by(|row| row.name.cmp(key)).ok().and_then(|at| rows.get(at));
+    described.or_else(|| UNDESCRIBED_ROWS.iter().find(|row| row.name == key))
 }
 
 /// A key without a row: klamm's own are refused, the others noted, those of the environment only if Kafka knows them.

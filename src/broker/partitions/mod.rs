@@ -4,13 +4,14 @@ mod append;
 mod offsets;
 mod partition;
 mod read;
+mod retain;
 mod traffic;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log_store::{LogConfig, StorageError, Store, StoreFigures};
+use log_store::{LogConfig, Retention, StorageError, Store, StoreFigures};
 use metadata::configs::{ConfigView, StaticConfig, TopicConfig};
 use metadata::{ConfigResourceType, Delta, Image};
 use model::{BrokerId, TopicId, TopicIdPartition};
@@ -50,6 +51,8 @@ pub struct Partitions {
     damaged: Mutex<BTreeSet<TopicIdPartition>>,
     /// Told of each change of partitions and of their configurations.
     changed: Notify,
+    /// Told when something is to be removed later.
+    removal_added: Notify,
 }
 
 impl Partitions {
@@ -63,8 +66,9 @@ impl Partitions {
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (traffic, by_id, damaged, changed) = (Mutex::default(), RwLock::default(), Mutex::default(), Notify::new());
-        Self { broker_id, store, given, producer_id_expiration_ms, clock, metrics, traffic, by_id, damaged, changed }
+        let (traffic, by_id, damaged) = (Mutex::default(), RwLock::default(), Mutex::default());
+        let (changed, removal_added) = (Notify::new(), Notify::new());
+        Self { broker_id, store, given, producer_id_expiration_ms, clock, metrics, traffic, by_id, damaged, changed, removal_added }
     }
 
     /// The partition, if this broker serves it.
@@ -184,6 +188,9 @@ impl Partitions {
             segment_bytes: config.segment_bytes,
             // A record that is overdue for compaction must not lie in the segment that compaction leaves alone (`LogConfig.maxSegmentMs`).
             segment_ms: if config.compact { config.segment_ms.min(config.max_compaction_lag_ms) } else { config.segment_ms },
+            segment_jitter_ms: config.segment_jitter_ms,
+            retention: Retention { delete: config.delete, retention_ms: config.retention_ms, retention_bytes: config.retention_bytes },
+            file_delete_delay_ms: config.file_delete_delay_ms,
             producer_id_expiration_ms,
             flush_messages: config.flush_messages,
             flush_ms: config.flush_ms,
@@ -226,8 +233,10 @@ impl Partitions {
             damaged
         };
         removed.iter().for_each(|partition| partition.close());
-        for id in removed.iter().map(|partition| partition.id()).chain(damaged) {
-            if let Err(error) = self.store.delete_partition(id) {
+        let deleted = removed.iter().map(|partition| (partition.id(), self.delete_later(partition)));
+        let deleted = deleted.chain(damaged.into_iter().map(|id| (id, self.store.delete_partition(id))));
+        for (id, result) in deleted {
+            if let Err(error) = result {
                 tracing::error!(partition = %id, %error, "the deleted partition's files cannot be removed");
                 first_error.get_or_insert(error);
             }

@@ -148,8 +148,8 @@ impl Partition {
         self.log.active_producers()
     }
 
-    /// Moves the log's start forward to `before` (`None`: to the high watermark) and returns where it is then. It removes files, so it must not
-    /// run on a network worker.
+    /// Moves the log's start forward to `before` (`None`: to the high watermark) and returns where it is then. The next check of retention gives
+    /// the space back. It waits for the disk, so it must not run on a network worker.
     ///
     /// # Errors
     /// An offset beyond the high watermark, a partition that this broker does not lead, or a disk that refuses.
@@ -164,9 +164,14 @@ impl Partition {
             tracing::error!(partition = %self.id(), %error, "the log's start cannot be moved");
             PartitionError::Storage
         })?;
+        Ok(self.take_log_start())
+    }
+
+    /// Takes over where the log begins now.
+    pub(super) fn take_log_start(&self) -> Offset {
         let mut state = self.state.lock();
         state.offsets.advance_log_start(self.log.log_start_offset());
-        Ok(state.offsets.log_start())
+        state.offsets.log_start()
     }
 
     /// What the log cleaner needs to know, if the topic is compacted and the log takes writes.

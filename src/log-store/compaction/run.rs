@@ -278,7 +278,7 @@ impl Inner {
         Ok(())
     }
 
-    fn modified_ms(&self, span: &Span) -> Result<i64, StorageError> {
+    pub(crate) fn modified_ms(&self, span: &Span) -> Result<i64, StorageError> {
         let file = span.segment.file(&self.engine.handles)?;
         let modified = file.metadata().and_then(|metadata| metadata.modified());
         let modified = modified.map_err(|error| StorageError::io("ask for the age of", &span.segment.path, error))?;

@@ -15,7 +15,7 @@ use protocol::{ErrorCode, StrBytes};
 use crate::produce::produce;
 use crate::support::{TestBroker, TestClient, batch, topic_name};
 
-async fn delete_records(client: &mut TestClient, topic: &str, offset: i64) -> (i16, i64) {
+pub(crate) async fn delete_records(client: &mut TestClient, topic: &str, offset: i64) -> (i16, i64) {
     let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(offset);
     let topic = DeleteRecordsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
     let response = client.call(2, &DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000)).await;
@@ -23,7 +23,7 @@ async fn delete_records(client: &mut TestClient, topic: &str, offset: i64) -> (i
     (row.error_code, row.low_watermark)
 }
 
-async fn earliest(client: &mut TestClient, topic: &str) -> i64 {
+pub(crate) async fn earliest(client: &mut TestClient, topic: &str) -> i64 {
     let partition = ListOffsetsPartition::default().with_timestamp(-2);
     let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
     client.call(7, &ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic])).await.topics[0].partitions[0]
@@ -31,7 +31,7 @@ async fn earliest(client: &mut TestClient, topic: &str) -> i64 {
 }
 
 /// Sets a topic's key and returns the error code.
-async fn alter(client: &mut TestClient, topic: &str, key: &'static str, value: &'static str) -> i16 {
+pub(crate) async fn alter(client: &mut TestClient, topic: &str, key: &'static str, value: &'static str) -> i16 {
     let config = AlterableConfig::default().with_name(StrBytes::from_static_str(key)).with_value(Some(StrBytes::from_static_str(value)));
     let resource = AlterConfigsResource::default()
         .with_resource_type(2)

@@ -14,6 +14,11 @@ fn request(topic: &str, offset: i64, wait_ms: i32) -> FetchRequest {
     FetchRequest::default().with_max_wait_ms(wait_ms).with_min_bytes(1).with_max_bytes(1 << 20).with_topics(vec![topic])
 }
 
+/// The error code of a fetch from an offset.
+pub(crate) async fn error(client: &mut TestClient, topic: &str, offset: i64) -> i16 {
+    client.call(12, &request(topic, offset, 0)).await.responses[0].partitions[0].error_code
+}
+
 fn records(response: &FetchResponse) -> usize {
     response.responses.first().map_or(0, |topic| topic.partitions[0].records.as_ref().map_or(0, bytes::Bytes::len))
 }

@@ -8,6 +8,7 @@ mod many_brokers;
 mod metadata;
 mod produce;
 mod quotas;
+mod retention;
 mod seeded_sequences;
 #[path = "../../../../fuzz/sequences/mod.rs"]
 mod sequences;

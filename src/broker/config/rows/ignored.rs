@@ -279,7 +279,6 @@ const NAMES: &[&str] = &[
     "internal.metadata.delete.delay.millis",
     "internal.metadata.log.segment.bytes",
     "internal.metadata.max.batch.size.in.bytes",
-    "log.initial.task.delay.ms",
     "producer.id.expiration.check.interval.ms",
     "remote.log.index.file.cache.ttl.ms",
     "remote.log.manager.task.retry.backoff.max.ms",

@@ -44,6 +44,14 @@ pub fn broker_rows() -> Vec<Row> {
     rows.into_values().collect()
 }
 
+/// Keys that Kafka knows, acts on, and does not describe to clients.
+pub const UNDESCRIBED_ROWS: &[Row] = &[fixed(
+    "log.initial.task.delay.ms",
+    Kind::Long(0, LONG),
+    Some("30000"),
+    "How long after the start old segments are looked for the first time; not shown to clients.",
+)];
+
 /// A key that is read at start.
 const fn fixed(name: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Row {
     Row { name, kind, default, scope: Scope::Static, synonym: None, doc }

@@ -128,6 +128,7 @@ fn a_deleted_partition_does_not_come_back_and_a_dropped_segment_neither() {
     }
     store.delete_partition(partition(0)).unwrap();
     logs[1].advance_log_start(offset(25)).unwrap();
+    assert!(!retain(&store, &logs[1], offset(40), NOW).unwrap().drops.is_empty());
     let expected = read_all(&logs[1]).unwrap();
     drop((logs, store));
     for _ in 0..2 {

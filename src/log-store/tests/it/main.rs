@@ -12,6 +12,7 @@ mod journal;
 mod model_test;
 mod opening;
 mod reading;
+mod retaining;
 mod scratch;
 mod synced_logs;
 mod truncating;

@@ -1,7 +1,7 @@
 //! Random histories, compared with a log that is a list.
 
 use bytes::Bytes;
-use log_store::{PartitionLog, Store};
+use log_store::{DropReason, LogConfig, PartitionLog, Store};
 use model::{Offset, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -17,6 +17,7 @@ enum Step {
     Reopen { clean: bool },
     Truncate { permille: u16 },
     AdvanceStart { permille: u16 },
+    Retain { permille: u16 },
     Read { permille: u16, max_bytes: u16 },
     Time { permille: u16 },
 }
@@ -29,6 +30,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => any::<bool>().prop_map(|clean| Step::Reopen { clean }),
         1 => (0..=1_000_u16).prop_map(|permille| Step::Truncate { permille }),
         1 => (0..=1_000_u16).prop_map(|permille| Step::AdvanceStart { permille }),
+        2 => (0..=1_000_u16).prop_map(|permille| Step::Retain { permille }),
         4 => (0..=1_000_u16, any::<u16>()).prop_map(|(permille, max_bytes)| Step::Read { permille, max_bytes }),
         1 => (0..=1_000_u16).prop_map(|permille| Step::Time { permille }),
     ];
@@ -108,6 +110,21 @@ impl Pair {
         }
     }
 
+    /// Keeps a part of the bytes; where that begins is the log's choice.
+    fn retain(&mut self, permille: u16) {
+        let (store, log) = self.parts();
+        let allowed = log.size_bytes() * u64::from(permille) / 1_000;
+        let (size_before, end) = (log.size_bytes(), log.log_end_offset());
+        log.update_config(LogConfig { retention: keeping_bytes(allowed), ..small_segments(6_000) });
+        let drops = retain(store, log, end, 0).map(|retained| retained.drops).unwrap_or_default();
+        assert!(log.size_bytes() >= allowed.min(size_before) || drops.contains(&DropReason::LogStart));
+        assert!(allowed > 0 || log.size_bytes() == 0);
+        let start = log.log_start_offset().get();
+        assert!(start == self.start || self.known.iter().any(|known| known.next == start), "{start}");
+        self.start = start;
+        self.known.retain(|known| known.next > start);
+    }
+
     fn read(&self, from: i64, max_bytes: usize) {
         let log = self.parts().1;
         let bytes = read_bytes(log, offset(from), Offset::MAX, max_bytes).unwrap();
@@ -146,6 +163,7 @@ impl Pair {
                 self.start = self.start.max(to);
                 self.known.retain(|known| known.next > self.start);
             }
+            Step::Retain { permille } => self.retain(permille),
             Step::Read { permille, max_bytes } => self.read(self.at(permille), usize::from(max_bytes)),
             Step::Time { permille } => self.time(self.at(permille)),
         }

@@ -2,8 +2,12 @@
 
 use std::path::Path;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
-use log_store::{AppendError, AppendRequest, Appended, FailAction, Failpoints, LogConfig, PartitionLog, ReadError, Store, StoreOptions};
+use log_store::{
+    AppendError, AppendRequest, Appended, FailAction, Failpoints, LogConfig, PartitionLog, ReadError, Retained, Retention, RetentionCheck,
+    Store, StoreOptions,
+};
 use model::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicIdPartition};
 use record_batch::{AppendOrigin, BatchBuilder, BatchIter, CheckedBatch};
 use tempfile::TempDir;
@@ -42,6 +46,21 @@ pub(crate) fn open_with(directory: &Path, failpoint: &str, hit: u64, action: Fai
 
 pub(crate) fn small_segments(segment_bytes: u64) -> LogConfig {
     LogConfig { segment_bytes, ..LogConfig::default() }
+}
+
+pub(crate) fn keeping_bytes(retention_bytes: u64) -> Retention {
+    Retention { delete: true, retention_ms: None, retention_bytes: Some(retention_bytes) }
+}
+
+pub(crate) fn keeping_ms(retention_ms: i64) -> Retention {
+    Retention { delete: true, retention_ms: Some(retention_ms), retention_bytes: None }
+}
+
+/// A check of one log at the monotonic time zero; what went.
+pub(crate) fn retain(store: &Store, log: &PartitionLog, high_watermark: Offset, now: i64) -> Option<Retained> {
+    let check = RetentionCheck { log: log.clone(), high_watermark };
+    let mut results = store.retain(&[check], Timestamp(now), Duration::ZERO);
+    results.pop().map(|(_, result)| result.expect("the check works"))
 }
 
 pub(crate) fn log(store: &Store, number: u16) -> PartitionLog {
@@ -157,7 +176,10 @@ pub(crate) fn copy_directory(from: &Path, to: &Path) {
 pub(crate) fn segment_files(directory: &Path, number: u16) -> Vec<std::path::PathBuf> {
     let directory = directory.join("partitions").join(partition(number).to_string());
     let mut files: Vec<_> = match std::fs::read_dir(directory) {
-        Ok(entries) => entries.map(|entry| entry.expect("an entry").path()).collect(),
+        Ok(entries) => entries
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .collect(),
         Err(_) => Vec::new(),
     };
     files.sort();

@@ -85,6 +85,8 @@ fn the_log_start_drops_whole_segments_and_survives_a_kill() {
     assert_eq!(segment_files(dir.path(), 0).len(), 5);
     log.advance_log_start(offset(5)).unwrap();
     log.advance_log_start(offset(2)).unwrap();
+    assert_eq!((log.log_start_offset(), segment_files(dir.path(), 0).len()), (offset(5), 5));
+    retain(&store, &log, offset(10), NOW);
     assert_eq!((log.log_start_offset(), segment_files(dir.path(), 0).len()), (offset(5), 3));
     drop((log, store));
     let store = open(dir.path());
@@ -93,6 +95,8 @@ fn the_log_start_drops_whole_segments_and_survives_a_kill() {
     assert_eq!(offsets(&read_bytes(&log, offset(5), Offset::MAX, 100).unwrap()), [(5, 6)]);
     // The whole log.
     log.advance_log_start(offset(50)).unwrap();
+    retain(&store, &log, offset(10), NOW);
+    assert_eq!(segment_files(dir.path(), 0).len(), 1);
     assert_eq!((log.log_start_offset(), log.log_end_offset()), (offset(10), offset(10)));
     assert_eq!(append(&store, &log, batch(&[NOW], 1_000)).unwrap().base_offset, offset(10));
 }

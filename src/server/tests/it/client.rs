@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use protocol::fixtures::request_frame;
@@ -45,6 +45,11 @@ pub(crate) fn number_of(variable: &str, otherwise: u64) -> u64 {
 
 pub(crate) fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+/// The time that records get which must not be too old to be kept.
+pub(crate) fn now_ms() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
 /// The frame behind its length.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use broker::config::{Mode, broker_rows, is_without_effect};
+use broker::config::{Mode, UNDESCRIBED_ROWS, broker_rows, is_without_effect};
 use metadata::configs::TOPIC_ROWS;
 use model::config::{Kind, Row};
 use tidy::readme::check_section;
@@ -33,7 +33,9 @@ fn the_readmes_table_of_metrics_is_what_a_broker_exports() {
 #[test]
 fn the_documents_of_the_configuration_are_what_the_rows_say() {
     let file = Path::new("src/broker/config/README.md");
-    let (without_effect, others): (Vec<Row>, Vec<Row>) = broker_rows().into_iter().partition(|row| is_without_effect(row.name));
+    let (without_effect, mut others): (Vec<Row>, Vec<Row>) = broker_rows().into_iter().partition(|row| is_without_effect(row.name));
+    others.extend(UNDESCRIBED_ROWS);
+    others.sort_by_key(|row| row.name);
     check_section(file, "broker keys", &table(&others));
     check_section(file, "keys without effect", &names(&without_effect));
     check_section(file, "topic keys", &table(TOPIC_ROWS));

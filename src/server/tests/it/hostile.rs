@@ -15,7 +15,7 @@ use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData
 use protocol::messages::{CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest};
 use record_batch::BatchBuilder;
 
-use crate::client::{Client, topic_name, with_length};
+use crate::client::{Client, now_ms, topic_name, with_length};
 use crate::{Running, klamm};
 
 /// All the memory that the broker may have.
@@ -75,7 +75,7 @@ impl Honest {
 
     fn round(&mut self) {
         let mut batch = BatchBuilder::new();
-        batch.append(1_000, None, Some(self.end.to_string().as_bytes()), &[]);
+        batch.append(now_ms(), None, Some(self.end.to_string().as_bytes()), &[]);
         let batch = batch.build();
         let data = PartitionProduceData::default().with_index(0).with_records(Some(batch.clone()));
         let topic = TopicProduceData::default().with_name(topic_name("honest")).with_partition_data(vec![data]);

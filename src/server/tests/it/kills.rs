@@ -116,6 +116,7 @@ fn start(folder: &TempDir, failpoint: Option<&str>) -> Option<Running> {
     let data = folder.path().join("data").display().to_string();
     let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
     let mut command = klamm(&["--listen", "127.0.0.1:0", "--data", &data]);
+    command.args(found::SETTINGS);
     command.stderr(log).stdout(Stdio::piped()).env("KLAMM_FAILPOINTS", failpoint.unwrap_or_default());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use self::disk::Disk;
 use crate::Running;
 use crate::client::{Client, Random, number_of};
-use crate::kills::found::{Found, check_partition, check_topics};
+use crate::kills::found::{Found, SETTINGS, check_partition, check_topics};
 use crate::kills::load::{Place, Producer, Topics, create_topic, delete_topic, places};
 
 /// How many partitions the producers write to, in turn.
@@ -77,7 +77,7 @@ fn start(disk: &Disk, durability: &str, failpoints: &str, boot: &Uuid) -> Runnin
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script]).arg(&boot_id).arg(env!("CARGO_BIN_EXE_klamm"));
     command.args(["--listen", "127.0.0.1:0", "--override", JOURNAL_FILE_BYTES, "--data"]).arg(data(disk));
-    command.args(["--override", &format!("klamm.durability={durability}")]);
+    command.args(["--override", &format!("klamm.durability={durability}")]).args(SETTINGS);
     command.stderr(log).stdout(Stdio::piped()).stdin(Stdio::null()).env("KLAMM_FAILPOINTS", failpoints);
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -9,7 +9,7 @@ use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData
 use protocol::messages::{CreateTopicsRequest, FetchRequest, ProduceRequest};
 use record_batch::BatchBuilder;
 
-use crate::client::{Client, topic_name};
+use crate::client::{Client, now_ms, topic_name};
 use crate::{Running, klamm};
 
 const RECORD_BYTES: usize = 4 << 10;
@@ -36,7 +36,7 @@ fn traced(data: &Path, trace: &Path) -> Command {
 fn batch(records: usize) -> bytes::Bytes {
     let mut batch = BatchBuilder::new();
     for _ in 0..records {
-        batch.append(1_000, None, Some(&[7; RECORD_BYTES]), &[]);
+        batch.append(now_ms(), None, Some(&[7; RECORD_BYTES]), &[]);
     }
     batch.build()
 }

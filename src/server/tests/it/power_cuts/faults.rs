@@ -14,7 +14,7 @@ use super::cuts_wanted;
 use super::disk::Disk;
 use super::order::has_strace;
 use crate::client::{Client, number_of, topic_name};
-use crate::kills::found::fetch;
+use crate::kills::found::{SETTINGS, fetch};
 use crate::kills::load::{Place, create_topic, delete_topic};
 use crate::{Running, klamm};
 
@@ -76,7 +76,7 @@ fn fill_and_free(durability: &str, cycles: u64) {
     let log = File::create(disk.beside().join("log")).unwrap();
     let arguments =
         ["--listen", "127.0.0.1:0", "--data", &data, "--override", &durability, "--override", "klamm.journal.file.bytes=4000000"];
-    let running = Running::start(klamm(&arguments).stderr(log));
+    let running = Running::start(klamm(&arguments).args(SETTINGS).stderr(log));
     let mut client = Client::honest(&running.address);
     let value = vec![7; 200_000];
     let (mut back_max, mut refused) = (Duration::ZERO, 0);

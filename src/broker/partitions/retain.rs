@@ -1,0 +1,57 @@
+//! What old segments and deleted partitions become: dropped at each check, unlinked after `file.delete.delay.ms`.
+
+use std::time::Duration;
+
+use log_store::{RetentionCheck, StorageError};
+
+use super::Partitions;
+use super::partition::Partition;
+
+impl Partitions {
+    /// Drops the segments that the topics' configurations do not allow to keep (`LogManager.cleanupLogs`). It waits for the disk, so it must not run
+    /// on a network worker.
+    pub fn retain(&self) {
+        let checks: Vec<_> = self
+            .all()
+            .into_iter()
+            .map(|partition| RetentionCheck { log: partition.log.clone(), high_watermark: partition.offsets().high_watermark() })
+            .collect();
+        for (log, result) in self.store.retain(&checks, self.clock.now(), self.clock.monotonic()) {
+            let Some(partition) = self.get(log.id()) else { continue };
+            match result {
+                Ok(retained) => {
+                    let (segments, bytes, log_start) = (retained.drops.len(), retained.size_bytes, partition.take_log_start());
+                    tracing::info!(partition = %partition.id(), segments, bytes, %log_start, "dropped old segments");
+                }
+                Err(error) => tracing::error!(partition = %partition.id(), %error, "old segments cannot be dropped"),
+            }
+        }
+    }
+
+    /// Unlinks what has waited long enough. It waits for the disk.
+    pub fn remove_due(&self) {
+        if let Err(error) = self.store.remove_due(self.clock.monotonic()) {
+            tracing::error!(%error, "dropped files cannot be removed; it is tried again in a minute");
+        }
+    }
+
+    /// When [`Partitions::remove_due`] has something to do next, by the monotonic clock.
+    #[must_use]
+    pub fn next_removal(&self) -> Option<Duration> {
+        self.store.next_removal()
+    }
+
+    /// Completes when something was left to be removed, perhaps before it is asked for.
+    pub async fn removal_added(&self) {
+        self.removal_added.notified().await;
+    }
+
+    /// Deletes a partition of a deleted topic; its files stay for the topic's `file.delete.delay.ms`.
+    pub(super) fn delete_later(&self, partition: &Partition) -> Result<(), StorageError> {
+        let delay_ms = u64::try_from(partition.config().file_delete_delay_ms).unwrap_or(0);
+        let due = self.clock.monotonic().saturating_add(Duration::from_millis(delay_ms));
+        self.store.delete_partition_later(partition.id(), due)?;
+        self.removal_added.notify_one();
+        Ok(())
+    }
+}
