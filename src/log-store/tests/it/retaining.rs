@@ -297,11 +297,11 @@ fn what_a_journal_is_behind_survives_a_power_cut_though_it_was_written_without_o
 
 #[test]
 fn a_replay_brings_no_dropped_segment_back_and_loses_none_that_is_kept() {
-    for now in [NOW + 1_004, NOW + 2_000] {
+    for time in [NOW + 1_004, NOW + 2_000] {
         let dir = scratch();
         let store = open_in(dir.path(), Durability::Group);
         let log = ten(&store, keeping_ms(1_000));
-        let expected = retain(&store, &log, offset(10), now).unwrap().log_start;
+        let expected = retain(&store, &log, offset(10), time).unwrap().log_start;
         append_timed(&store, &log, 1_010..1_013);
         // The power goes: the newest segment, which no sync named yet, is not there, and the renamed ones have their old names.
         let found = killed(&dir);

@@ -3,13 +3,14 @@
 use std::fmt::Debug;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use protocol::fixtures::request_frame;
 use protocol::messages::TopicName;
 use protocol::{Request, StrBytes};
 use socket2::SockRef;
+use wire::clock::{Clock as _, SystemClock};
 
 /// How long an honest request may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,7 +50,7 @@ pub(crate) fn topic_name(name: &str) -> TopicName {
 
 /// The time that records get which must not be too old to be kept.
 pub(crate) fn now_ms() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+    SystemClock::new().now().millis()
 }
 
 /// The frame behind its length.
