@@ -127,30 +127,42 @@ fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_space() {
     fill_and_free("group", cycles);
 }
 
-/// A broker whose syncs fail from the given one on.
-fn failing(data: &Path, durability: &str, when: u32) -> Running {
+/// A broker whose calls of one kind fail, from the given one on or only that one.
+fn failing(data: &Path, durability: &str, call: &str, when: &str) -> Running {
     let mut command = Command::new("strace");
-    command.args(["-D", "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e"]);
-    command.arg(format!("inject=fdatasync:error=EIO:when={when}+")).arg(env!("CARGO_BIN_EXE_klamm"));
+    command.args(["-D", "-f", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
+    command.arg(format!("inject={call}:error=EIO:when={when}")).arg(env!("CARGO_BIN_EXE_klamm"));
     command.args(["--listen", "127.0.0.1:0", "--override", durability, "--data"]).arg(data);
     Running::start(command.stdout(Stdio::piped()).stderr(Stdio::null()).stdin(Stdio::null()))
 }
 
 #[test]
 fn a_sync_that_fails_is_never_acknowledged() {
+    fail("klamm.durability=group", "fdatasync", ["60+", "75+", "90+"]);
+}
+
+/// The call that appends to segments, and to the journal.
+#[test]
+fn a_write_that_fails_is_never_acknowledged_though_later_ones_would_pass() {
+    for durability in ["klamm.durability=os", "klamm.durability=group"] {
+        fail(durability, "pwritev", ["1", "12", "31+"]);
+    }
+}
+
+fn fail(durability: &str, call: &str, moments: [&str; 3]) {
     if cuts_wanted().is_none() || !has_strace() {
         return;
     }
-    for when in [60, 75, 90] {
+    for when in moments {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let arguments = ["--listen", "127.0.0.1:0", "--override", "klamm.durability=group", "--data", &data.display().to_string()];
+        let arguments = ["--listen", "127.0.0.1:0", "--override", durability, "--data", &data.display().to_string()];
         let running = Running::start(&mut klamm(&arguments));
         create_topic(&mut Client::honest(&running.address), "failing", 1).unwrap();
         running.signal("TERM");
         assert!(running.wait().success());
 
-        let mut running = failing(&data, "klamm.durability=group", when);
+        let mut running = failing(&data, durability, call, when);
         let mut client = Client::honest(&running.address);
         let mut acknowledged = 0;
         let refused = loop {
@@ -175,6 +187,6 @@ fn a_sync_that_fails_is_never_acknowledged() {
         let there = count(&mut client, "failing");
         assert!(there >= acknowledged, "{there} of {acknowledged}");
         assert_eq!(produce(&mut client, "failing", b"value"), (0, there));
-        println!("the {when}th sync failed: {acknowledged} acknowledged, none after it, {there} there after the restart");
+        println!("{durability}, {call} failed at {when}: {acknowledged} acknowledged, none after it, {there} there after the restart");
     }
 }
