@@ -101,6 +101,7 @@ PROGRAM_SCENARIOS = {
     "rsyslog": "rsyslog: omkafka sends the lines of a file, imkafka writes a topic to a file",
     "faust": "Faust: an agent with a table and its changelog topic",
     "flink": "Flink in local mode: a Kafka source that commits with its checkpoints, a Kafka sink, and again after a restart",
+    "debezium": "Debezium embedded: PostgreSQL's changes become records, and its engine goes on at the offsets that it keeps in a topic",
 }
 
 # Settings of the brokers of some clients, the same for both targets: retention must be seen within seconds.

@@ -86,15 +86,16 @@ beside_node_modules() {
   done
 }
 
-flink_program() {
+# java_program NAME CLASS: a program over the artifacts that NAME.xml lists.
+java_program() {
   local stamp
   need javac openjdk-17-jdk-headless
-  stamp="$(digest "$here/programs/flink.xml" "$here/programs/FlinkJob.java")"
-  if current flink "$stamp"; then return; fi
-  rm -rf "$compat/flink" "$compat/flink-classes" && mkdir -p "$compat/flink-classes"
-  mvn -q -B -f "$here/programs/flink.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$compat/flink" >&2
-  javac -nowarn -proc:none -d "$compat/flink-classes" -cp "$compat/flink/*" "$here/programs/FlinkJob.java"
-  echo "$stamp" > "$compat/flink.stamp"
+  stamp="$(digest "$here/programs/$1.xml" "$here/programs/$2.java")"
+  if current "$1" "$stamp"; then return; fi
+  rm -rf "$compat/$1" "$compat/$1-classes" && mkdir -p "$compat/$1-classes"
+  mvn -q -B -f "$here/programs/$1.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$compat/$1" >&2
+  javac -nowarn -proc:none -d "$compat/$1-classes" -cp "$compat/$1/*" "$here/programs/$2.java"
+  echo "$stamp" > "$compat/$1.stamp"
 }
 
 node_client() {
@@ -191,7 +192,8 @@ for client in "$@"; do
     rdkafka | rskafka) rust_client ;;
     programs)
       python_client
-      flink_program
+      java_program flink FlinkJob
+      java_program debezium DebeziumApp
       need rsyslogd rsyslog
       [ -e "$(multiarch_lib rsyslog/omkafka.so)" ] || debian rsyslog-kafka
       ;;

@@ -318,7 +318,7 @@ def arguments():
     parser.add_argument("--client", action="append", choices=CLIENTS, help="may be repeated; default: all")
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, metavar="NAME", help="may be repeated; default: all")
     parser.add_argument("--klamm-binary", type=pathlib.Path, default=CACHE / "target" / "release" / "klamm")
-    parser.add_argument("--jobs", type=int, default=2, help="clients at a time, each with its own broker (default 2)")
+    parser.add_argument("--jobs", type=int, default=4, help="clients at a time, each with its own broker (default 4: they wait more than they compute)")
     parser.add_argument("--timeout", type=int, default=90, help="seconds that one scenario may take (default 90)")
     parser.add_argument("--write", action="store_true", help="record the results in scoreboard.json")
     parser.add_argument("--keep", action="store_true", help="keep logs and data; they are kept on failure too")

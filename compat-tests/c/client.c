@@ -139,7 +139,7 @@ static void auto_create(void) {
     sent->partition = RD_KAFKA_PARTITION_UA;
     produced("made-by-producing", sent, 1);
     EQUAL_NUMBER(sent->offset, 0, "offset");
-    equal_values(exactly("made-by-producing", 1), sent, 1, "values");
+    equal_values(exactly("made-by-producing", 0, 1), sent, 1, "values");
 }
 
 static void recreate_topic(void) {
@@ -156,7 +156,7 @@ static void recreate_topic(void) {
     struct record *sent = records(1, "new", 1);
     produced(topic, sent, 1);
     EQUAL_NUMBER(sent->offset, 0, "offset");
-    equal_values(exactly(topic, 1), sent, 1, "values");
+    equal_values(exactly(topic, 0, 1), sent, 1, "values");
 }
 
 // ---- records
@@ -169,7 +169,7 @@ static void codecs(void) {
         made(topic, 1);
         struct record *sent = records(200, "compressible compressible compressible compressible compressible ", 1);
         EQUAL_ERROR(produce(topic, sent, 200, "compression.type", all[i], "linger.ms", "50", NULL), RD_KAFKA_RESP_ERR_NO_ERROR, all[i]);
-        equal_values(exactly(topic, 200), sent, 200, all[i]);
+        equal_values(exactly(topic, 0, 200), sent, 200, all[i]);
     }
 }
 
@@ -180,7 +180,7 @@ static void acks(void) {
     struct record *sent = records(60, "v", 1);
     for (size_t i = 0; i < 3; i++) {
         EQUAL_ERROR(produce(topic, sent + i * 20, 20, "acks", all[i], NULL), RD_KAFKA_RESP_ERR_NO_ERROR, all[i]);
-        equal_values(exactly(topic, (i + 1) * 20), sent, (i + 1) * 20, all[i]);
+        equal_values(exactly(topic, 0, (i + 1) * 20), sent, (i + 1) * 20, all[i]);
     }
 }
 
@@ -198,7 +198,7 @@ static void keys_and_partitions(void) {
         size_t count = 0;
         for (size_t i = 0; i < 80; i++) count += sent[i].partition == partition;
         CHECK(count > 0, "no key went to partition %d", partition);
-        struct record *got = read_from(topic, partition, RD_KAFKA_OFFSET_BEGINNING, count);
+        struct record *got = read_from(topic, partition, 0, count);
         for (size_t i = 0; i < 80; i++) {
             if (sent[i].partition != partition) continue;
             struct record *found = &got[sent[i].offset];
@@ -219,7 +219,7 @@ static void headers(void) {
     sent->headers = rd_kafka_headers_new(count);
     for (size_t i = 0; i < count; i++) rd_kafka_header_add(sent->headers, all[i].name, -1, all[i].value, all[i].size);
     produced(topic, sent, 2);
-    struct record *got = exactly(topic, 2);
+    struct record *got = exactly(topic, 0, 2);
     CHECK(got[0].headers && !got[1].headers, "headers of the first record, none of the second");
     EQUAL_NUMBER(rd_kafka_header_cnt(got[0].headers), count, "headers");
     for (size_t i = 0; i < count; i++) {
@@ -242,7 +242,7 @@ static void null_key_and_value(void) {
         sent[i].value_size = pairs[i][1] ? strlen(pairs[i][1]) : 0;
     }
     produced(topic, sent, 5);
-    struct record *got = exactly(topic, 5);
+    struct record *got = exactly(topic, 0, 5);
     for (size_t i = 0; i < 5; i++) CHECK(same(got[i].key, got[i].key_size, sent[i].key, sent[i].key_size), "key %zu", i);
     equal_values(got, sent, 5, "values");
 }
@@ -253,7 +253,7 @@ static void record_near_limit(void) {
     const char *topic = made("near", 1);
     struct record sent = large(LARGEST_VALUE_BYTES);
     produced(topic, &sent, 1);
-    struct record *got = exactly(topic, 1);
+    struct record *got = exactly(topic, 0, 1);
     CHECK(same(got->value, got->value_size, sent.value, sent.value_size), "the value differs");
 }
 
@@ -273,7 +273,7 @@ static void log_append_time(void) {
     struct record *sent = records(1, "x", 1);
     sent->timestamp = before - 500000;
     produced(topic, sent, 1);
-    struct record *got = exactly(topic, 1);
+    struct record *got = exactly(topic, 0, 1);
     EQUAL_NUMBER(got->timestamp_type, RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME, "timestamp type");
     CHECK(got->timestamp >= before - 1000 && got->timestamp <= now_ms() + 1000, "timestamp %lld is not the broker's", (long long)got->timestamp);
 }
@@ -284,7 +284,7 @@ static void read_from_start(void) {
     const char *topic = made("start", 1);
     struct record *sent = records(100, "v", 1);
     produced(topic, sent, 100);
-    struct record *got = exactly(topic, 100);
+    struct record *got = exactly(topic, RD_KAFKA_OFFSET_BEGINNING, 100);
     equal_values(got, sent, 100, "values");
     for (size_t i = 0; i < 100; i++) EQUAL_NUMBER(got[i].offset, i, "offset");
 }
@@ -398,7 +398,7 @@ static void idempotent_across_kill(void) {
     EQUAL_ERROR(rd_kafka_flush(producer, 60000), RD_KAFKA_RESP_ERR_NO_ERROR, "flush");
     rd_kafka_destroy(producer);
     EQUAL_NUMBER(failures, 0, "failed deliveries");
-    equal_values(exactly(topic, sent), records(sent, "", 1), sent, "each value once, in order");
+    equal_values(exactly(topic, 0, sent), records(sent, "", 1), sent, "each value once, in order");
 }
 
 static const struct scenario scenarios[] = {

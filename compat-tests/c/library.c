@@ -210,7 +210,7 @@ struct record *read_from(const char *topic, int32_t partition, int64_t offset, s
     return read_and_look(topic, partition, offset, count, 0);
 }
 
-struct record *exactly(const char *topic, size_t count) { return read_and_look(topic, 0, RD_KAFKA_OFFSET_BEGINNING, count, 300); }
+struct record *exactly(const char *topic, int64_t offset, size_t count) { return read_and_look(topic, 0, offset, count, 300); }
 
 rd_kafka_resp_err_t refusal_of_reading(const char *topic, int64_t offset) {
     rd_kafka_t *consumer = assigned(topic, 0, offset);

@@ -89,8 +89,9 @@ rd_kafka_resp_err_t produce(const char *topic, struct record *all, size_t count,
 void produced(const char *topic, struct record *all, size_t count);
 // Exactly count records of a partition from the offset on.
 struct record *read_from(const char *topic, int32_t partition, int64_t offset, size_t count);
-// As before from the start of partition 0, and looks that no further one follows.
-struct record *exactly(const char *topic, size_t count);
+// As before of partition 0, and looks that no further one follows. An offset that is to be asked for, as that of the beginning, costs half a
+// second: librdkafka asks before it knows the leader, and then waits that long.
+struct record *exactly(const char *topic, int64_t offset, size_t count);
 // The error of the first poll from the offset on.
 rd_kafka_resp_err_t refusal_of_reading(const char *topic, int64_t offset);
 // Whether the bytes are the same, null being another thing than empty.

@@ -23,7 +23,32 @@ install() {
   mkdir -p "$home/libs"
   echo "laying out Apache Kafka $version in $home" >&2
   mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$home/libs" >&2
+  rm -rf "$home/shared.jsa" "$home/formatted"
   echo "$stamp" > "$home/complete"
+}
+
+# What each of the many starts would do anew, done once: the classes that the JVM loads (it ignores the archive where it is another JVM's), and
+# a formatted directory. A start then costs a third less.
+prepare_starts() {
+  if [ -e "$home/shared.jsa" ]; then return; fi
+  local scratch pid port
+  scratch="$(mktemp -d)"
+  port="$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')"
+  KAFKA_JVM_FLAGS="$(flags) -XX:ArchiveClassesAtExit=$scratch/shared.jsa" setsid "$here/kafka.sh" run "$port" "$scratch" >"$scratch/kafka.log" 2>&1 </dev/null &
+  pid=$!
+  for _ in $(seq 300); do
+    if ! kill -0 "$pid" 2>/dev/null || (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then break; fi
+    sleep 0.1
+  done
+  kill "$pid" 2>/dev/null || true
+  wait "$pid" 2>/dev/null || true
+  # Where that did not work (the next port was taken, say), starts are as they were, until the next install.
+  if [ -s "$scratch/shared.jsa" ]; then
+    mkdir -p "$home/formatted"
+    cp "$scratch/logs/bootstrap.checkpoint" "$scratch/logs/meta.properties" "$home/formatted/"
+    mv "$scratch/shared.jsa" "$home/shared.jsa"
+  fi
+  rm -rf "$scratch"
 }
 
 # Formats the directory once. A kill -9 during formatting leaves no meta.properties, so that it is done again.
@@ -53,12 +78,21 @@ controller.quorum.election.timeout.ms=300
 controller.quorum.fetch.timeout.ms=600
 ${KAFKA_EXTRA:-}
 EOF
+  if [ ! -f "$dir/logs/meta.properties" ] && [ -f "$home/formatted/meta.properties" ]; then
+    mkdir -p "$dir/logs"
+    cp "$home/formatted/bootstrap.checkpoint" "$dir/logs/"
+    cp "$home/formatted/meta.properties" "$dir/logs/formatted.meta" && mv "$dir/logs/formatted.meta" "$dir/logs/meta.properties"
+  fi
   if [ ! -f "$dir/logs/meta.properties" ]; then
     "${java[@]}" kafka.tools.StorageTool format -t klammReferenceKafka0w -c "$dir/server.properties" >/dev/null
   fi
 }
 
-flags() { echo "${KAFKA_JVM_FLAGS:--Xms256m -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto}"; }
+flags() {
+  local own="-Xms256m -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
+  if [ -e "$home/shared.jsa" ]; then own+=" -XX:SharedArchiveFile=$home/shared.jsa"; fi
+  echo "${KAFKA_JVM_FLAGS:-$own}"
+}
 
 run() {
   install
@@ -96,7 +130,7 @@ stop() {
 }
 
 case "${1:-}" in
-  install) install ;;
+  install) install; prepare_starts ;;
   classpath) install; echo "$home/libs/*" ;;
   run | start) [ $# -eq 3 ] || { sed -n '2,10p' "$0"; exit 2; }; "$1" "$2" "$3" ;;
   stop) [ $# -eq 2 ] || { sed -n '2,10p' "$0"; exit 2; }; stop "$2" ;;

@@ -1,6 +1,7 @@
 """Programs that people put in front of Kafka, each with a small configuration; what they wrote is read with confluent-kafka."""
 
 import contextlib
+import json
 import os
 import pathlib
 import subprocess
@@ -43,7 +44,7 @@ def read(topic, count, timeout_s=40):
         true(time.monotonic() < deadline, f"{len(got)} of {count} records in {topic}")
         for message in consumer.consume(count - len(got), 0.2):
             if not message.error():
-                got.append(message.value().decode())
+                got.append((message.value() or b"").decode())
     consumer.close()
     return got
 
@@ -140,6 +141,10 @@ def faust():
         equal(sorted(read("faust-out", 50)), sorted(f"w{i % 5}={i // 5 + 1}" for i in range(50)), "counts of the table")
 
 
+def class_path(program):
+    return f"{CACHE}/compat/{program}-classes:{CACHE}/compat/{program}/*"
+
+
 def committed(group, topic):
     consumer = Consumer({"bootstrap.servers": BOOTSTRAP, "group.id": group})
     offset = consumer.committed([TopicPartition(topic, 0)], timeout=20)[0].offset
@@ -151,7 +156,7 @@ def committed(group, topic):
 def flink():
     create("flink-in", "flink-out")
     opens = [f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in ("lang", "util", "time")]
-    command = [*JAVA, *opens, "-cp", f"{CACHE}/compat/flink-classes:{CACHE}/compat/flink/*", "compat.FlinkJob", BOOTSTRAP]
+    command = [*JAVA, *opens, "-cp", class_path("flink"), "compat.FlinkJob", BOOTSTRAP]
     with running("flink", *command):
         produce("flink-in", [f"w{i % 5}" for i in range(50)])
         equal(sorted(read("flink-out", 50, 75)), sorted(f"w{i % 5}={i // 5 + 1}" for i in range(50)), "counts")
@@ -160,6 +165,19 @@ def flink():
     produce("flink-in", ["w0", "w1", "w0"])
     with running("flink", *command):
         equal(read("flink-out", 3, 75), ["w0=1", "w1=1", "w0=2"], "counts of the second run")
+
+
+@scenario("debezium")
+def debezium():
+    (HOME / "debezium").mkdir()
+    with (HOME / "debezium.log").open("ab") as log:
+        command = [*JAVA, "-cp", class_path("debezium"), "compat.DebeziumApp", BOOTSTRAP, str(HOME / "debezium")]
+        code = subprocess.run(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=80).returncode
+    equal(code, 0, f"exit code; log: {HOME}/debezium.log")
+    # A delete is followed by a record without a value.
+    changes = [json.loads(value) if value else None for value in read("shop.public.orders", 7)]
+    told = [change and (change["op"], (change["after"] or {}).get("item")) for change in changes]
+    equal(told, [("r", "one"), ("r", "two"), ("u", "ONE"), ("d", None), None, ("c", "three"), ("c", "four")], "changes")
 
 
 if __name__ == "__main__":

@@ -238,7 +238,7 @@ fn create_partitions(client: &Rdkafka) -> Played {
     refused(client.grow(name, 3), &["InvalidPartitions"], "shrinking")?;
     until(PATIENCE, || "four partitions".into(), || Ok(client.count(name)? == 4))?;
     equal(client.send(name, &[Record { partition: Some(3), ..Record::of("x") }], &[])?, vec![(3, 0)], "position")?;
-    equal(texts(&client.read(name, 3, From::Earliest, 1)?), vec!["x".into()], "values")
+    equal(texts(&client.read(name, 3, From::Offset(0), 1)?), vec!["x".into()], "values")
 }
 
 fn unknown_topic(client: &Rdkafka) -> Played {
@@ -253,7 +253,7 @@ fn acks(client: &Rdkafka) -> Played {
     for acks in ["all", "1", "0"] {
         client.send(name, &records(&names(20, acks), 1), &[("acks", acks)])?;
         sent.extend(names(20, acks));
-        equal(texts(&exactly(client, name, From::Earliest, sent.len())?), sent.clone(), "values")?;
+        equal(texts(&exactly(client, name, From::Offset(0), sent.len())?), sent.clone(), "values")?;
     }
     Ok(())
 }
@@ -271,7 +271,7 @@ fn keys_and_partitions(client: &Rdkafka) -> Played {
     for partition in 0..6 {
         let count = positions.iter().filter(|(p, _)| *p == partition).count();
         check(count > 0, || format!("no key went to partition {partition}"))?;
-        got.extend(client.read(name, partition, From::Earliest, count)?);
+        got.extend(client.read(name, partition, From::Offset(0), count)?);
     }
     let sorted = |records: &[Record]| {
         let mut pairs: Vec<_> = records.iter().map(|record| (record.key.clone(), record.value.clone())).collect();
@@ -287,14 +287,14 @@ fn headers(client: &Rdkafka) -> Played {
     let sent = vec![pair("a", Some(b"1")), pair("b", Some(b"")), pair("a", Some(b"2")), pair("c", None), pair("ü", Some(b"\x00\xff"))];
     let name = created(client, "headed")?;
     client.send(name, &[Record { headers: sent.clone(), ..Record::of("x") }, Record::of("y")], &[])?;
-    let got = exactly(client, name, From::Earliest, 2)?;
+    let got = exactly(client, name, From::Offset(0), 2)?;
     equal(got.into_iter().map(|record| record.headers).collect(), vec![sent, vec![]], "headers")
 }
 
 fn log_append_time(client: &Rdkafka) -> Played {
     let (name, before) = (client.made("stamped", 1, &[("message.timestamp.type", "LogAppendTime")])?, now_ms());
     client.send(name, &[Record { timestamp: Some(before - 500_000), ..Record::of("x") }], &[])?;
-    let stamp = exactly(client, name, From::Earliest, 1)?.first().and_then(|record| record.timestamp).unwrap_or_default();
+    let stamp = exactly(client, name, From::Offset(0), 1)?.first().and_then(|record| record.timestamp).unwrap_or_default();
     check((before - 1000..=now_ms() + 1000).contains(&stamp), || format!("timestamp {stamp} is not the broker's"))
 }
 
@@ -319,6 +319,6 @@ fn idempotent_across_kill(client: &Rdkafka) -> Played {
     for delivery in waiting {
         client.runtime.block_on(delivery)?.map_err(|(error, _)| refusal(error))?;
     }
-    let got = texts(&exactly(client, name, From::Earliest, count)?);
+    let got = texts(&exactly(client, name, From::Offset(0), count)?);
     check(got == names(count, ""), || format!("not each value once and in order: {count} sent, {} read", got.len()))
 }
