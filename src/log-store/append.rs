@@ -221,16 +221,17 @@ impl PartitionLog {
     fn roll(&self, state: &mut LogState, now: Timestamp, outcome: &mut Outcome) -> Result<(), StorageError> {
         let log = &*self.0;
         let engine = &log.engine;
-        pass(engine, "roll.before_create", &log.directory)?;
-        match std::fs::create_dir(&log.directory) {
+        let directory = log.directory();
+        pass(engine, "roll.before_create", &directory)?;
+        match std::fs::create_dir(&directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(StorageError::io("create", &log.directory, error));
+                return Err(StorageError::io("create", &directory, error));
             }
             _ => {}
         }
-        pass(engine, "create.after_directory", &log.directory)?;
+        pass(engine, "create.after_directory", &directory)?;
         let log_end = log.log_end();
-        let segment = Segment::create(&log.directory, log_end, &engine.handles)?;
+        let segment = Segment::create(&directory, log_end, &engine.handles)?;
         if let Some(block) = state.block.as_mut().filter(|block| !block.is_empty()) {
             state.closed.push(block.close());
         }
@@ -250,7 +251,7 @@ impl PartitionLog {
         if let Some(sealed) = sealed {
             outcome.sync_jobs.push(self.sync_job(state, &sealed));
         }
-        pass(engine, "roll.after_create", &log.directory)
+        pass(engine, "roll.after_create", &directory)
     }
 
     /// The job that brings all bytes up to the span's end to the disk, given that earlier segments are there.

@@ -34,7 +34,6 @@ impl fmt::Debug for PartitionLog {
 pub(crate) struct Inner {
     pub(crate) id: TopicIdPartition,
     pub(crate) engine: Arc<Engine>,
-    pub(crate) directory: PathBuf,
     log_start: AtomicI64,
     log_end: AtomicI64,
     /// The end of what may be acknowledged.
@@ -93,7 +92,6 @@ impl PartitionLog {
         Ok(Self(Arc::new(Inner {
             id,
             engine: Arc::clone(engine),
-            directory,
             log_start: AtomicI64::new(log_start.get()),
             log_end: AtomicI64::new(view.log_end.get()),
             acknowledged_end: AtomicI64::new(view.log_end.get()),
@@ -196,6 +194,11 @@ impl PartitionLog {
 }
 
 impl Inner {
+    /// Where its segments are. Not kept: with many partitions the paths would be a good part of what each of them takes.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.engine.partition_directory(self.id)
+    }
+
     pub(crate) fn log_start(&self) -> Offset {
         Offset::new_or_zero(self.log_start.load(Ordering::Acquire))
     }

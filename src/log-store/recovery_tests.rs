@@ -49,7 +49,7 @@ fn half_synced(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     let store = Store::open(options(directory)).unwrap();
     let log = store.open_partition(id(), config()).unwrap();
     (10..20).for_each(|sequence| assert!(!append(&store, &log, sequence)));
-    let mut files: Vec<_> = std::fs::read_dir(&log.0.directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(log.0.directory()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
 }

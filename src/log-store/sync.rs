@@ -114,7 +114,7 @@ pub(crate) fn sync_segment(log: &Inner, segment: &Arc<Segment>) -> Result<(), St
     file.sync_data().map_err(|error| StorageError::io("sync segment", path, error))?;
     // Left out by a test that proves that it would be noticed.
     if !engine.failpoints().skips("sync.before_directory") && !segment.entry_synced.load(Ordering::Acquire) {
-        for directory in [&log.directory, &engine.partitions_directory] {
+        for directory in [&log.directory(), &engine.partitions_directory] {
             match sync_directory(directory) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(StorageError::io("sync", directory, error));

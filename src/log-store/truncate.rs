@@ -62,8 +62,9 @@ impl PartitionLog {
             )?;
         }
         log.engine.write_synced(batch)?;
-        let result = pass(&log.engine, "truncate.after_intent", &log.directory)
-            .and_then(|()| recovery::recover(&log.engine, log.id, &log.directory));
+        let directory = log.directory();
+        let result =
+            pass(&log.engine, "truncate.after_intent", &directory).and_then(|()| recovery::recover(&log.engine, log.id, &directory));
         match result {
             Ok(recovered) => {
                 log.install(&mut state, recovered);

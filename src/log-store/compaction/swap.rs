@@ -32,7 +32,7 @@ impl Inner {
     pub(super) fn create_draft(&self, sources: &[Span]) -> Result<Draft, CleanError> {
         let Some(first) = sources.first() else { return Err(CleanError::Changed) };
         let (base_offset, generation) = (first.segment.base_offset, first.segment.generation.saturating_add(1));
-        let segment = Segment::existing(&self.directory, base_offset, generation);
+        let segment = Segment::existing(&self.directory(), base_offset, generation);
         // A deletion empties the directory under this lock.
         let _segments = self.segments_lock.lock();
         if self.is_deleted() {
@@ -80,7 +80,7 @@ impl Inner {
             let key = keys::cleaner_checkpoint::key(self.id);
             engine.put(&mut batch, Family::Default, &key, &keys::cleaner_checkpoint::encode(checkpoint))?;
         }
-        pass(engine, "compaction.before_swap", &self.directory)?;
+        pass(engine, "compaction.before_swap", &self.directory())?;
         draft.keep();
         engine.write_synced(batch)?;
         let named = self.name(&draft);
@@ -100,11 +100,11 @@ impl Inner {
     }
 
     fn name(&self, draft: &Draft) -> Result<Arc<Segment>, StorageError> {
-        pass(&self.engine, "compaction.after_swap", &self.directory)?;
-        let segment = Segment::existing(&self.directory, draft.base_offset, draft.generation);
+        pass(&self.engine, "compaction.after_swap", &self.directory())?;
+        let segment = Segment::existing(&self.directory(), draft.base_offset, draft.generation);
         let named = std::fs::rename(&draft.path, &segment.path);
         named.map_err(|error| StorageError::io("name cleaned segment", &segment.path, error))?;
-        pass(&self.engine, "compaction.after_rename", &self.directory)?;
+        pass(&self.engine, "compaction.after_rename", &self.directory())?;
         Ok(segment)
     }
 
@@ -129,7 +129,7 @@ impl Inner {
     pub(super) fn remove_retired(&self, now: Timestamp) -> Result<(), StorageError> {
         let due: Vec<_> = self.retired.lock().extract_if(.., |retired| retired.due <= now).collect();
         for retired in &due {
-            pass(&self.engine, "compaction.before_remove", &self.directory)?;
+            pass(&self.engine, "compaction.before_remove", &self.directory())?;
             retired.paths.iter().try_for_each(|path| remove(path))?;
         }
         Ok(())
@@ -142,7 +142,7 @@ impl Inner {
             return Ok(());
         }
         all.iter().flat_map(|retired| &retired.paths).try_for_each(|path| remove(path))?;
-        sync_directory(&self.directory).map_err(|error| StorageError::io("sync", &self.directory, error))
+        sync_directory(&self.directory()).map_err(|error| StorageError::io("sync", &self.directory(), error))
     }
 }
 
