@@ -35,6 +35,8 @@ CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / "
 COMPAT = CACHE / "compat"
 READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
+# The clients that take more than a minute.
+LONG = ("java", "java-3.9", "kcat", "confluent-js", "programs")
 
 
 def client_command(name):
@@ -305,6 +307,9 @@ def played(name, target, options, work):
     count = sum(result != "-" for result, _ in results.values())
     print(f"{target:5} {name:12} {count} scenarios in {time.monotonic() - started:.0f} s", flush=True)
     failed = [scenario for scenario, (result, _) in results.items() if result == "fail"]
+    if not failed and not options.keep:
+        # Here rather than at the end: it takes seconds for each client, in which others play.
+        shutil.rmtree(work / target / name, ignore_errors=True)
     if target != "kafka" or not failed:
         return results
     print(f"{target:5} {name:12} once more, with a new broker: {', '.join(failed)}", flush=True)
@@ -337,7 +342,9 @@ def main():
     outcome, started = {}, time.monotonic()
     for target in targets:
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            futures = {name: pool.submit(played, name, target, options, work) for name in clients}
+            # The longest ones first, so that none of them plays alone in the end.
+            order = sorted(clients, key=lambda name: name not in LONG)
+            futures = {name: pool.submit(played, name, target, options, work) for name in order}
             for name, future in futures.items():
                 for scenario, (result, reason) in future.result().items():
                     outcome.setdefault(name, {}).setdefault(scenario, {})[target] = (result, reason)
