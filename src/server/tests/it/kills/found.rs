@@ -107,17 +107,21 @@ pub(crate) fn check_topics(client: &mut Client, data: &Path, topics: &mut Topics
     }
     for slot in &mut topics.slots {
         let (name, pending) = (slot.name.clone(), slot.pending);
+        let context = format!("{name}, newest first: {:?}", slot.history);
+        slot.note("looked:".to_owned());
         match there.remove(&name) {
             Some((id, partitions)) => {
                 match pending {
-                    Some(Pending::Create(asked)) => assert_eq!(partitions, asked, "{name}"),
-                    Some(Pending::Delete) | None => assert_eq!((Some(id), partitions), (slot.id, slot.partitions), "{name}, {pending:?}"),
+                    Some(Pending::Create(asked)) => assert_eq!(partitions, asked, "{context}"),
+                    Some(Pending::Delete) | None => {
+                        assert_eq!((Some(id), partitions), (slot.id, slot.partitions), "{context}, {pending:?}")
+                    }
                 }
                 slot.pending = pending.filter(|pending| matches!(pending, Pending::Create(_)));
                 slot.is_there(id);
             }
             None => {
-                assert!(pending.is_some() || slot.id.is_none(), "{name} was created and is not there");
+                assert!(pending.is_some() || slot.id.is_none(), "it was created and is not there: {context}");
                 slot.is_gone();
                 topics.producer.forget(&name);
             }

@@ -233,7 +233,11 @@ pub(crate) struct Slot {
     pub(crate) pending: Option<Pending>,
     /// The ids of its earlier lives.
     pub(crate) past_ids: HashSet<Uuid>,
+    /// The last things that were asked, answered and found, for whoever must explain a failure.
+    pub(crate) history: VecDeque<String>,
 }
+
+const HISTORY_MAX: usize = 12;
 
 /// A client that makes topics, writes to them and deletes them.
 pub(crate) struct Topics {
@@ -272,17 +276,24 @@ pub(crate) fn delete_topic(client: &mut Client, name: &str) -> io::Result<()> {
 }
 
 impl Slot {
+    pub(crate) fn note(&mut self, event: String) {
+        self.history.truncate(HISTORY_MAX - 1);
+        self.history.push_front(event);
+    }
+
     /// What is known for sure when the topic is there, with this id.
     pub(crate) fn is_there(&mut self, id: Uuid) {
         assert!(!self.past_ids.contains(&id), "{} has the id of a deleted topic", self.name);
         if let Some(Pending::Create(partitions)) = self.pending.take() {
             self.partitions = partitions;
         }
+        self.note(format!("there: {id} with {}", self.partitions));
         self.id = Some(id);
     }
 
     /// What is known for sure when it is not.
     pub(crate) fn is_gone(&mut self) {
+        self.note("gone".to_owned());
         self.past_ids.extend(self.id.take());
         self.pending = None;
     }
@@ -290,7 +301,14 @@ impl Slot {
 
 impl Topics {
     pub(crate) fn new(client: &mut Client, names: usize, seed: u64) -> Self {
-        let slot = |number| Slot { name: format!("passing-{number}"), id: None, partitions: 0, pending: None, past_ids: HashSet::new() };
+        let slot = |number| Slot {
+            name: format!("passing-{number}"),
+            id: None,
+            partitions: 0,
+            pending: None,
+            past_ids: HashSet::new(),
+            history: VecDeque::new(),
+        };
         let producer = Producer::new(client, seed ^ 1);
         Self { slots: (0..names).map(slot).collect(), producer, random: Random(seed), created: 0, deleted: 0 }
     }
@@ -336,6 +354,7 @@ impl Topics {
     fn create(&mut self, client: &mut Client, slot: usize) -> io::Result<()> {
         let partitions = 1 + i32::try_from(self.random.below(3)).unwrap();
         self.slots[slot].pending = Some(Pending::Create(partitions));
+        self.slots[slot].note(format!("create with {partitions}?"));
         let id = create_topic(client, &self.slots[slot].name, partitions)?;
         self.slots[slot].is_there(id);
         self.created += 1;
@@ -344,6 +363,7 @@ impl Topics {
 
     fn delete(&mut self, client: &mut Client, slot: usize) -> io::Result<()> {
         self.slots[slot].pending = Some(Pending::Delete);
+        self.slots[slot].note("delete?".to_owned());
         delete_topic(client, &self.slots[slot].name)?;
         self.slots[slot].is_gone();
         self.producer.forget(&self.slots[slot].name);

@@ -3,11 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 /// The image is sparse.
 const SIZE_BYTES: u64 = 2 << 30;
+const DETACHED_WITHIN: Duration = Duration::from_secs(30);
 /// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`.
 const CUT: &str = "import fcntl, os, struct, sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
 
@@ -73,7 +75,23 @@ impl Disk {
     pub(crate) fn restore(&mut self) {
         run("umount", &[&self.root().display().to_string()]).unwrap();
         self.mounted = false;
+        self.wait_until_detached();
         self.mount().unwrap();
+    }
+
+    /// Waits until the file system is gone for good. The broker had a mount namespace of its own, which lives a moment longer than the broker:
+    /// until then the file system may still write to the image, under the one that is mounted anew.
+    fn wait_until_detached(&self) {
+        let deadline = Instant::now() + DETACHED_WITHIN;
+        loop {
+            let output = Command::new("losetup").args(["--associated", &self.image()]).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            if output.stdout.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the image is still in use: {}", String::from_utf8_lossy(&output.stdout));
+            std::thread::yield_now();
+        }
     }
 }
 
