@@ -7,7 +7,7 @@ use std::time::Duration;
 use broker::Broker;
 use bytes::Bytes;
 use protocol::messages::ApiVersionsResponse;
-use wire::{CloseReason, ConnectionContext, Dispatch, Outcome};
+use wire::{CloseReason, ConnectionBounds, ConnectionContext, Dispatch, Outcome};
 
 use crate::api::{self, Context};
 use crate::connection::api_versions;
@@ -36,6 +36,14 @@ impl Apis {
 impl Dispatch for Apis {
     fn connection_accepted(&self, address: IpAddr) -> Result<(), Duration> {
         self.broker.quotas.connect(address)
+    }
+
+    fn connection_bounds(&self) -> Option<Arc<ConnectionBounds>> {
+        Some(self.broker.live_limits.bounds())
+    }
+
+    fn accept_pause(&self) -> Duration {
+        self.broker.live_limits.accept_pause()
     }
 
     fn dispatch(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {

@@ -20,6 +20,7 @@ pub mod controller;
 pub mod coordinators;
 pub mod entropy;
 pub mod fetch_session;
+pub mod live_limits;
 mod maintenance;
 pub mod metadata_view;
 pub mod metrics;
@@ -53,6 +54,8 @@ pub struct Broker {
     pub fetch_sessions: fetch_session::FetchSessions,
     /// What is counted.
     pub metrics: Arc<metrics::Metrics>,
+    /// How many connections there may be, and how fast they may come.
+    pub live_limits: Arc<live_limits::LiveLimits>,
     /// What clients may use per second, and what they did.
     pub quotas: Arc<quotas::Quotas>,
     /// Randomness, real or fixed by a test.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log_store::{Failpoints, OpenError, StorageError, Store, StoreOptions};
+use metadata::configs::ConfigView;
 use metadata::controller::{BrokerRegistration, InternalTopic, TopicDefaults, bootstrap_cluster, register_broker};
 use metadata::{Delta, Endpoint, FeatureRange, Image};
 use quorum::{MetadataQuorum, ProposeError, QuorumOptions};
@@ -23,6 +24,7 @@ use crate::controller::{Controller, ControllerSettings};
 use crate::coordinators::{Groups, GroupsParts};
 use crate::entropy::Entropy;
 use crate::fetch_session::FetchSessions;
+use crate::live_limits::LiveLimits;
 use crate::maintenance;
 use crate::metadata_view::MetadataView;
 use crate::metrics::Metrics;
@@ -137,11 +139,18 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         runtime: tokio::runtime::Handle::current(),
     });
     let quotas = Quotas::new(config.quota_window, config.controller_quota_window, Arc::clone(&clock));
-    follow_metadata(
-        &*quorum,
-        Followers { partitions: Arc::clone(&partitions), groups: groups.clone(), quotas: Arc::clone(&quotas), notices: Arc::default() },
-        &metadata,
-    )?;
+    let config = Arc::new(config);
+    let live_limits = Arc::new(LiveLimits::new(&config, config.quota_window, Arc::clone(&clock)));
+    live_limits.take_over(&config, &ConfigView::new(&metadata.image(), config.broker_id, &config.set));
+    let followers = Followers {
+        partitions: Arc::clone(&partitions),
+        groups: groups.clone(),
+        quotas: Arc::clone(&quotas),
+        live_limits: Arc::clone(&live_limits),
+        config: Arc::clone(&config),
+        notices: Arc::default(),
+    };
+    follow_metadata(&*quorum, followers, &metadata)?;
 
     let broker = Arc::new(Broker {
         metadata,
@@ -151,10 +160,11 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         controller,
         fetch_sessions: FetchSessions::new(config.fetch_sessions_max),
         metrics,
+        live_limits,
         quotas,
         entropy,
         clock,
-        config: Arc::new(config),
+        config,
     });
     let stopping = CancellationToken::new();
     tasks.spawn(expire_offsets(Arc::clone(&broker), stopping.clone()));
@@ -234,6 +244,8 @@ struct Followers {
     partitions: Arc<Partitions>,
     groups: Groups,
     quotas: Arc<Quotas>,
+    live_limits: Arc<LiveLimits>,
+    config: Arc<BrokerConfig>,
     notices: Arc<ConfigNotices>,
 }
 
@@ -242,6 +254,7 @@ impl Followers {
         let result = self.partitions.apply(image, delta);
         self.groups.apply(image, delta);
         self.quotas.apply(image, delta);
+        self.live_limits.apply(&self.config, image, delta);
         self.notices.apply(image, delta);
         result
     }

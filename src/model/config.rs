@@ -17,8 +17,12 @@ pub enum Kind {
     Double(f64, f64),
     /// Any text.
     Text,
+    /// Any text but none at all.
+    NonEmptyText,
     /// One of the given words.
     OneOf(&'static [&'static str]),
+    /// One of the given words, in upper or lower case.
+    OneOfAnyCase(&'static [&'static str]),
     /// Comma-separated words, each one of the given ones (any word if there are none given).
     List(&'static [&'static str]),
     /// The name of a Java class.
@@ -34,6 +38,8 @@ pub enum Scope {
     Static,
     /// Of a broker or the cluster's default, changeable while it runs.
     Broker,
+    /// Of a broker, changeable while it runs; the cluster has no default of it.
+    OneBroker,
     /// Of a topic; a broker key of the name in [`Row::synonym`] is its default.
     Topic,
     /// Of a group.
@@ -95,6 +101,10 @@ impl Row {
                 Ok(_) => refuse(format!("Value must be between {low} and {high}")),
                 Err(_) => refuse("Not a number".to_owned()),
             },
+            Kind::OneOfAnyCase(words) if !words.iter().any(|word| word.eq_ignore_ascii_case(trimmed)) => {
+                refuse(format!("String must be one of (case insensitive): {}", words.join(", ")))
+            }
+            Kind::NonEmptyText if trimmed.is_empty() => refuse("String must be non-empty".to_owned()),
             Kind::OneOf(words) if !words.contains(&trimmed) => refuse(format!("String must be one of: {}", words.join(", "))),
             Kind::List(words) if !words.is_empty() => {
                 match trimmed.split(',').map(str::trim).find(|word| !word.is_empty() && !words.contains(word)) {
@@ -102,7 +112,8 @@ impl Row {
                     None => Ok(()),
                 }
             }
-            Kind::OneOf(_) | Kind::List(_) | Kind::Text | Kind::Class | Kind::Password => Ok(()),
+            Kind::OneOf(_) | Kind::OneOfAnyCase(_) | Kind::List(_) => Ok(()),
+            Kind::Text | Kind::NonEmptyText | Kind::Class | Kind::Password => Ok(()),
         }
     }
 

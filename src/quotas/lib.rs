@@ -16,6 +16,7 @@
 #![deny(missing_docs)]
 
 mod connection_quota;
+mod connection_rate;
 mod limited;
 mod limits;
 mod mutation_quota;
@@ -27,6 +28,7 @@ mod token_bucket;
 use core::time::Duration;
 
 pub use connection_quota::ConnectionQuota;
+pub use connection_rate::ConnectionRate;
 pub use limits::{Client, Limits};
 pub use mutation_quota::MutationQuota;
 pub use rate_quota::RateQuota;

@@ -13,6 +13,8 @@ use bytes::Bytes;
 use model::Piece;
 use thiserror::Error;
 
+use crate::ConnectionBounds;
+
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -29,6 +31,16 @@ pub trait Dispatch: Send + Sync + 'static {
     fn connection_accepted(&self, address: IpAddr) -> Result<(), Duration> {
         let _ = address;
         Ok(())
+    }
+
+    /// How many connections there may be at once, if that has changed since the listener began.
+    fn connection_bounds(&self) -> Option<Arc<ConnectionBounds>> {
+        None
+    }
+
+    /// For how long the listener that has just accepted a connection is to serve and accept none.
+    fn accept_pause(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// The connection has ended; nothing of it will be dispatched again.

@@ -41,6 +41,6 @@ pub use counters::ConnectionCounters;
 pub use dispatch::{
     BoxFuture, ClientSoftware, CloseReason, ConnectionContext, ConnectionId, Dispatch, ListenerName, Outcome, ResponseFrame,
 };
-pub use limits::{ConnectionLimits, IpOverride};
+pub use limits::{ConnectionBounds, ConnectionLimits, IpOverride};
 pub use listener::{ListenOptions, Server, bind};
 pub use peer_client::PeerClient;

@@ -1,6 +1,7 @@
 //! What one listener allows its peers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Another per-address limit for one address (`max.connections.per.ip.overrides`).
@@ -12,15 +13,36 @@ pub struct IpOverride {
     pub connections_max: usize,
 }
 
+/// How many connections there may be at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionBounds {
+    /// In all (`max.connections`).
+    pub connections_max: usize,
+    /// From one address (`max.connections.per.ip`).
+    pub connections_per_ip_max: usize,
+    /// From some addresses (`max.connections.per.ip.overrides`).
+    pub ip_overrides: Vec<IpOverride>,
+}
+
+impl Default for ConnectionBounds {
+    fn default() -> Self {
+        Self { connections_max: usize::MAX, connections_per_ip_max: usize::MAX, ip_overrides: Vec::new() }
+    }
+}
+
+impl ConnectionBounds {
+    /// How many connections the address may have at once.
+    #[must_use]
+    pub fn connections_max_of(&self, address: IpAddr) -> usize {
+        self.ip_overrides.iter().find(|entry| entry.address == address).map_or(self.connections_per_ip_max, |entry| entry.connections_max)
+    }
+}
+
 /// The limits of a listener's connections. The defaults are Kafka's where Kafka has the limit.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimits {
-    /// Connections at once (`max.connections`).
-    pub connections_max: usize,
-    /// Connections at once from one address (`max.connections.per.ip`).
-    pub connections_per_ip_max: usize,
-    /// Other limits for some addresses.
-    pub ip_overrides: Vec<IpOverride>,
+    /// How many there may be at once, as long as [`crate::Dispatch::connection_bounds`] says nothing else.
+    pub bounds: Arc<ConnectionBounds>,
     /// The largest frame (`socket.request.max.bytes`).
     pub frame_bytes_max: usize,
     /// How long a connection may be idle (`connections.max.idle.ms`); `None` is for ever.
@@ -46,9 +68,7 @@ pub struct ConnectionLimits {
 impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
-            connections_max: usize::MAX,
-            connections_per_ip_max: usize::MAX,
-            ip_overrides: Vec::new(),
+            bounds: Arc::default(),
             frame_bytes_max: 100 << 20,
             idle_max: Some(Duration::from_secs(600)),
             partial_frame_timeout: Duration::from_secs(30),
@@ -60,13 +80,5 @@ impl Default for ConnectionLimits {
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
         }
-    }
-}
-
-impl ConnectionLimits {
-    /// How many connections the address may have at once.
-    #[must_use]
-    pub fn connections_max_of(&self, address: IpAddr) -> usize {
-        self.ip_overrides.iter().find(|entry| entry.address == address).map_or(self.connections_per_ip_max, |entry| entry.connections_max)
     }
 }

@@ -15,7 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::SharedClock;
 use crate::connection::{Connection, Shared};
-use crate::{CloseReason, ConnectionContext, ConnectionCounters, ConnectionId, ConnectionLimits, Dispatch, ListenerName, MemoryBudget};
+use crate::{
+    CloseReason, ConnectionBounds, ConnectionContext, ConnectionCounters, ConnectionId, ConnectionLimits, Dispatch, ListenerName,
+    MemoryBudget,
+};
 
 /// How long the accept loop rests when the process is out of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -70,10 +73,10 @@ struct Place {
 }
 
 impl Place {
-    fn take(counts: &Arc<Mutex<Counts>>, ip: IpAddr, limits: &ConnectionLimits) -> Option<Self> {
+    fn take(counts: &Arc<Mutex<Counts>>, ip: IpAddr, bounds: &ConnectionBounds) -> Option<Self> {
         let mut guard = counts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_ip = guard.by_ip.get(&ip).copied().unwrap_or(0);
-        if guard.total >= limits.connections_max || of_ip >= limits.connections_max_of(ip) {
+        if guard.total >= bounds.connections_max || of_ip >= bounds.connections_max_of(ip) {
             return None;
         }
         guard.total += 1;
@@ -149,6 +152,11 @@ impl<D: Dispatch + ?Sized> Server<D> {
         while let Some(accepted) = self.shutdown.run_until_cancelled(listener.accept()).await {
             match accepted {
                 Ok((stream, peer)) => {
+                    let pause = self.shared.dispatch.accept_pause();
+                    if !pause.is_zero() {
+                        let end = self.shared.clock.sleep_until(self.shared.clock.monotonic().saturating_add(pause));
+                        let _passed_or_stopping = self.shutdown.run_until_cancelled(end).await;
+                    }
                     if let Err(error) = self.admit(&tasks, stream, peer, &name) {
                         tracing::debug!(listener = %name, %peer, %error, "a connection failed at once");
                     }
@@ -173,7 +181,8 @@ impl<D: Dispatch + ?Sized> Server<D> {
             self.hold(tasks, stream, wait);
             return Ok(());
         }
-        let Some(mut place) = Place::take(&self.counts, ip, limits) else {
+        let bounds = self.shared.dispatch.connection_bounds();
+        let Some(mut place) = Place::take(&self.counts, ip, bounds.as_ref().unwrap_or(&limits.bounds)) else {
             self.counters.refused();
             tracing::debug!(listener = %name, %peer, "refused: too many connections");
             return Ok(());

@@ -20,6 +20,7 @@ mod tests;
 mod values;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::quotas::Window;
@@ -28,12 +29,12 @@ use log_store::Durability;
 use metadata::configs::{ConfigView, StaticConfig};
 use model::BrokerId;
 use model::config::Row;
-use wire::{ConnectionLimits, IpOverride};
+use wire::{ConnectionBounds, ConnectionLimits, IpOverride};
 
 pub use listeners::{HostPort, Listener, SecurityProtocol, parse_address};
 pub use problem::ConfigProblem;
 pub use raw::{Given, Mode, Origin, RawConfig};
-pub use rows::{UNDESCRIBED_ROWS, broker_rows, is_without_effect};
+pub use rows::{UNDESCRIBED_ROWS, WITHOUT_EFFECT, broker_rows, is_without_effect};
 use values::Values;
 
 /// The checked configuration of a broker.
@@ -252,9 +253,11 @@ fn connection_limits(values: &Values) -> Result<ConnectionLimits, ConfigProblem>
     // Kafka's default buffers of 100 KiB are small; the system's grow by themselves.
     let buffer = |key: &str| if values.is_given(key) { usize::try_from(values.long(key)).ok() } else { None };
     Ok(ConnectionLimits {
-        connections_max: values.size("max.connections"),
-        connections_per_ip_max: values.size("max.connections.per.ip"),
-        ip_overrides: values.list("max.connections.per.ip.overrides").into_iter().map(ip_override).collect::<Result<_, _>>()?,
+        bounds: Arc::new(ConnectionBounds {
+            connections_max: values.size("max.connections"),
+            connections_per_ip_max: values.size("max.connections.per.ip"),
+            ip_overrides: values.list("max.connections.per.ip.overrides").into_iter().map(ip_override).collect::<Result<_, _>>()?,
+        }),
         frame_bytes_max: values.size("socket.request.max.bytes"),
         idle_max: u64::try_from(values.long("connections.max.idle.ms")).ok().map(Duration::from_millis),
         send_buffer_bytes: buffer("socket.send.buffer.bytes"),
@@ -264,9 +267,11 @@ fn connection_limits(values: &Values) -> Result<ConnectionLimits, ConfigProblem>
 }
 
 fn ip_override(text: &str) -> Result<IpOverride, ConfigProblem> {
-    let parsed = text.rsplit_once(':').and_then(|(address, count)| {
-        let address = address.trim_matches(['[', ']']).parse().ok()?;
-        Some(IpOverride { address, connections_max: count.trim().parse().ok()? })
-    });
-    parsed.ok_or_else(|| ConfigProblem::MalformedOverride { value: text.to_owned() })
+    parse_ip_override(text).ok_or_else(|| ConfigProblem::MalformedOverride { value: text.to_owned() })
+}
+
+/// `address:number`.
+pub(crate) fn parse_ip_override(text: &str) -> Option<IpOverride> {
+    let (address, count) = text.rsplit_once(':')?;
+    Some(IpOverride { address: address.trim_matches(['[', ']']).parse().ok()?, connections_max: count.trim().parse().ok()? })
 }

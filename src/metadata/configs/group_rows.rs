@@ -16,14 +16,14 @@ pub const GROUP_ROWS: &[Row] = &[
     ),
     row(
         "consumer.heartbeat.interval.ms",
-        Kind::Int(5000, 15_000),
+        Kind::Int(1, INT),
         "5000",
         Some("group.consumer.heartbeat.interval.ms"),
         "How often the members of a consumer group send heartbeats.",
     ),
     row(
         "consumer.session.timeout.ms",
-        Kind::Int(45_000, 60_000),
+        Kind::Int(1, INT),
         "45000",
         Some("group.consumer.session.timeout.ms"),
         "After what silence a member of a consumer group is taken out of it.",
@@ -44,14 +44,14 @@ pub const GROUP_ROWS: &[Row] = &[
     ),
     row(
         "share.delivery.count.limit",
-        Kind::Int(2, 10),
+        Kind::Int(2, INT),
         "5",
         Some("group.share.delivery.count.limit"),
         "How often a record is delivered to a share group before it is given up.",
     ),
     row(
         "share.heartbeat.interval.ms",
-        Kind::Int(5000, 15_000),
+        Kind::Int(1, INT),
         "5000",
         Some("group.share.heartbeat.interval.ms"),
         "How often the members of a share group send heartbeats.",
@@ -65,14 +65,14 @@ pub const GROUP_ROWS: &[Row] = &[
     ),
     row(
         "share.partition.max.record.locks",
-        Kind::Int(100, 10_000),
+        Kind::Int(100, INT),
         "2000",
         Some("group.share.partition.max.record.locks"),
         "How many records of a partition a share group may have in delivery.",
     ),
     row(
         "share.record.lock.duration.ms",
-        Kind::Int(15_000, 60_000),
+        Kind::Int(1000, INT),
         "30000",
         Some("group.share.record.lock.duration.ms"),
         "How long a record stays with the member of a share group that took it.",
@@ -86,7 +86,7 @@ pub const GROUP_ROWS: &[Row] = &[
     ),
     row(
         "share.session.timeout.ms",
-        Kind::Int(45_000, 60_000),
+        Kind::Int(1, INT),
         "45000",
         Some("group.share.session.timeout.ms"),
         "After what silence a member of a share group is taken out of it.",
@@ -100,7 +100,7 @@ pub const GROUP_ROWS: &[Row] = &[
     ),
     row(
         "streams.heartbeat.interval.ms",
-        Kind::Int(5000, 15_000),
+        Kind::Int(1, INT),
         "5000",
         Some("group.streams.heartbeat.interval.ms"),
         "How often the members of a streams group send heartbeats.",
@@ -121,7 +121,7 @@ pub const GROUP_ROWS: &[Row] = &[
     ),
     row(
         "streams.session.timeout.ms",
-        Kind::Int(45_000, 60_000),
+        Kind::Int(1, INT),
         "45000",
         Some("group.streams.session.timeout.ms"),
         "After what silence a member of a streams group is taken out of it.",

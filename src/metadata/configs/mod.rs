@@ -4,8 +4,10 @@
 //! was set as the default of all brokers; what stands in the broker's file; Kafka's default. In Kafka: `KafkaConfigSchema`,
 //! `ConfigHelper`, `DynamicBrokerConfig`.
 
+mod broker_checks;
 mod client_metrics;
 mod describe;
+mod group_checks;
 mod group_rows;
 mod rows;
 mod topic_config;
@@ -16,9 +18,11 @@ use std::collections::BTreeMap;
 use model::BrokerId;
 use model::config::{Kind, Row};
 
+pub(crate) use broker_checks::check_broker_values;
 pub use client_metrics::CLIENT_METRICS_ROWS;
 pub(crate) use client_metrics::check_client_metrics;
 pub use describe::DescribeOptions;
+pub(crate) use group_checks::check_group_values;
 pub use group_rows::GROUP_ROWS;
 pub use rows::{TOPIC_ROWS, topic_row};
 pub use topic_config::{TimestampType, TopicCompression, TopicConfig};
@@ -164,7 +168,7 @@ fn scale(row: &Row, value: &str, factor: i64) -> String {
 pub const fn config_type(kind: &Kind) -> i8 {
     match kind {
         Kind::Boolean => 1,
-        Kind::Text | Kind::OneOf(_) => 2,
+        Kind::Text | Kind::NonEmptyText | Kind::OneOf(_) | Kind::OneOfAnyCase(_) => 2,
         Kind::Int(..) => 3,
         Kind::Short(..) => 4,
         Kind::Long(..) => 5,

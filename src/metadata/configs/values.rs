@@ -68,8 +68,16 @@ pub fn check(row: &Row, value: &str) -> Result<(), InvalidValue> {
             "{} must be the literal '*' or a list of replicas in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],...",
             row.name
         )),
+        // The lists of throttled replicas, which were checked above, may have empty words.
+        Kind::List(_) if !row.name.ends_with(".replication.throttled.replicas") && has_empty_word(trimmed) => {
+            refuse("Values must not be empty strings".to_owned())
+        }
         _ => row.check(value),
     }
+}
+
+fn has_empty_word(list: &str) -> bool {
+    !list.is_empty() && list.split(',').any(|word| word.trim().is_empty())
 }
 
 fn is_replica_list(value: &str) -> bool {
@@ -78,7 +86,7 @@ fn is_replica_list(value: &str) -> bool {
             [partition, broker].iter().all(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
         })
     };
-    value.is_empty() || value == "*" || value == "none" || value.split(',').all(|word| is_pair(word.trim()))
+    value.is_empty() || value == "*" || value.split(',').all(|word| is_pair(word.trim()))
 }
 
 /// A value as Kafka prints it after parsing: lists without blanks and duplicates, numbers without blanks, booleans in lower case.
@@ -92,7 +100,8 @@ pub fn canonical(row: &Row, value: &str) -> String {
         }
         Kind::Double(..) => trimmed.parse::<f64>().map_or_else(|_| trimmed.to_owned(), |number| format!("{number:?}")),
         Kind::List(_) => split_list(trimmed).join(","),
-        Kind::OneOf(_) | Kind::Text | Kind::Class | Kind::Password => trimmed.to_owned(),
+        Kind::OneOf(_) | Kind::OneOfAnyCase(_) => trimmed.to_owned(),
+        Kind::Text | Kind::NonEmptyText | Kind::Class | Kind::Password => trimmed.to_owned(),
     }
 }
 

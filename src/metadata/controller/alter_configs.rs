@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::BrokerId;
-use model::config::{Kind, Row, Scope};
+use model::config::{Kind, Row};
 use protocol::messages::alter_configs_request::AlterConfigsRequest;
 use protocol::messages::alter_configs_response::AlterConfigsResourceResponse as LegacyResponse;
 use protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, IncrementalAlterConfigsRequest};
@@ -11,7 +11,9 @@ use protocol::messages::incremental_alter_configs_response::AlterConfigsResource
 use protocol::{ErrorCode, StrBytes};
 
 use super::{ConfigTables, Decision, Refusal, check_topic_name};
-use crate::configs::{ConfigView, InvalidConfig, check, check_client_metrics, check_topic_values, topic_row};
+use crate::configs::{
+    ConfigView, InvalidConfig, check_broker_values, check_client_metrics, check_group_values, check_topic_values, topic_row,
+};
 use crate::records::{ConfigResource, ConfigResourceType, MetadataRecord};
 
 /// Decides an IncrementalAlterConfigs request.
@@ -215,32 +217,13 @@ fn records_for(
     }
     match resource.resource_type {
         ConfigResourceType::Topic => check_topic_values(&after, |key| view.topic_value(key, &BTreeMap::new()))?,
-        ConfigResourceType::Broker => check_broker_values(&asked, tables.broker)?,
+        ConfigResourceType::Broker => check_broker_values(view, resource.name.is_empty(), &asked, tables.broker)?,
         ConfigResourceType::ClientMetrics => check_client_metrics(&after)?,
-        ConfigResourceType::Group => {
-            for (key, value) in &after {
-                let row = row_of(resource, key, tables).ok_or_else(|| InvalidConfig::UnknownGroupKey(key.clone()))?;
-                check(row, value).map_err(InvalidConfig::from)?;
-            }
-        }
+        ConfigResourceType::Group => check_group_values(view, &after, tables)?,
     }
     Ok(asked
         .into_iter()
         .filter(|(key, value)| current.get(key) != value.as_ref())
         .map(|(key, value)| MetadataRecord::Config { resource: resource.clone(), key, value })
         .collect())
-}
-
-fn check_broker_values(asked: &BTreeMap<String, Option<String>>, rows: &[Row]) -> Result<(), Refusal> {
-    for (key, value) in asked {
-        // A key that no row knows belongs to somebody's plug-in in Kafka, and is taken as it is.
-        let Some(row) = rows.iter().find(|row| row.name == key) else { continue };
-        if row.scope == Scope::Static {
-            return Err(Refusal::new(ErrorCode::InvalidRequest, format!("Cannot update these configs dynamically: [{key}]")));
-        }
-        if let Some(value) = value {
-            check(row, value).map_err(|error| Refusal::new(ErrorCode::InvalidRequest, error.to_string()))?;
-        }
-    }
-    Ok(())
 }

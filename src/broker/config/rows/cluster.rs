@@ -63,7 +63,7 @@ pub(super) const ROWS: &[Row] = &[
         Some("86400000"),
         "How long a partition remembers a producer that writes nothing, to recognise its duplicates.",
     ),
-    dynamic("log.cleaner.enable", Kind::Boolean, Some("true"), "Whether compacted topics are cleaned."),
+    fixed("log.cleaner.enable", Kind::Boolean, Some("true"), "Whether compacted topics are cleaned."),
     dynamic(
         "log.cleaner.backoff.ms",
         Kind::Long(0, i64::MAX),
@@ -94,7 +94,7 @@ pub(super) const ROWS: &[Row] = &[
         Some("1"),
         "Between how many cleaners the memory is divided; klamm has one, which uses one part.",
     ),
-    dynamic("log.retention.check.interval.ms", Kind::Long(1, i64::MAX), Some("300000"), "How often old segments are looked for."),
+    fixed("log.retention.check.interval.ms", Kind::Long(1, i64::MAX), Some("300000"), "How often old segments are looked for."),
     fixed(
         "socket.listen.backlog.size",
         Kind::Int(1, INT),

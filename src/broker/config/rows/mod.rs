@@ -15,28 +15,22 @@ use std::collections::BTreeMap;
 
 use model::config::{Kind, Row, Scope};
 
-pub use ignored::is_without_effect;
+pub use ignored::{WITHOUT_EFFECT, is_without_effect};
 
 const INT: i64 = i32::MAX as i64;
 const INT_LOW: i64 = i32::MIN as i64;
 const SHORT: i64 = i16::MAX as i64;
+const SHORT_LOW: i64 = i16::MIN as i64;
 const LONG: i64 = i64::MAX;
 const LONG_LOW: i64 = i64::MIN;
 
 /// All rows of a broker, by name.
 #[must_use]
 pub fn broker_rows() -> Vec<Row> {
-    let own = [
-        cluster::ROWS,
-        network::ROWS,
-        limits::ROWS,
-        topic_defaults::ROWS,
-        internal_topics::ROWS,
-        quotas::ROWS,
-        ignored::ROWS,
-        group_coordinator::ROWS,
-    ];
-    let mut rows: BTreeMap<&'static str, Row> = own.into_iter().flatten().map(|row| (row.name, *row)).collect();
+    let own =
+        [cluster::ROWS, network::ROWS, limits::ROWS, topic_defaults::ROWS, internal_topics::ROWS, quotas::ROWS, group_coordinator::ROWS];
+    let all = own.into_iter().flatten().chain(ignored::rows());
+    let mut rows: BTreeMap<&'static str, Row> = all.map(|row| (row.name, *row)).collect();
     for topic_row in metadata::configs::TOPIC_ROWS {
         let Some(name) = topic_row.synonym else { continue };
         rows.entry(name).or_insert(Row { name, scope: Scope::Broker, synonym: None, ..*topic_row });
@@ -62,6 +56,11 @@ const fn dynamic(name: &'static str, kind: Kind, default: Option<&'static str>, 
     Row { name, kind, default, scope: Scope::Broker, synonym: None, doc }
 }
 
+/// A key that Kafka lets change for each broker alone while it runs.
+const fn of_one_broker(name: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Row {
+    Row { name, kind, default, scope: Scope::OneBroker, synonym: None, doc }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,7 +80,7 @@ mod tests {
         let rows = broker_rows();
         assert!(rows.is_sorted_by(|left, right| left.name < right.name));
         for row in &rows {
-            assert_eq!(is_without_effect(row.name), row.doc == ignored::SENTENCE, "{}", row.name);
+            assert_eq!(is_without_effect(row.name), row.doc.ends_with(WITHOUT_EFFECT), "{}", row.name);
         }
     }
 

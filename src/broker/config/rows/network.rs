@@ -63,6 +63,12 @@ pub(super) const ROWS: &[Row] = &[
         "The connections that a listener holds from one address at once.",
     ),
     dynamic(
+        "max.connection.creation.rate",
+        Kind::Int(0, INT),
+        Some("2147483647"),
+        "The new connections that the broker takes per second, over the span of quota.window.num samples; beyond it, further ones wait.",
+    ),
+    dynamic(
         "max.connections.per.ip.overrides",
         Kind::Text,
         Some(""),

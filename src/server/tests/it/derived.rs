@@ -37,7 +37,7 @@ fn the_documents_of_the_configuration_are_what_the_rows_say() {
     others.extend(UNDESCRIBED_ROWS);
     others.sort_by_key(|row| row.name);
     check_section(file, "broker keys", &table(&others));
-    check_section(file, "keys without effect", &names(&without_effect));
+    check_section(file, "keys without effect", &table(&without_effect));
     check_section(file, "topic keys", &table(TOPIC_ROWS));
     let mut developer = String::from("\n| Key | `klamm` | `klamm server` |\n|---|---|---|\n");
     for (key, value) in Mode::Developer.defaults() {
@@ -54,15 +54,17 @@ fn table(rows: &[Row]) -> String {
     for row in rows {
         let default =
             row.default.map_or("-".to_owned(), |default| if default.is_empty() { "empty".to_owned() } else { format!("`{default}`") });
-        writeln!(table, "| `{}` | {} | {default} | {} |", row.name, kind(&row.kind), row.doc).expect("fits");
+        writeln!(
+            table,
+            "| `{}` | {} | {default} | {} |",
+            row.name,
+            kind(&row.kind),
+            row.doc.trim_end_matches(broker::config::WITHOUT_EFFECT)
+        )
+        .expect("fits");
     }
     table.push('\n');
     table
-}
-
-fn names(rows: &[Row]) -> String {
-    let names: Vec<String> = rows.iter().map(|row| format!("`{}`", row.name)).collect();
-    format!("\n{}\n\n", names.join(", "))
 }
 
 fn kind(kind: &Kind) -> String {
@@ -83,8 +85,8 @@ fn kind(kind: &Kind) -> String {
         Kind::Long(low, high) => format!("long{}", range(*low, *high)),
         Kind::Double(low, high) if *high == f64::MAX => format!("double from {low}"),
         Kind::Double(low, high) => format!("double from {low} to {high}"),
-        Kind::Text => "text".to_owned(),
-        Kind::OneOf(words) => words.join(", "),
+        Kind::Text | Kind::NonEmptyText => "text".to_owned(),
+        Kind::OneOf(words) | Kind::OneOfAnyCase(words) => words.join(", "),
         Kind::List([]) => "list".to_owned(),
         Kind::List(words) => format!("list of {}", words.join(", ")),
         Kind::Class => "class".to_owned(),

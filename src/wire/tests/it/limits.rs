@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use wire::{ConnectionLimits, IpOverride, Outcome};
+use wire::{ConnectionBounds, ConnectionLimits, IpOverride, Outcome};
 
 use crate::harness::{Harness, is_cut, reply, text};
 
@@ -123,7 +123,8 @@ async fn the_budget_holds_a_frame_back_until_another_is_answered() {
 async fn connections_over_the_limits_are_refused_and_places_come_back() {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let ip_overrides = vec![IpOverride { address: localhost, connections_max: 2 }];
-    let limits = ConnectionLimits { connections_per_ip_max: 1, ip_overrides, ..ConnectionLimits::default() };
+    let bounds = ConnectionBounds { connections_per_ip_max: 1, ip_overrides, ..ConnectionBounds::default() };
+    let limits = ConnectionLimits { bounds: bounds.into(), ..ConnectionLimits::default() };
     let mut harness = Harness::start(limits, |_, frame| reply(frame));
     let mut first = harness.client().await;
     let mut second = harness.client().await;
