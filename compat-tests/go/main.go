@@ -240,6 +240,11 @@ func createPartitions() {
 	shrunk, err := admin().UpdatePartitions(background(), 3, name)
 	must(err, "shrink")
 	refused(shrunk.Error(), kerr.InvalidPartitions, "shrinking")
+	until(patience, saying("four partitions"), func() bool {
+		topics, err := admin().ListTopics(background(), name)
+		must(err, "describe")
+		return len(topics[name].Partitions) == 4
+	})
 	must(send([]*kgo.Record{{Topic: name, Partition: 3, Value: []byte("x")}}), "produce")
 	equal(read(name, 4, 1)[0].Partition, int32(3), "partition")
 }

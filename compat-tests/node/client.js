@@ -155,6 +155,8 @@ scenario('create-partitions', async () => {
   const topic = await create('growing', 2)
   await (await admin()).createPartitions({ topicPartitions: [{ topic, count: 4 }] })
   await refused(async () => (await admin()).createPartitions({ topicPartitions: [{ topic, count: 3 }] }), 'INVALID_PARTITIONS', 'shrinking')
+  const count = async () => (await (await admin()).fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length
+  await until(async () => (await count()) === 4, 'four partitions')
   await send(topic, [{ value: 'x', partition: 3 }])
   equal((await read(topic, 1))[0].partition, 3, 'partition')
 })
