@@ -171,3 +171,73 @@ fn is_override(pair: &str) -> bool {
 fn is_part_of(value: &str, lists: &[String]) -> bool {
     split_list(value).iter().all(|word| *word == "*" || lists.iter().any(|list| split_list(list).contains(word)))
 }
+
+#[cfg(test)]
+mod tests {
+    use model::BrokerId;
+
+    use super::*;
+    use crate::image::Image;
+
+    const fn row(name: &'static str, kind: Kind, default: &'static str, scope: Scope) -> Row {
+        Row { name, kind, default: Some(default), scope, synonym: None, doc: "" }
+    }
+
+    const ANY: Kind = Kind::Long(i64::MIN, i64::MAX);
+
+    const ROWS: &[Row] = &[
+        row("num.partitions", ANY, "1", Scope::Static),
+        row("num.io.threads", ANY, "8", Scope::Broker),
+        row("sasl.jaas.config", Kind::Password, "", Scope::OneBroker),
+        row("ssl.keystore.location", Kind::Text, "", Scope::OneBroker),
+        row("max.connections", ANY, "9", Scope::Broker),
+        row("max.connections.per.ip", ANY, "9", Scope::Broker),
+        row("max.connections.per.ip.overrides", Kind::Text, "", Scope::Broker),
+        row("group.share.assignment.interval.ms", ANY, "1000", Scope::Broker),
+        row("group.share.min.assignment.interval.ms", ANY, "0", Scope::Static),
+        row("group.share.max.assignment.interval.ms", ANY, "15000", Scope::Static),
+        row("log.local.retention.ms", ANY, "-2", Scope::Broker),
+        row("log.retention.ms", ANY, "-1", Scope::Broker),
+        row("log.dirs", Kind::List(&[]), "/a,/b", Scope::Static),
+        row("cordoned.log.dirs", Kind::List(&[]), "", Scope::OneBroker),
+        row("principal.builder.class", Kind::Class, "a.B", Scope::OneBroker),
+    ];
+
+    fn accepts(is_default: bool, asked: &[(&str, &str)]) -> bool {
+        let image = Image::default();
+        let statics = BTreeMap::new();
+        let view = ConfigView::new(&image, BrokerId::new_or_zero(1), &statics);
+        let asked = asked.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))).collect();
+        check_broker_values(view, is_default, &asked, ROWS).is_ok()
+    }
+
+    #[test]
+    fn a_change_is_refused_where_the_rest_of_the_configuration_does_not_allow_it() {
+        for (key, good, bad) in [
+            ("num.io.threads", "16", "17"),
+            ("num.io.threads", "4", "3"),
+            ("max.connections", "1", "0"),
+            ("max.connections.per.ip", "1", "0"),
+            ("max.connections.per.ip.overrides", "10.0.0.1:5, [::1]:0", "host:5"),
+            ("group.share.assignment.interval.ms", "15000", "15001"),
+            ("log.retention.ms", "-1", "0"),
+            ("log.local.retention.ms", "604800000", "604800001"),
+            ("cordoned.log.dirs", "/b", "/c"),
+            ("principal.builder.class", "a.B", "a.C"),
+            ("leader.replication.throttled.rate", "0", "-1"),
+        ] {
+            assert!(accepts(false, &[(key, good)]), "{key}={good}");
+            assert!(!accepts(false, &[(key, bad)]), "{key}={bad}");
+        }
+        assert!(accepts(false, &[("max.connections.per.ip", "0"), ("max.connections.per.ip.overrides", "10.0.0.1:5")]));
+        assert!(accepts(false, &[("log.local.retention.ms", "700000000"), ("log.retention.ms", "700000000")]));
+    }
+
+    #[test]
+    fn what_is_fixed_or_belongs_to_one_broker_or_to_a_listener_is_refused_elsewhere() {
+        assert!(!accepts(false, &[("num.partitions", "2")]));
+        assert!(accepts(false, &[("sasl.jaas.config", "x")]) && !accepts(true, &[("sasl.jaas.config", "x")]));
+        assert!(!accepts(false, &[("ssl.keystore.location", "x")]));
+        assert!(accepts(false, &[("of.some.plug-in", "x")]));
+    }
+}

@@ -1,5 +1,6 @@
 //! Administration: what changes while the broker runs, and what of it survives a restart.
 
+use protocol::fixtures::request_frame;
 use protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -125,5 +126,30 @@ async fn the_data_directory_and_its_partitions_are_described_and_no_election_is_
     let response = client.call(2, &ElectLeadersRequest::default().with_topic_partitions(Some(vec![asked]))).await;
     let codes: Vec<_> = response.replica_election_results[0].partition_result.iter().map(|row| row.error_code).collect();
     assert_eq!(codes, [ErrorCode::ElectionNotNeeded.code(), ErrorCode::UnknownTopicOrPartition.code()]);
+    broker.stop().await;
+}
+
+/// Sets or removes a key of all brokers and returns the error code.
+async fn alter_brokers(client: &mut TestClient, key: &'static str, value: Option<&'static str>) -> i16 {
+    let config = AlterableConfig::default()
+        .with_name(StrBytes::from_static_str(key))
+        .with_config_operation(i8::from(value.is_none()))
+        .with_value(value.map(StrBytes::from_static_str));
+    let resource = AlterConfigsResource::default().with_resource_type(4).with_configs(vec![config]);
+    client.call(1, &IncrementalAlterConfigsRequest::default().with_resources(vec![resource])).await.responses[0].error_code
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limit_of_connections_changes_while_the_broker_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(directory.path(), &[]).await;
+    let mut client = broker.client().await;
+    assert_eq!(alter_brokers(&mut client, "max.connections", Some("0")).await, ErrorCode::InvalidRequest.code());
+    assert_eq!(alter_brokers(&mut client, "max.connections", Some("1")).await, 0);
+    let mut refused = broker.client().await;
+    assert!(refused.peer.exchange(&request_frame(18, 0, 1, &[])).await.is_err());
+    assert_eq!(alter_brokers(&mut client, "max.connections", None).await, 0);
+    let mut taken = broker.client().await;
+    assert!(taken.peer.exchange(&request_frame(18, 0, 1, &[])).await.is_ok());
     broker.stop().await;
 }
