@@ -100,7 +100,7 @@ PROGRAM_SCENARIOS = {
     "connect": "Kafka Connect standalone: file source and file sink, and again after a restart",
     "rsyslog": "rsyslog: omkafka sends the lines of a file, imkafka writes a topic to a file",
     "faust": "Faust: an agent with a table and its changelog topic",
-    "flink": "Flink in local mode: a Kafka source that commits with its checkpoints, a Kafka sink, and again after a restart",
+    "flink": "Flink in local mode: a Kafka source that commits with its checkpoints, a Kafka sink, and a second run from the committed offsets",
     "debezium": "Debezium embedded: PostgreSQL's changes become records, and its engine goes on at the offsets that it keeps in a topic",
 }
 

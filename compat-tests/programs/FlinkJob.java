@@ -9,17 +9,29 @@ import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
 import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
+import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.kafka.clients.consumer.OffsetResetStrategy;
 
 /**
  * A job of Flink in local mode: counts words of one topic into another. It starts at the offsets that it has committed to its group, which it
- * does with each checkpoint. Its sink is at-least-once: exactly-once needs transactions.
+ * does with each checkpoint. Its sink is at-least-once: exactly-once needs transactions. It runs twice in one process, the second time with
+ * nothing but those offsets, once a byte on standard input says so.
  */
 @SuppressWarnings("deprecation") // The connector's own signature has a class that Kafka deprecates.
 public final class FlinkJob {
     public static void main(String[] arguments) throws Exception {
-        String bootstrap = arguments[0];
+        var first = run(arguments[0]);
+        if (System.in.read() < 0) {
+            throw new IllegalStateException("standard input was closed");
+        }
+        first.cancel().get();
+        first.getJobExecutionResult().handle((result, cancelled) -> null).get();
+        System.out.println("the first run is over");
+        run(arguments[0]).getJobExecutionResult().get();
+    }
+
+    private static JobClient run(String bootstrap) throws Exception {
         var environment = StreamExecutionEnvironment.createLocalEnvironment(1);
         environment.enableCheckpointing(300);
         var source = KafkaSource.<String>builder().setBootstrapServers(bootstrap).setTopics("flink-in").setGroupId("flink")
@@ -33,6 +45,6 @@ public final class FlinkJob {
             .keyBy(counted -> counted.f0, Types.STRING).sum(1)
             .map(counted -> counted.f0 + "=" + counted.f1).returns(Types.STRING)
             .sinkTo(sink);
-        environment.execute("count words");
+        return environment.executeAsync("count words");
     }
 }
