@@ -95,43 +95,21 @@ fn drop_segments(
     monotonic: Duration,
     results: &mut Vec<(PartitionLog, Result<Retained, StorageError>)>,
 ) {
-    let mut dead = Vec::new();
     due.sort_unstable_by_key(|(log, _)| log.id());
-    {
-        // No compaction, truncation or deletion of these logs comes between. In the order of their ids, as any other who would hold several.
-        let logs: Vec<_> = due.iter().map(|(log, _)| log.clone()).collect();
-        let _segments: Vec<_> = logs.iter().map(|log| log.0.segments_lock.lock()).collect();
-        let _index = engine.index_lock.lock();
-        let mut batch = WriteBatch::default();
-        let mut begun = Vec::new();
-        for (log, plan) in due.into_iter().filter(|(log, _)| !log.0.is_deleted()) {
-            // What the producers of the dropped batches did is nowhere else.
-            let put = log.0.put_log_start(&mut batch, plan.log_start).and_then(|()| log.0.put_changes(&mut batch));
-            match put {
-                Ok(()) => begun.push((log, plan)),
-                Err(error) => results.push((log, Err(error))),
-            }
-        }
-        // IMPORTANT: synced, since files go after it, and a journal's entries of these segments are void from here on.
-        let written = engine.write_synced(batch).and_then(|()| pass(engine, "retention.after_row", &engine.partitions_directory));
-        if let Err(error) = written {
-            begun.iter().for_each(|(log, _)| log.0.state().poisoned = true);
-            results.extend(begun.into_iter().map(|(log, _)| (log, Err(error.clone()))));
-            return;
-        }
-        let mut stale_rows = WriteBatch::default();
-        for (log, plan) in begun {
-            log.0.begin_at(plan.log_start);
-            let spans = log.0.take_dead_segments();
-            let removed = spans.last().map_or(Ok(()), |(_, upper)| log.0.delete_rows_before(&mut stale_rows, *upper));
-            dead.push((log, plan, spans, removed));
-        }
-        let removed = engine.write(stale_rows);
-        for (.., result) in &mut dead {
-            *result = std::mem::replace(result, Ok(())).and_then(|()| removed.clone());
-        }
-    }
-    for (log, plan, spans, rows_removed) in dead {
+    // No compaction, truncation or deletion of these logs comes between. In the order of their ids, as any other who would hold several.
+    let logs: Vec<_> = due.iter().map(|(log, _)| log.clone()).collect();
+    let segments: Vec<_> = logs.iter().map(|log| log.0.segments_lock.lock()).collect();
+    let dropped = begin_logs(engine, due, results);
+    // Without the index lock, which every append may wait for: nobody else writes rows in these ranges any more.
+    let dropped: Vec<_> = dropped
+        .into_iter()
+        .map(|(log, plan, spans)| {
+            let rows_removed = spans.last().map_or(Ok(()), |(_, upper)| log.0.delete_rows_before(*upper));
+            (log, plan, spans, rows_removed)
+        })
+        .collect();
+    drop(segments);
+    for (log, plan, spans, rows_removed) in dropped {
         let delay_ms = u64::try_from(log.0.state().config.file_delete_delay_ms).unwrap_or(0);
         let size_bytes = spans.iter().map(|(span, _)| span.length).sum();
         for (span, _) in spans {
@@ -140,6 +118,41 @@ fn drop_segments(
         // Rows of segments that are gone are in nobody's way; but an index that fails must be told.
         results.push((log, rows_removed.map(|()| Retained { drops: plan.drops, size_bytes, log_start: plan.log_start })));
     }
+}
+
+/// A log, why it loses something, and the segments, each with where the next one begins.
+type Dropped = (PartitionLog, Plan, Vec<(Span, Offset)>);
+
+/// Lets the logs begin where planned, on the disk first, and takes what lies before out of sight.
+fn begin_logs(
+    engine: &Engine,
+    due: Vec<(PartitionLog, Plan)>,
+    results: &mut Vec<(PartitionLog, Result<Retained, StorageError>)>,
+) -> Vec<Dropped> {
+    let _index = engine.index_lock.lock();
+    let mut batch = WriteBatch::default();
+    let mut begun = Vec::new();
+    for (log, plan) in due.into_iter().filter(|(log, _)| !log.0.is_deleted()) {
+        // What the producers of the dropped batches did is nowhere else.
+        let put = log.0.put_log_start(&mut batch, plan.log_start).and_then(|()| log.0.put_changes(&mut batch));
+        match put {
+            Ok(()) => begun.push((log, plan)),
+            Err(error) => results.push((log, Err(error))),
+        }
+    }
+    // IMPORTANT: synced, since files go after it, and a journal's entries of these segments are void from here on.
+    let written = engine.write_synced(batch).and_then(|()| pass(engine, "retention.after_row", &engine.partitions_directory));
+    if let Err(error) = written {
+        begun.iter().for_each(|(log, _)| log.0.state().poisoned = true);
+        results.extend(begun.into_iter().map(|(log, _)| (log, Err(error.clone()))));
+        return Vec::new();
+    }
+    let begin = |(log, plan): (PartitionLog, Plan)| {
+        log.0.begin_at(plan.log_start);
+        let spans = log.0.take_dead_segments();
+        (log, plan, spans)
+    };
+    begun.into_iter().map(begin).collect()
 }
 
 /// Renames a segment's file and leaves it to be removed. Who reads it holds its own handle.
@@ -310,8 +323,11 @@ impl Inner {
         dead
     }
 
-    fn delete_rows_before(&self, batch: &mut WriteBatch, end: Offset) -> Result<(), StorageError> {
+    /// Removes the index rows before an offset. The caller holds the lock on the segments.
+    fn delete_rows_before(&self, end: Offset) -> Result<(), StorageError> {
+        let mut batch = WriteBatch::default();
         let from = keys::index::prefix(self.id);
-        self.engine.delete_range(batch, Family::Index, &from, &keys::index::key(self.id, end)).map(|_| ())
+        self.engine.delete_range(&mut batch, Family::Index, &from, &keys::index::key(self.id, end))?;
+        self.engine.write(batch)
     }
 }
