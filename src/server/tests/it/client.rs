@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -63,6 +65,8 @@ pub(crate) fn with_length(frame: &[u8]) -> Vec<u8> {
 pub(crate) struct Client {
     stream: TcpStream,
     next: i32,
+    /// Once it is set, answers are not heard any more.
+    deaf: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -77,7 +81,12 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
-        Ok(Self { stream, next: 0 })
+        Ok(Self { stream, next: 0, deaf: Arc::default() })
+    }
+
+    /// Loses its connection when `deaf` is set: an answer that comes later is as one that never came.
+    pub(crate) fn until(self, deaf: &Arc<AtomicBool>) -> Self {
+        Self { deaf: Arc::clone(deaf), ..self }
     }
 
     pub(crate) fn honest(address: &str) -> Self {
@@ -93,6 +102,9 @@ impl Client {
         self.stream.read_exact(&mut length)?;
         let mut answer = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
         self.stream.read_exact(&mut answer)?;
+        if self.deaf.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         Ok(answer.into())
     }
 

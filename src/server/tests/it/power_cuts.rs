@@ -9,12 +9,15 @@
 mod disk;
 mod faults;
 mod order;
+mod synced_log;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -35,7 +38,8 @@ const CUTS_PER_ERA: usize = 3;
 const VALUE_BYTES_MAX: usize = 6_000;
 /// A cut comes at most so long after the producers began.
 const MOMENT_MAX: Duration = Duration::from_millis(1_200);
-/// The broker lives on for this long without power, in which it must acknowledge nothing.
+/// The broker lives on for this long without power. What it answers then is not heard, as after a power cut: a sync that was under way at that
+/// moment may even be said to have succeeded, since the kernel throws its journal's transaction away and then finds nothing to wait for.
 const AFTERLIFE: Duration = Duration::from_millis(40);
 /// Small, so that files of the journal are used again in every run.
 const JOURNAL_FILE_BYTES: &str = "klamm.journal.file.bytes=1000000";
@@ -65,6 +69,8 @@ struct Scene {
     kept_places: Vec<Place>,
     producers: Vec<Producer>,
     topics: Topics,
+    /// Set at the cut.
+    deaf: Arc<AtomicBool>,
     tally: Tally,
 }
 
@@ -101,11 +107,15 @@ impl Scene {
         let mut client = Client::honest(&running.address);
         let mut producers: Vec<_> = (0..PRODUCERS).map(|number| Producer::new(&mut client, seed ^ ((number + 1) << 32))).collect();
         let mut topics = Topics::new(&mut client, PASSING_TOPICS, seed ^ (1 << 48));
-        producers.iter_mut().chain([&mut topics.producer]).for_each(|producer| producer.may_be_refused = true);
+        let deaf = Arc::<AtomicBool>::default();
+        for producer in producers.iter_mut().chain([&mut topics.producer]) {
+            producer.may_be_refused = true;
+            producer.deaf = Arc::clone(&deaf);
+        }
         running.signal("TERM");
         assert!(running.wait().success());
         let (kept, kept_places, tally) = (HashMap::new(), Vec::new(), Tally::default());
-        Self { disk, durability, failpoints, random: Random(seed), kept, kept_places, producers, topics, tally }
+        Self { disk, durability, failpoints, random: Random(seed), kept, kept_places, producers, topics, deaf, tally }
     }
 
     /// Starts the broker and compares what it has with what it acknowledged.
@@ -161,7 +171,8 @@ impl Scene {
         let address = running.address.clone();
         let moment = Duration::from_micros(self.random.next() % u64::try_from(MOMENT_MAX.as_micros()).unwrap());
         let (sender, acknowledgements) = channel();
-        let (places, disk) = (&self.kept_places, &self.disk);
+        let (places, disk, deaf) = (&self.kept_places, &self.disk, &self.deaf);
+        deaf.store(false, Ordering::Release);
         let changes_topics = self.random.below(2) == 0;
         std::thread::scope(|scope| {
             for producer in &mut self.producers {
@@ -178,6 +189,7 @@ impl Scene {
             while let Ok(()) = acknowledgements.recv_timeout(moment.saturating_sub(began.elapsed())) {
                 acknowledged += 1;
             }
+            deaf.store(true, Ordering::Release);
             disk.cut();
             let cut = Instant::now();
             while let Ok(()) = acknowledgements.recv_timeout(AFTERLIFE.saturating_sub(cut.elapsed())) {

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
@@ -64,6 +66,8 @@ pub(crate) struct Producer {
     pub(crate) duplicates: usize,
     /// Whether an error ends its work like a lost connection: nothing is known of the request then.
     pub(crate) may_be_refused: bool,
+    /// Set when answers do not count any more, nor those of the topics' client.
+    pub(crate) deaf: Arc<AtomicBool>,
 }
 
 /// A producer id that nobody had.
@@ -90,7 +94,7 @@ impl Producer {
     pub(crate) fn new(client: &mut Client, seed: u64) -> Self {
         let (id, epoch) = new_producer_id(client);
         let (lanes, in_flight) = (HashMap::new(), VecDeque::new());
-        Self { id, epoch, random: Random(seed), lanes, in_flight, duplicates: 0, may_be_refused: false }
+        Self { id, epoch, random: Random(seed), lanes, in_flight, duplicates: 0, may_be_refused: false, deaf: Arc::default() }
     }
 
     pub(crate) fn has_in_flight(&self) -> bool {
@@ -109,7 +113,7 @@ impl Producer {
     /// Retries what is not acknowledged, then sends drawn batches, until the connection is lost.
     pub(crate) fn produce_until_lost(&mut self, address: &str, places: &[Place], value_bytes_max: usize, acknowledgements: &Sender<()>) {
         let mut produce = || {
-            let mut client = Client::try_connect(address, PATIENCE)?;
+            let mut client = Client::try_connect(address, PATIENCE)?.until(&self.deaf);
             self.send_again(&mut client)?;
             loop {
                 let window = 1 + self.random.below(IN_FLIGHT_MAX);
@@ -316,7 +320,7 @@ impl Topics {
     /// Retries what is not acknowledged, uses each topic, then makes and deletes topics, until the connection is lost.
     pub(crate) fn change_until_lost(&mut self, address: &str, makes_new_ones: bool) {
         let mut change = || {
-            let mut client = Client::try_connect(address, PATIENCE)?;
+            let mut client = Client::try_connect(address, PATIENCE)?.until(&self.producer.deaf);
             self.use_all(&mut client)?;
             loop {
                 let slot = self.random.below(self.slots.len());
