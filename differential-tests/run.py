@@ -82,7 +82,7 @@ def play(target, klamm_binary, only, names=None):
     """name -> answers of a broker started for this; None for what it does not offer."""
     with tempfile.TemporaryDirectory(prefix="klamm-differential-") as folder:
         folder = pathlib.Path(folder)
-        broker = compat.Broker(target, folder, klamm_binary)
+        broker = compat.Broker(target, folder, klamm_binary, settings={})
         if target == "klamm":
             properties = folder / "server.properties"
             properties.write_text(PROPERTIES.format(port=broker.port, controller=broker.port + 1, data=folder / "data"))
