@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod admin;
+mod compaction;
 mod every_version;
 mod fetch;
 mod many_brokers;
