@@ -259,7 +259,8 @@ impl PartitionLog {
         let unsynced = std::mem::take(&mut state.unsynced_bytes);
         self.0.engine.unsynced_bytes.fetch_sub(unsynced, Ordering::Relaxed);
         let point = keys::recovery_point::Row { offset: span.end_offset, segment_base: span.segment.base_offset, position: span.length };
-        SyncJob { log: self.clone(), segment: Arc::clone(&span.segment), point, cuts: self.0.cuts() }
+        let recovered = std::mem::take(&mut state.recovered);
+        SyncJob { log: self.clone(), segment: Arc::clone(&span.segment), recovered, point, cuts: self.0.cuts() }
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) struct LogState {
     pub(crate) created_ms: Option<i64>,
     /// Appended bytes that no sync was asked for.
     pub(crate) unsynced_bytes: u64,
+    /// Segments of an earlier process that go to the disk with the next sync, since the recovery point will lie behind them.
+    pub(crate) recovered: Vec<Arc<Segment>>,
     pub(crate) unflushed: Unflushed,
     pub(crate) poisoned: bool,
 }
@@ -88,7 +90,7 @@ impl PartitionLog {
     pub(crate) fn open(engine: &Arc<Engine>, id: TopicIdPartition, config: LogConfig) -> Result<Self, StorageError> {
         let directory = engine.partition_directory(id);
         let recovered = recovery::recover(engine, id, &directory)?;
-        let Recovered { view, producers, epochs, block, log_start } = recovered;
+        let Recovered { view, producers, epochs, block, log_start, unsynced } = recovered;
         Ok(Self(Arc::new(Inner {
             id,
             engine: Arc::clone(engine),
@@ -110,6 +112,7 @@ impl PartitionLog {
                 first_timestamp: None,
                 created_ms: None,
                 unsynced_bytes: 0,
+                recovered: unsynced,
                 unflushed: Unflushed::default(),
                 poisoned: false,
             }),
@@ -246,12 +249,13 @@ impl Inner {
 
     /// Puts what a recovery found in the place of what was there.
     pub(crate) fn install(&self, state: &mut LogState, recovered: Recovered) {
-        let Recovered { view, producers, epochs, block, log_start } = recovered;
+        let Recovered { view, producers, epochs, block, log_start, unsynced } = recovered;
         self.cuts.fetch_add(1, Ordering::AcqRel);
         self.tail.clear(&self.engine.tails);
         state.producers = producers;
         state.block = block;
         state.closed.clear();
+        state.recovered = unsynced;
         state.first_timestamp = None;
         state.created_ms = None;
         *self.epochs.write() = epochs;

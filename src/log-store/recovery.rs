@@ -16,6 +16,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use model::{LeaderEpoch, Offset, TopicIdPartition};
 use record_batch::BatchHeader;
@@ -42,6 +43,8 @@ pub(crate) struct Recovered {
     pub(crate) epochs: LeaderEpochs,
     pub(crate) block: Option<OpenBlock>,
     pub(crate) log_start: Offset,
+    /// Segments with bytes behind the recovery point, which the process that wrote them may have left to the page cache.
+    pub(crate) unsynced: Vec<Arc<Segment>>,
 }
 
 /// Where the known bytes end.
@@ -113,7 +116,10 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     if row.is_none() {
         pass(engine, "create.after_row", directory)?;
     }
-    Ok(assemble(segments, producers, epochs, log_start, log_end))
+    let unsynced: Vec<_> = segments.iter().filter(|span| span.end_offset > durable_end).map(|span| Arc::clone(&span.segment)).collect();
+    // Nor their names.
+    unsynced.iter().for_each(|segment| segment.entry_synced.store(false, Ordering::Release));
+    Ok(Recovered { unsynced, ..assemble(segments, producers, epochs, log_start, log_end) })
 }
 
 fn assemble(segments: Vec<Span>, producers: ProducerStates, epochs: LeaderEpochs, log_start: Offset, log_end: Offset) -> Recovered {
@@ -132,7 +138,14 @@ fn assemble(segments: Vec<Span>, producers: ProducerStates, epochs: LeaderEpochs
         let segment = &active.segment;
         OpenBlock::new(segment.base_offset, segment.generation, log_end, active.length)
     });
-    Recovered { view: View { sealed: Arc::new(sealed), active, log_end, unindexed }, producers, epochs, block, log_start }
+    Recovered {
+        view: View { sealed: Arc::new(sealed), active, log_end, unindexed },
+        producers,
+        epochs,
+        block,
+        log_start,
+        unsynced: Vec::new(),
+    }
 }
 
 pub(crate) fn pass(engine: &Engine, name: &'static str, path: &Path) -> Result<(), StorageError> {

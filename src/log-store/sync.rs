@@ -23,6 +23,8 @@ use crate::segment::{Segment, sync_directory};
 pub(crate) struct SyncJob {
     pub(crate) log: PartitionLog,
     pub(crate) segment: Arc<Segment>,
+    /// Earlier segments that a process before this one may have left unsynced.
+    pub(crate) recovered: Vec<Arc<Segment>>,
     pub(crate) point: keys::recovery_point::Row,
     /// The log's count of truncations when the job was made.
     pub(crate) cuts: u64,
@@ -92,7 +94,7 @@ impl SyncJob {
 
     /// The bytes and the directory entries.
     pub(crate) fn sync_files(&self) -> Result<(), StorageError> {
-        sync_segment(&self.log.0, &self.segment)
+        self.recovered.iter().chain([&self.segment]).try_for_each(|segment| sync_segment(&self.log.0, segment))
     }
 }
 

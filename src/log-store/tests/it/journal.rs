@@ -200,6 +200,26 @@ fn counting(directory: &Path) -> (Store, Arc<AtomicUsize>) {
 }
 
 #[test]
+fn segments_that_a_killed_process_left_unsynced_are_synced_before_the_recovery_point_lies_behind_them() {
+    let (dir, killed) = (scratch(), scratch());
+    let store = open(dir.path());
+    let log = store.open_partition(partition(0), small_segments(4_000)).unwrap();
+    produce(&store, &log, 0..5);
+    store.flush_index().unwrap();
+    // No sync was asked for yet: the batches are in one segment, and the copy has no recovery point.
+    let found = killed.path().join("found");
+    copy_directory(dir.path(), &found);
+    let (store, syncs) = counting(&found);
+    let log = store.open_partition(partition(0), small_segments(200)).unwrap();
+    let before = segment_files(&found, 0).len();
+    produce(&store, &log, 5..6);
+    assert_eq!(segment_files(&found, 0).len(), before + 1);
+    store.close().unwrap();
+    // The one from before, once with its own job and once as left behind, and the new one.
+    assert_eq!(syncs.load(Ordering::SeqCst), 3);
+}
+
+#[test]
 fn flush_messages_syncs_the_segments_before_the_answer() {
     let dir = scratch();
     let (store, syncs) = counting(dir.path());
