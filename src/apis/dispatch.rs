@@ -14,8 +14,9 @@ use crate::connection::api_versions;
 use crate::measure::Measure;
 use crate::table;
 
-/// The largest memory that decoding one request may take, beside its own bytes (Produce's records stay in the frame).
-const DECODE_BYTES_MAX: usize = 64 << 20;
+/// The largest memory that decoding one request may take, beside its own bytes (Produce's records stay in the frame). An answer names as many
+/// things as its request and takes about as much again. Enough for some 300,000 topics in one request.
+const DECODE_BYTES_MAX: usize = 32 << 20;
 
 /// What decoding may take for each byte of a frame: an honest list of topic names takes up to this (see `RELIABILITY` 6.1's measurement).
 const DECODE_FACTOR: usize = 48;

@@ -51,6 +51,19 @@ pub(crate) fn limited(arguments: &[&str], log: &Path) -> Command {
     command
 }
 
+/// Shows the broker's last words when the test fails.
+struct ShownOnFailure<'a>(&'a Path);
+
+impl Drop for ShownOnFailure<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read(self.0).unwrap_or_default();
+            let last = log.len().saturating_sub(16 << 10);
+            eprintln!("the broker's log ends with:\n{}", String::from_utf8_lossy(&log[last..]));
+        }
+    }
+}
+
 /// `VmRSS`, `VmHWM` of a process.
 fn memory_bytes(process: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the broker lives");
@@ -198,6 +211,7 @@ fn storm(address: &str, fates: &Fates) -> i64 {
 fn a_broker_with_little_memory_outlives_lying_requests_and_honest_clients_notice_nothing() {
     let data = tempfile::tempdir().unwrap();
     let log = data.path().join("log");
+    let _shown = ShownOnFailure(&log);
     let directory = data.path().join("data").display().to_string();
     let mut running = Running::start(&mut limited(&["--listen", "127.0.0.1:0", "--data", &directory], &log));
     let process = running.child.id();
