@@ -95,6 +95,11 @@ pub(crate) fn decode_log_id(bytes: &[u8]) -> Result<LogId, FormatError> {
 }
 
 /// Term, node, and whether a quorum granted it.
+pub(crate) fn encode_vote(vote: &Vote) -> Result<Vec<u8>, FormatError> {
+    encode(&(vote.leader_id.term, vote.leader_id.node_id, vote.committed))
+}
+
+/// What [`encode_vote`] wrote.
 pub(crate) fn decode_vote(bytes: &[u8]) -> Result<Vote, FormatError> {
     let (term, node, committed): (u64, u64, bool) = decode(bytes)?;
     Ok(if committed { Vote::new_committed(term, node) } else { Vote::new(term, node) })

@@ -1,20 +1,22 @@
 //! The metadata quorum behind one small trait: records go in, agreed images and deltas come out.
 //!
-//! What it is *not*: it decides nothing (`metadata::controller` does) and knows no Kafka request. There is no replication between brokers
-//! yet: the quorum has one voter, and its way to peers refuses every call instead of pretending.
+//! What it is *not*: it decides nothing (`metadata::controller` does), knows no Kafka request and opens no socket: its messages to other
+//! voters are carried by who starts it ([`Peers`]). The voters are those that it is started with; they do not change.
 //!
 //! Invariants:
 //! - A proposal is answered only after its records are on the disk, applied, and seen by every observer; observers see deltas in the order
 //!   of the log, each once, and nothing of the replay at a start.
 //! - [`MetadataQuorum::image`] never shows what observers have not acted on yet: no topic is visible before its partitions serve.
 //! - After a restart the image is the one that was answered last: snapshot, then the log behind it.
-//! - An entry is on the disk before it is answered. Of a vote, which a sole voter grants to nobody but itself, no copy is written: an entry
-//!   of its term implies it. A first start waits for the disk twice before it can propose, a restart not at all.
-//! - An idle quorum does not wake: its clock ticks every 90 seconds.
+//! - An entry is on the disk before it is answered, and so is a vote where there are other voters. Of a vote that a sole voter grants to
+//!   itself no copy is written: an entry of its term implies it. Its first start waits for the disk twice before it can propose, a restart
+//!   not at all.
+//! - A quorum of one voter that idles does not wake: its clock ticks every 90 seconds. One of several has its leader's heartbeats.
+//! - [`MetadataQuorum::is_active`] is true on a leader that has applied all that earlier leaders committed; only then may it decide.
 //!
 //! Exemption: openraft's own timers use tokio's clock through its `AsyncRuntime` (`TokioRuntime`), not klamm's injected one. With one voter
-//! no decision hangs on them: this broker elects itself at once at its start, and nothing else times out. They matter again with a second
-//! voter.
+//! no decision hangs on them: this broker elects itself at once at its start, and nothing else times out. With several, elections do; no
+//! decision about records hangs on when they come.
 //!
 //! In Kafka: `org.apache.kafka.raft` (KIP-595), `QuorumController` and `MetadataLoader` for the order of publishing.
 //!
@@ -35,6 +37,8 @@ mod state_machine;
 #[cfg(test)]
 mod tests;
 mod types;
+#[cfg(test)]
+mod voters_tests;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -43,6 +47,7 @@ use std::sync::Arc;
 use metadata::{Delta, Image, MetadataRecord};
 use model::BrokerId;
 
+pub use network::{NoPeers, Peers, ReceiveError};
 pub use node::{QuorumOptions, StartError, start};
 
 /// A future that can be kept and sent.
@@ -87,6 +92,19 @@ pub trait MetadataQuorum: Send + Sync {
 
     /// The term of the quorum's leader.
     fn leader_term(&self) -> u64;
+
+    /// Whether this broker leads the quorum and has applied all that was committed before it did: the active controller.
+    fn is_active(&self) -> bool;
+
+    /// Ends when there is a leader and this broker has applied what was committed when it was elected. Until then nobody observes anything
+    /// and the image is empty. A sole voter is there when it has started.
+    fn caught_up(&self) -> BoxFuture<Result<(), ProposeError>>;
+
+    /// Takes a message of another voter; ends with the answer that goes back to it.
+    fn receive(&self, message: Vec<u8>) -> BoxFuture<Result<Vec<u8>, ReceiveError>>;
+
+    /// A watch on the leader: changes whenever another broker, or none, leads.
+    fn leadership(&self) -> tokio::sync::watch::Receiver<Option<BrokerId>>;
 
     /// Stops; proposals under way end with [`ProposeError::Stopped`].
     fn shutdown(&self) -> BoxFuture<()>;

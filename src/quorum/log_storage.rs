@@ -2,7 +2,7 @@
 //!
 //! With one voter the vote costs no write of its own. A vote is granted to nobody but this broker, so nothing outside can depend on one
 //! that a crash takes away; and once an entry of a term is on disk, its leader id says that the vote for that term was granted. So a vote
-//! is read back from the last entry. A log with several voters is refused here until votes are written.
+//! is read back from the last entry. With several voters a vote is on the disk before it is answered; the last entry's may still be newer.
 
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
@@ -22,11 +22,13 @@ const VOTE: &str = "vote";
 #[derive(Clone)]
 pub(crate) struct LogStorage {
     disk: Arc<dyn Disk>,
+    /// Whether others may depend on this broker's vote.
+    has_peers: bool,
 }
 
 impl LogStorage {
-    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk }
+    pub(crate) fn new(disk: Arc<dyn Disk>, has_peers: bool) -> Self {
+        Self { disk, has_peers }
     }
 
     fn last_purged(&self) -> Result<Option<LogId>, DiskError> {
@@ -59,6 +61,10 @@ impl LogStorage {
 
 fn reading(error: impl Into<DiskError>) -> StorageError {
     StorageIoError::read_logs(AnyError::error(error.into())).into()
+}
+
+fn writing_vote(error: impl Into<DiskError>) -> StorageError {
+    StorageIoError::write_vote(AnyError::error(error.into())).into()
 }
 
 fn writing(error: impl Into<DiskError>) -> StorageError {
@@ -95,8 +101,12 @@ impl RaftLogStorage<Types> for LogStorage {
         self.clone()
     }
 
-    async fn save_vote(&mut self, _vote: &Vote) -> Result<(), StorageError> {
-        Ok(())
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
+        if !self.has_peers {
+            return Ok(());
+        }
+        let bytes = format::encode_vote(vote).map_err(writing_vote)?;
+        self.disk.save_value(VOTE, &bytes).map_err(writing_vote)
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
@@ -112,6 +122,7 @@ impl RaftLogStorage<Types> for LogStorage {
         for entry in entries {
             if let EntryPayload::Membership(membership) = &entry.payload
                 && membership.voter_ids().count() > 1
+                && !self.has_peers
             {
                 return Err(writing("a quorum of several voters needs votes that are written to disk"));
             }

@@ -1,53 +1,156 @@
-//! The way to other voters: there are none, so every call is refused. Replaced when a second voter can join.
+//! The way to other voters: openraft's calls as messages of klamm's own, which somebody else carries.
+//!
+//! Messages are a version byte and postcard; both ends are klamm. Who carries them gives each one to the other voter's
+//! [`MetadataQuorum::receive`](crate::MetadataQuorum::receive) and brings the answer back.
 
-use openraft::error::{InstallSnapshotError, RPCError, RaftError, Unreachable};
+use std::io;
+use std::sync::Arc;
+
+use model::BrokerId;
+use openraft::error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest, VoteResponse,
 };
-use openraft::{EmptyNode, RaftNetwork, RaftNetworkFactory};
+use openraft::{AnyError, EmptyNode, RaftNetwork, RaftNetworkFactory};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::types::{NodeId, Types};
+use crate::BoxFuture;
+use crate::types::{NodeId, Raft, Types};
 
-/// A quorum of one voter has no peers.
-#[derive(Clone, Copy, Debug, Error)]
-#[error("the metadata quorum has one voter, so there is no way to voter {target}")]
-pub(crate) struct SingleVoter {
-    target: NodeId,
+/// Grows when the messages change, so that a voter of another version is told apart from a broken one.
+const MESSAGE_VERSION: u8 = 1;
+
+/// Carries messages between voters.
+pub trait Peers: Send + Sync {
+    /// Gives a message to a voter; ends with its answer. It is dropped when openraft has waited long enough.
+    fn call(&self, voter: BrokerId, message: Vec<u8>) -> BoxFuture<io::Result<Vec<u8>>>;
 }
 
-/// Makes ways to peers.
-pub(crate) struct NoPeers;
+/// No other voters: every call is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct NoPeers;
 
-impl RaftNetworkFactory<Types> for NoPeers {
-    type Network = SingleVoter;
-
-    async fn new_client(&mut self, target: NodeId, _node: &EmptyNode) -> SingleVoter {
-        SingleVoter { target }
+impl Peers for NoPeers {
+    fn call(&self, voter: BrokerId, _message: Vec<u8>) -> BoxFuture<io::Result<Vec<u8>>> {
+        let refusal = format!("the metadata quorum has one voter, so there is no way to voter {voter}");
+        Box::pin(async move { Err(io::Error::new(io::ErrorKind::Unsupported, refusal)) })
     }
+}
+
+/// Why a message of another voter is not answered.
+#[derive(Debug, Error)]
+pub enum ReceiveError {
+    /// Sent by another version of klamm.
+    #[error("a quorum message has version {0}, but this program knows only version {MESSAGE_VERSION}")]
+    UnknownVersion(u8),
+    /// Cut, changed or foreign.
+    #[error("a quorum message cannot be decoded: {0}")]
+    Malformed(#[from] postcard::Error),
+    /// There is nothing in it.
+    #[error("a quorum message is empty")]
+    Empty,
+    /// This voter's quorum has stopped.
+    #[error("the metadata quorum has stopped: {0}")]
+    Stopped(String),
+}
+
+#[derive(Serialize, Deserialize)]
+enum Message {
+    Append(AppendEntriesRequest<Types>),
+    Vote(VoteRequest<NodeId>),
+    Snapshot(InstallSnapshotRequest<Types>),
+}
+
+type SnapshotAnswer = Result<InstallSnapshotResponse<NodeId>, InstallSnapshotError>;
+
+fn encode(value: &impl Serialize) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_extend(value, vec![MESSAGE_VERSION])
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ReceiveError> {
+    match bytes.split_first() {
+        None => Err(ReceiveError::Empty),
+        Some((&MESSAGE_VERSION, body)) => Ok(postcard::from_bytes(body)?),
+        Some((&version, _)) => Err(ReceiveError::UnknownVersion(version)),
+    }
+}
+
+/// Gives a message to this voter's openraft and encodes what it says.
+pub(crate) async fn receive(raft: &Raft, message: &[u8]) -> Result<Vec<u8>, ReceiveError> {
+    let stopped = |error: &dyn std::error::Error| ReceiveError::Stopped(error.to_string());
+    let answer = match decode::<Message>(message)? {
+        Message::Append(request) => encode(&raft.append_entries(request).await.map_err(|error| stopped(&error))?),
+        Message::Vote(request) => encode(&raft.vote(request).await.map_err(|error| stopped(&error))?),
+        Message::Snapshot(request) => {
+            let answer: SnapshotAnswer = match raft.install_snapshot(request).await {
+                Ok(answer) => Ok(answer),
+                // The sender begins the snapshot anew.
+                Err(RaftError::APIError(error)) => Err(error),
+                Err(RaftError::Fatal(error)) => return Err(stopped(&error)),
+            };
+            encode(&answer)
+        }
+    };
+    Ok(answer?)
+}
+
+/// Makes ways to voters.
+pub(crate) struct Network {
+    pub(crate) peers: Arc<dyn Peers>,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Way;
+
+    async fn new_client(&mut self, target: NodeId, _node: &EmptyNode) -> Way {
+        Way { target, peers: Arc::clone(&self.peers) }
+    }
+}
+
+/// The way to one voter.
+pub(crate) struct Way {
+    target: NodeId,
+    peers: Arc<dyn Peers>,
 }
 
 type Refused<E> = RPCError<NodeId, EmptyNode, E>;
 
-impl RaftNetwork<Types> for SingleVoter {
+impl Way {
+    async fn call<A: DeserializeOwned, E: std::error::Error>(&self, message: &Message) -> Result<A, Refused<E>> {
+        let broken = |error: AnyError| RPCError::Network(NetworkError::new(&error));
+        let voter = i32::try_from(self.target).ok().and_then(BrokerId::new);
+        let voter = voter.ok_or_else(|| broken(AnyError::error(format!("voter {} is no broker's id", self.target))))?;
+        let message = encode(message).map_err(|error| broken(AnyError::new(&error)))?;
+        match self.peers.call(voter, message).await {
+            Ok(answer) => decode(&answer).map_err(|error| broken(AnyError::new(&error))),
+            // Whom nobody reaches is asked again later, and not at once.
+            Err(error) => Err(RPCError::Unreachable(Unreachable::new(&error))),
+        }
+    }
+}
+
+impl RaftNetwork<Types> for Way {
     async fn append_entries(
         &mut self,
-        _rpc: AppendEntriesRequest<Types>,
+        rpc: AppendEntriesRequest<Types>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<NodeId>, Refused<RaftError<NodeId>>> {
-        Err(RPCError::Unreachable(Unreachable::new(self)))
+        self.call(&Message::Append(rpc)).await
     }
 
     async fn install_snapshot(
         &mut self,
-        _rpc: InstallSnapshotRequest<Types>,
+        rpc: InstallSnapshotRequest<Types>,
         _option: RPCOption,
     ) -> Result<InstallSnapshotResponse<NodeId>, Refused<RaftError<NodeId, InstallSnapshotError>>> {
-        Err(RPCError::Unreachable(Unreachable::new(self)))
+        let answer: SnapshotAnswer = self.call(&Message::Snapshot(rpc)).await?;
+        answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, RaftError::APIError(error))))
     }
 
-    async fn vote(&mut self, _rpc: VoteRequest<NodeId>, _option: RPCOption) -> Result<VoteResponse<NodeId>, Refused<RaftError<NodeId>>> {
-        Err(RPCError::Unreachable(Unreachable::new(self)))
+    async fn vote(&mut self, rpc: VoteRequest<NodeId>, _option: RPCOption) -> Result<VoteResponse<NodeId>, Refused<RaftError<NodeId>>> {
+        self.call(&Message::Vote(rpc)).await
     }
 }

@@ -1,42 +1,81 @@
 //! A running quorum: its thread, its start, its proposals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use log_store::SyncedLog;
 use metadata::{Image, MetadataRecord};
 use model::BrokerId;
 use openraft::error::{ClientWriteError, RaftError};
-use openraft::{Config, EmptyNode, ServerState, SnapshotPolicy};
+use openraft::{Config, EmptyNode, RaftMetrics, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::disk::{Disk, DiskError};
 use crate::log_storage::LogStorage;
-use crate::network::NoPeers;
+use crate::network::{self, Network, NoPeers, Peers};
 use crate::state_machine::{Shared, StateMachine};
 use crate::types::{Proposal, Raft};
-use crate::{BoxFuture, MetadataQuorum, Observer, ProposeError};
+use crate::{BoxFuture, MetadataQuorum, Observer, ProposeError, ReceiveError};
 
 /// A sole voter has nobody to tell that it lives, so its clock ticks only so that openraft's own checks run at all.
 const HEARTBEAT_MS: u64 = 60_000;
 
+/// With several voters the leader tells the others so often that it lives.
+const PEER_HEARTBEAT_MS: u64 = 50;
+/// Who has not heard of it for some time between these two stands for election.
+const PEER_ELECTION_MS: (u64, u64) = (300, 600);
+/// How long a voter waits for a part of a snapshot to be taken.
+const SNAPSHOT_PART_MS: u64 = 5_000;
+/// All voters may begin the quorum, but it is quicker if one of them does. The others wait so long for it.
+const BEGIN_AFTER: Duration = Duration::from_secs(2);
+
 /// How a quorum is started.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct QuorumOptions {
-    /// This broker: the sole voter.
+    /// This broker: one of the voters.
     pub broker_id: BrokerId,
+    /// All voters.
+    pub voters: BTreeSet<BrokerId>,
+    /// The way to the other voters.
+    pub peers: Arc<dyn Peers>,
     /// After how many log entries the image is written as a snapshot and the log before it purged.
     pub snapshot_after_entries: u64,
 }
 
 impl QuorumOptions {
-    /// The options of a broker.
+    /// The options of a sole voter.
     #[must_use]
-    pub const fn new(broker_id: BrokerId) -> Self {
-        Self { broker_id, snapshot_after_entries: 10_000 }
+    pub fn new(broker_id: BrokerId) -> Self {
+        Self { broker_id, voters: BTreeSet::from([broker_id]), peers: Arc::new(NoPeers), snapshot_after_entries: 10_000 }
+    }
+
+    /// The options of one of several voters.
+    #[must_use]
+    pub fn with_peers(self, voters: BTreeSet<BrokerId>, peers: Arc<dyn Peers>) -> Self {
+        Self { voters, peers, ..self }
+    }
+
+    fn has_peers(&self) -> bool {
+        self.voters.len() > 1
+    }
+
+    fn config(&self) -> Config {
+        let (heartbeat_ms, election_ms) =
+            if self.has_peers() { (PEER_HEARTBEAT_MS, PEER_ELECTION_MS) } else { (HEARTBEAT_MS, (2 * HEARTBEAT_MS, 3 * HEARTBEAT_MS)) };
+        Config {
+            cluster_name: "metadata".to_owned(),
+            heartbeat_interval: heartbeat_ms,
+            election_timeout_min: election_ms.0,
+            election_timeout_max: election_ms.1,
+            install_snapshot_timeout: SNAPSHOT_PART_MS,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_after_entries),
+            max_in_snapshot_log_to_keep: 0,
+            ..Config::default()
+        }
     }
 }
 
@@ -54,6 +93,14 @@ pub enum StartError {
         /// The voters in the log.
         voters: Vec<u64>,
     },
+    /// The log was begun with other voters.
+    #[error("the metadata log has the voters {found:?}, but controller.quorum.voters says {configured:?}")]
+    OtherVoters {
+        /// The voters in the log.
+        found: Vec<u64>,
+        /// Those that it is started with.
+        configured: Vec<u64>,
+    },
     /// The thread cannot be made.
     #[error("the metadata quorum's thread cannot start: {0}")]
     Thread(#[from] std::io::Error),
@@ -64,15 +111,17 @@ pub enum StartError {
 
 /// The quorum of one process.
 struct RaftQuorum {
+    id: u64,
     raft: Raft,
+    leadership: watch::Receiver<Option<BrokerId>>,
     shared: Arc<Shared>,
     /// Dropping it ends the thread too.
     stop: Mutex<Option<oneshot::Sender<()>>>,
     stopped: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
 }
 
-/// Starts the quorum of a broker on a synced log: opens it, leads it, and replays it. Entries that were answered before a crash are in the
-/// image when this returns.
+/// Starts the quorum of a broker on a synced log. A sole voter opens it, leads it, and replays it: entries that were answered before a crash
+/// are in the image when this returns. With several voters this returns before the others are reached; [`MetadataQuorum::caught_up`] waits.
 ///
 /// # Errors
 /// If the log cannot be used, or belongs to another broker.
@@ -86,15 +135,20 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
     let (stop, stop_receiver) = oneshot::channel::<()>();
     let (stopped_sender, stopped) = oneshot::channel();
     let on_thread = Arc::clone(&shared);
+    let (id, broker_id) = (number_of(options.broker_id), options.broker_id);
+    let (told, leadership) = watch::channel(None);
     // A thread of its own: openraft waits for the disk inside its tasks, which would hold up a shared runtime.
-    thread::Builder::new().name(format!("quorum-{}", options.broker_id)).spawn(move || {
-        match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+    thread::Builder::new().name(format!("quorum-{broker_id}")).spawn(move || {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(async move {
                 match begin(disk, &options, &on_thread).await {
                     Ok(raft) => {
                         // Whoever asked to start may be gone; the channel below is closed then, too.
                         let _asker_gone = ready_sender.send(Ok(raft.clone()));
-                        let _stop_or_dropped = stop_receiver.await;
+                        tokio::select! {
+                            _stop_or_dropped = stop_receiver => {}
+                            () = tell_leadership(&raft, &told) => {}
+                        }
                         if let Err(error) = raft.shutdown().await {
                             tracing::error!(%error, "the metadata quorum's task did not end well");
                         }
@@ -112,32 +166,26 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
         let _nobody_waits = stopped_sender.send(());
     })?;
     let raft = ready.await.map_err(|_| StartError::Stopped("its thread ended".to_owned()))??;
-    Ok(Arc::new(RaftQuorum { raft, shared, stop: Mutex::new(Some(stop)), stopped: Arc::new(Mutex::new(Some(stopped))) }))
+    let (stop, stopped) = (Mutex::new(Some(stop)), Arc::new(Mutex::new(Some(stopped))));
+    Ok(Arc::new(RaftQuorum { id, raft, leadership, shared, stop, stopped }))
 }
 
-/// Opens log and image, becomes leader and replays.
+/// Opens log and image. A sole voter becomes leader and replays.
 async fn begin(disk: Arc<dyn Disk>, options: &QuorumOptions, shared: &Arc<Shared>) -> Result<Raft, StartError> {
-    let config = Config {
-        cluster_name: "metadata".to_owned(),
-        heartbeat_interval: HEARTBEAT_MS,
-        election_timeout_min: 2 * HEARTBEAT_MS,
-        election_timeout_max: 3 * HEARTBEAT_MS,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_after_entries),
-        max_in_snapshot_log_to_keep: 0,
-        ..Config::default()
-    };
-    let config = config.validate().map_err(|error| StartError::Stopped(error.to_string()))?;
-    let id = u64::try_from(options.broker_id.get()).unwrap_or(0);
-    let log = LogStorage::new(Arc::clone(&disk));
+    let config = options.config().validate().map_err(|error| StartError::Stopped(error.to_string()))?;
+    let id = number_of(options.broker_id);
+    let log = LogStorage::new(Arc::clone(&disk), options.has_peers());
     let machine = StateMachine::open(disk, Arc::clone(shared)).map_err(StartError::Storage)?;
-    let raft = Raft::new(id, Arc::new(config), NoPeers, log, machine).await.map_err(stopped)?;
+    let network = Network { peers: Arc::clone(&options.peers) };
+    let raft = Raft::new(id, Arc::new(config), network, log, machine).await.map_err(stopped)?;
+    if options.has_peers() {
+        join_voters(&raft, options).await?;
+        return Ok(raft);
+    }
     if !raft.is_initialized().await.map_err(stopped)? {
         raft.initialize(BTreeMap::from([(id, EmptyNode {})])).await.map_err(stopped)?;
     }
-    let (state, voters) = raft
-        .with_raft_state(|state| (state.server_state, state.membership_state.effective().voter_ids().collect::<Vec<u64>>()))
-        .await
-        .map_err(stopped)?;
+    let (state, voters) = raft.with_raft_state(|state| (state.server_state, voters_of(state))).await.map_err(stopped)?;
     if voters != [id] {
         return Err(StartError::NotAVoter { broker_id: options.broker_id, voters });
     }
@@ -158,6 +206,52 @@ async fn begin(disk: Arc<dyn Disk>, options: &QuorumOptions, shared: &Arc<Shared
     }
     shared.go_live();
     Ok(raft)
+}
+
+/// Checks the voters of a log that has begun, and begins one that has not.
+async fn join_voters(raft: &Raft, options: &QuorumOptions) -> Result<(), StartError> {
+    let configured: Vec<u64> = options.voters.iter().copied().map(number_of).collect();
+    if raft.is_initialized().await.map_err(stopped)? {
+        let found = raft.with_raft_state(voters_of).await.map_err(stopped)?;
+        return if found == configured { Ok(()) } else { Err(StartError::OtherVoters { found, configured }) };
+    }
+    let (begins_at_once, raft) = (options.voters.first() == Some(&options.broker_id), raft.clone());
+    let members: BTreeMap<u64, EmptyNode> = configured.into_iter().map(|voter| (voter, EmptyNode {})).collect();
+    // On the quorum's own thread. It ends when the log has begun, here or by another voter's first message.
+    tokio::spawn(async move {
+        if !begins_at_once {
+            tokio::time::sleep(BEGIN_AFTER).await;
+        }
+        if let Err(error) = raft.initialize(members).await {
+            tracing::debug!(%error, "another voter began the metadata log");
+        }
+    });
+    Ok(())
+}
+
+fn voters_of(state: &openraft::RaftState<u64, EmptyNode, <openraft::TokioRuntime as openraft::AsyncRuntime>::Instant>) -> Vec<u64> {
+    state.membership_state.effective().voter_ids().collect()
+}
+
+fn number_of(broker_id: BrokerId) -> u64 {
+    u64::try_from(broker_id.get()).unwrap_or(0)
+}
+
+/// Passes on who leads, until openraft ends.
+async fn tell_leadership(raft: &Raft, told: &watch::Sender<Option<BrokerId>>) {
+    let mut metrics = raft.metrics();
+    loop {
+        let leader = metrics.borrow_and_update().current_leader.and_then(broker_of);
+        told.send_if_modified(|known| std::mem::replace(known, leader) != leader);
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether all that was committed before the current leader was elected is applied here: an entry of its own term is, and so all before it.
+fn has_caught_up(metrics: &RaftMetrics<u64, EmptyNode>) -> bool {
+    metrics.current_leader.is_some() && metrics.last_applied.is_some_and(|applied| applied.leader_id.term == metrics.current_term)
 }
 
 fn stopped(error: impl ToString) -> StartError {
@@ -195,6 +289,40 @@ impl MetadataQuorum for RaftQuorum {
 
     fn leader_term(&self) -> u64 {
         self.raft.metrics().borrow().current_term
+    }
+
+    fn is_active(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow();
+        now.current_leader == Some(self.id) && now.state == ServerState::Leader && has_caught_up(&now)
+    }
+
+    fn caught_up(&self) -> BoxFuture<Result<(), ProposeError>> {
+        let (mut metrics, shared) = (self.raft.metrics(), Arc::clone(&self.shared));
+        Box::pin(async move {
+            let ended = |error: &dyn std::error::Error| ProposeError::Stopped { reason: error.to_string() };
+            loop {
+                {
+                    let now = metrics.borrow_and_update();
+                    now.running_state.clone().map_err(|error| ended(&error))?;
+                    if has_caught_up(&now) {
+                        break;
+                    }
+                }
+                metrics.changed().await.map_err(|error| ended(&error))?;
+            }
+            shared.go_live();
+            Ok(())
+        })
+    }
+
+    fn receive(&self, message: Vec<u8>) -> BoxFuture<Result<Vec<u8>, ReceiveError>> {
+        let raft = self.raft.clone();
+        Box::pin(async move { network::receive(&raft, &message).await })
+    }
+
+    fn leadership(&self) -> watch::Receiver<Option<BrokerId>> {
+        self.leadership.clone()
     }
 
     fn shutdown(&self) -> BoxFuture<()> {

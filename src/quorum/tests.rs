@@ -15,7 +15,7 @@ use crate::{MetadataQuorum, Observer, ProposeError, QuorumOptions, StartError};
 
 /// A disk in memory. A clone is what a crash at that moment leaves.
 #[derive(Default)]
-struct CountingDisk {
+pub(crate) struct CountingDisk {
     state: Mutex<Contents>,
     syncs: AtomicUsize,
     /// From this many syncs on, writes fail.
@@ -33,7 +33,7 @@ impl CountingDisk {
         self.syncs.load(Ordering::SeqCst)
     }
 
-    fn crash_image(&self) -> Arc<Self> {
+    pub(crate) fn crash_image(&self) -> Arc<Self> {
         Arc::new(Self { state: Mutex::new(self.state.lock().clone()), ..Self::default() })
     }
 
@@ -77,7 +77,7 @@ impl Disk for CountingDisk {
     }
 }
 
-fn broker(id: i32) -> BrokerId {
+pub(crate) fn broker(id: i32) -> BrokerId {
     BrokerId::new(id).expect("a broker id")
 }
 
@@ -89,7 +89,7 @@ async fn start(disk: &Arc<CountingDisk>) -> Arc<dyn MetadataQuorum> {
     start_on(Arc::<CountingDisk>::clone(disk), options()).await.expect("starts")
 }
 
-fn topic(number: u128) -> Vec<MetadataRecord> {
+pub(crate) fn topic(number: u128) -> Vec<MetadataRecord> {
     vec![MetadataRecord::Topic { name: format!("topic-{number}"), topic_id: TopicId(Uuid::from_u128(number + 1)) }]
 }
 
