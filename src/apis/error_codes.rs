@@ -50,7 +50,7 @@ pub(crate) fn append(error: &AppendError) -> ErrorCode {
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         AppendError::StaleLeaderEpoch { .. } | AppendError::Deleted | AppendError::Closed => ErrorCode::NotLeaderOrFollower,
         AppendError::Storage(_) => ErrorCode::KafkaStorageError,
-        AppendError::UnexpectedEnd { .. } | AppendError::BelowLogEnd { .. } => {
+        AppendError::UnexpectedEnd { .. } | AppendError::BelowLogEnd { .. } | AppendError::UnorderedEpoch { .. } => {
             tracing::error!(%error, "an append as leader was refused as one of a follower");
             ErrorCode::NotLeaderOrFollower
         }

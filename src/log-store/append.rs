@@ -96,13 +96,26 @@ impl Drop for Done {
 /// A request on its way through the committer.
 pub(crate) struct Queued {
     pub(crate) log: PartitionLog,
+    pub(crate) content: Content,
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) now: Timestamp,
+    pub(crate) done: Done,
+}
+
+/// What is to be appended.
+pub(crate) enum Content {
+    /// What the partition's leader gives its offsets.
+    Led(Led),
+    /// What another broker's log has, for a follower.
+    Replicated(Vec<SequencedBatch>),
+}
+
+/// Batches that get their offsets here.
+pub(crate) struct Led {
     batches: Vec<CheckedBatch>,
-    leader_epoch: LeaderEpoch,
     log_append_time: Option<Timestamp>,
-    now: Timestamp,
     origin: AppendOrigin,
     expected_end: Option<Offset>,
-    done: Done,
 }
 
 impl Queued {
@@ -115,14 +128,35 @@ impl Queued {
 impl From<AppendRequest> for Queued {
     fn from(request: AppendRequest) -> Self {
         let AppendRequest { log, batches, leader_epoch, log_append_time, now, origin, expected_end, done } = request;
-        Self { log, batches, leader_epoch, log_append_time, now, origin, expected_end, done: Done::new(done) }
+        let content = Content::Led(Led { batches, log_append_time, origin, expected_end });
+        Self { log, content, leader_epoch, now, done: Done::new(done) }
     }
 }
 
 impl Queued {
     pub(crate) fn size_bytes(&self) -> usize {
-        self.batches.iter().map(CheckedBatch::size_bytes).sum()
+        match &self.content {
+            Content::Led(led) => led.batches.iter().map(CheckedBatch::size_bytes).sum(),
+            Content::Replicated(batches) => batches.iter().map(SequencedBatch::size_bytes).sum(),
+        }
     }
+
+    /// In how many segments it may come to lie.
+    pub(crate) fn segments_max(&self) -> usize {
+        match &self.content {
+            Content::Led(_) => 1,
+            Content::Replicated(batches) => batches.len(),
+        }
+    }
+}
+
+/// What may begin a new segment.
+pub(crate) struct Incoming {
+    pub(crate) size_bytes: usize,
+    pub(crate) newest_timestamp: i64,
+    /// The log's end behind it.
+    pub(crate) end: Offset,
+    pub(crate) now: Timestamp,
 }
 
 /// What a group left to be done after its write.
@@ -150,59 +184,115 @@ pub(crate) struct Outcome {
 
 /// Batches that go into one segment with one write.
 #[derive(Default)]
-struct Run {
-    batches: Vec<SequencedBatch>,
-    size_bytes: u64,
-    accepted: Vec<(Done, Appended)>,
-    undo: ProducerUndo,
-    now_ms: i64,
+pub(crate) struct Run {
+    pub(crate) batches: Vec<SequencedBatch>,
+    pub(crate) size_bytes: u64,
+    pub(crate) accepted: Vec<(Done, Appended)>,
+    pub(crate) undo: ProducerUndo,
+    pub(crate) now_ms: i64,
+    /// Whether a follower writes it: then few will read it soon, and no copies are kept in memory.
+    pub(crate) is_replicated: bool,
+}
+
+/// A group of requests on its way to the file.
+pub(crate) struct Gathering {
+    /// What was accepted and is not written yet.
+    pub(crate) run: Run,
+    /// Where the log ends behind it.
+    pub(crate) end: Offset,
+    pub(crate) outcome: Outcome,
 }
 
 impl PartitionLog {
     /// Appends a group of requests for this partition. Called by the committer only.
     pub(crate) fn append_group(&self, requests: Vec<Queued>) -> Outcome {
         let log = &*self.0;
-        let mut outcome = Outcome::default();
         let mut state = log.state();
-        let mut run = Run::default();
-        let mut end = log.log_end();
-        for request in requests {
-            if let Err(error) = log.may_append(&state, &request, end) {
-                outcome.completions.push((request.done, Err(error)));
-                continue;
+        let mut group = Gathering { run: Run::default(), end: log.log_end(), outcome: Outcome::default() };
+        for Queued { content, leader_epoch, now, done, log: _ } in requests {
+            let result = log.may_append(&state, leader_epoch).and_then(|()| match content {
+                Content::Led(led) => self.lead(&mut state, &mut group, led, leader_epoch, now),
+                Content::Replicated(batches) => self.replicate(&mut state, &mut group, batches, leader_epoch, now),
+            });
+            match result {
+                // IMPORTANT: told with the run, also of a duplicate, since the batch that it repeats may be in this very write.
+                Ok(appended) => group.run.accepted.push((done, appended)),
+                Err(error) => group.outcome.completions.push((done, Err(error))),
             }
-            let size = request.size_bytes();
-            if log.must_roll(&mut state, &request, size, &run, end) {
-                self.write_run(&mut state, &mut run, &mut outcome);
-                // The write may have failed; then the offsets begin again where the log ends.
-                end = log.log_end();
-                if state.poisoned {
-                    let error = AppendError::Storage(StorageError::Poisoned { partition: log.id });
-                    outcome.completions.push((request.done, Err(error)));
-                    continue;
-                }
-                if let Err(error) = self.roll(&mut state, request.now, &mut outcome) {
-                    outcome.completions.push((request.done, Err(error.into())));
-                    continue;
-                }
-            }
-            log.sequence(&mut state, &mut run, request, &mut end, &mut outcome);
         }
-        self.write_run(&mut state, &mut run, &mut outcome);
+        self.write_run(&mut state, &mut group);
+        let mut outcome = group.outcome;
         outcome.has_closed_blocks = !state.closed.is_empty();
         log.note_flush(&mut state, &mut outcome);
         outcome
     }
 
-    /// Writes what has been gathered and tells the accepted requests.
-    fn write_run(&self, state: &mut LogState, run: &mut Run, outcome: &mut Outcome) {
+    /// Begins a new segment if what comes does not fit the one that is appended to; then the group's end is where the log ends really, since the
+    /// write of what was gathered may have failed.
+    pub(crate) fn make_room(&self, state: &mut LogState, group: &mut Gathering, incoming: &Incoming) -> Result<(), AppendError> {
         let log = &*self.0;
-        let run = std::mem::take(run);
+        if !log.must_roll(state, incoming, &group.run) {
+            return Ok(());
+        }
+        self.write_run(state, group);
+        group.end = log.log_end();
+        if state.poisoned {
+            return Err(AppendError::Storage(StorageError::Poisoned { partition: log.id }));
+        }
+        Ok(self.roll(state, incoming.now, &mut group.outcome)?)
+    }
+
+    /// Gives the batches their offsets and puts them into the run, or refuses them.
+    fn lead(
+        &self,
+        state: &mut LogState,
+        group: &mut Gathering,
+        led: Led,
+        leader_epoch: LeaderEpoch,
+        now: Timestamp,
+    ) -> Result<Appended, AppendError> {
+        let log = &*self.0;
+        if let Some(expected) = led.expected_end.filter(|expected| *expected != group.end) {
+            return Err(AppendError::UnexpectedEnd { expected, log_end: group.end });
+        }
+        if !led.batches.is_empty() {
+            let newest = led.batches.iter().map(|batch| batch.header().max_timestamp).max().unwrap_or(-1);
+            let incoming = Incoming {
+                size_bytes: led.batches.iter().map(CheckedBatch::size_bytes).sum(),
+                newest_timestamp: led.log_append_time.map_or(newest, Timestamp::millis),
+                end: group.end + led.batches.iter().map(CheckedBatch::offset_count).sum::<i64>(),
+                now,
+            };
+            self.make_room(state, group, &incoming)?;
+        }
+        if let Some(known) = log.judge(state, &led, now)? {
+            return Ok(Appended {
+                base_offset: known.first_offset,
+                log_end_offset: known.last_offset + 1,
+                log_append_time: (known.timestamp >= 0).then_some(Timestamp(known.timestamp)),
+                log_start_offset: log.log_start(),
+                duplicate: true,
+            });
+        }
+        let (base_offset, log_append_time) = (group.end, led.log_append_time);
+        for batch in led.batches {
+            let batch = batch.into_sequenced(group.end, leader_epoch, log_append_time);
+            group.put(state, batch, now);
+        }
+        let log_start_offset = log.log_start();
+        Ok(Appended { base_offset, log_end_offset: group.end, log_append_time, log_start_offset, duplicate: false })
+    }
+
+    /// Writes what has been gathered and tells the accepted requests.
+    fn write_run(&self, state: &mut LogState, group: &mut Gathering) {
+        let log = &*self.0;
+        let run = std::mem::take(&mut group.run);
+        let outcome = &mut group.outcome;
         let result = if run.batches.is_empty() { Ok(()) } else { log.write(state, &run) };
         match result {
             Ok(()) => {
                 if !run.batches.is_empty() {
-                    log.publish(state, &run.batches, run.size_bytes);
+                    log.publish(state, &run);
                     log.note_written(state, run.batches, outcome);
                     outcome.appended = true;
                     state.producers.sweep(run.now_ms, state.config.producer_id_expiration_ms);
@@ -264,6 +354,18 @@ impl PartitionLog {
     }
 }
 
+impl Gathering {
+    /// Puts a batch into the run.
+    pub(crate) fn put(&mut self, state: &mut LogState, batch: SequencedBatch, now: Timestamp) {
+        let run = &mut self.run;
+        self.end = Offset::new_or_zero(batch.header().next_offset());
+        run.size_bytes += u64::try_from(batch.size_bytes()).unwrap_or(u64::MAX);
+        run.now_ms = now.millis();
+        state.producers.record(batch.header(), Some(run.now_ms), Some(&mut run.undo));
+        run.batches.push(batch);
+    }
+}
+
 impl Inner {
     /// Whether the answers wait for the disk, and for what beside the journal (`UnifiedLog.append` flushes after `flush.messages`).
     fn note_flush(&self, state: &mut LogState, outcome: &mut Outcome) {
@@ -283,7 +385,7 @@ impl Inner {
         }
     }
 
-    fn may_append(&self, state: &LogState, request: &Queued, end: Offset) -> Result<(), AppendError> {
+    fn may_append(&self, state: &LogState, leader_epoch: LeaderEpoch) -> Result<(), AppendError> {
         if self.is_deleted() {
             return Err(AppendError::Deleted);
         }
@@ -293,34 +395,27 @@ impl Inner {
         if self.engine.journal.get().is_some_and(crate::journal::Journal::has_failed) {
             return Err(AppendError::Storage(StorageError::Stopped));
         }
-        if let Some(current) = self.epochs.read().latest().filter(|current| request.leader_epoch < *current) {
-            return Err(AppendError::StaleLeaderEpoch { current, received: request.leader_epoch });
+        let current = self.epochs.read().latest().map_or(state.fence, |latest| latest.max(state.fence));
+        if leader_epoch < current {
+            return Err(AppendError::StaleLeaderEpoch { current, received: leader_epoch });
         }
-        match request.expected_end {
-            Some(expected) if expected != end => Err(AppendError::UnexpectedEnd { expected, log_end: end }),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
-    /// Whether the request begins a new segment.
-    fn must_roll(&self, state: &mut LogState, request: &Queued, size: usize, run: &Run, end: Offset) -> bool {
-        if request.batches.is_empty() {
-            return false;
-        }
+    /// Whether what comes begins a new segment.
+    fn must_roll(&self, state: &mut LogState, incoming: &Incoming, run: &Run) -> bool {
         let Some(active) = self.view().active else { return true };
         let config = state.config;
-        let count: i64 = request.batches.iter().map(CheckedBatch::offset_count).sum();
-        let newest = request.batches.iter().map(|batch| batch.header().max_timestamp).max().unwrap_or(-1);
         let base_offset = active.segment.base_offset;
-        let now_ms = request.now.millis();
+        let now_ms = incoming.now.millis();
         let facts = RollFacts {
             base_offset,
             size_bytes: active.length.saturating_add(run.size_bytes),
             first_timestamp: self.first_timestamp(state, &active, run),
             created_ms: *state.created_ms.get_or_insert(now_ms),
-            appended_bytes: u64::try_from(size).unwrap_or(u64::MAX),
-            appended_timestamp: request.log_append_time.map_or(newest, Timestamp::millis),
-            appended_end: end + count,
+            appended_bytes: u64::try_from(incoming.size_bytes).unwrap_or(u64::MAX),
+            appended_timestamp: incoming.newest_timestamp,
+            appended_end: incoming.end,
             now_ms,
         };
         let limits = RollLimits {
@@ -343,51 +438,14 @@ impl Inner {
         state.first_timestamp.filter(|timestamp| *timestamp >= 0)
     }
 
-    /// Gives the request's batches their offsets and puts them into the run, or refuses them.
-    fn sequence(&self, state: &mut LogState, run: &mut Run, request: Queued, end: &mut Offset, outcome: &mut Outcome) {
-        let now_ms = request.now.millis();
-        match self.judge(state, &request) {
-            Err(error) => {
-                outcome.completions.push((request.done, Err(error)));
-                return;
-            }
-            Ok(Some(known)) => {
-                let appended = Appended {
-                    base_offset: known.first_offset,
-                    log_end_offset: known.last_offset + 1,
-                    log_append_time: (known.timestamp >= 0).then_some(Timestamp(known.timestamp)),
-                    log_start_offset: self.log_start(),
-                    duplicate: true,
-                };
-                // IMPORTANT: told with the run, since the batch that it repeats may be in this very write.
-                run.accepted.push((request.done, appended));
-                return;
-            }
-            Ok(None) => {}
-        }
-        let base_offset = *end;
-        let (leader_epoch, log_append_time) = (request.leader_epoch, request.log_append_time);
-        for batch in request.batches {
-            let batch = batch.into_sequenced(*end, leader_epoch, log_append_time);
-            *end = Offset::new_or_zero(batch.header().next_offset());
-            run.size_bytes += u64::try_from(batch.size_bytes()).unwrap_or(u64::MAX);
-            state.producers.record(batch.header(), Some(now_ms), Some(&mut run.undo));
-            run.batches.push(batch);
-        }
-        run.now_ms = now_ms;
-        let log_start_offset = self.log_start();
-        let appended = Appended { base_offset, log_end_offset: *end, log_append_time, log_start_offset, duplicate: false };
-        run.accepted.push((request.done, appended));
-    }
-
     /// Whether the batches may follow; if the first one is in the log already, that one.
-    fn judge(&self, state: &LogState, request: &Queued) -> Result<Option<WrittenBatch>, AppendError> {
-        if request.origin != AppendOrigin::Client {
+    fn judge(&self, state: &LogState, led: &Led, now: Timestamp) -> Result<Option<WrittenBatch>, AppendError> {
+        if led.origin != AppendOrigin::Client {
             return Ok(None);
         }
         let expiration_ms = state.config.producer_id_expiration_ms;
-        for fields in request.batches.iter().filter_map(CheckedBatch::producer) {
-            if let Verdict::Duplicate(known) = state.producers.check(&fields, request.now.millis(), expiration_ms)? {
+        for fields in led.batches.iter().filter_map(CheckedBatch::producer) {
+            if let Verdict::Duplicate(known) = state.producers.check(&fields, now.millis(), expiration_ms)? {
                 return Ok(Some(known));
             }
         }
@@ -409,7 +467,8 @@ impl Inner {
     }
 
     /// Shows written batches to readers and takes note of them.
-    fn publish(&self, state: &mut LogState, batches: &[SequencedBatch], size_bytes: u64) {
+    fn publish(&self, state: &mut LogState, run: &Run) {
+        let (batches, size_bytes) = (&run.batches, run.size_bytes);
         let Some(active) = self.view().active else { return };
         let interval = self.engine.options.index_interval_bytes;
         let mut position = active.length;
@@ -435,7 +494,7 @@ impl Inner {
                 segment: Arc::clone(&active.segment),
                 position,
                 size_bytes: size,
-                bytes: (size < SENDFILE_MIN_BYTES).then(|| copy(batch)),
+                bytes: (size < SENDFILE_MIN_BYTES && !run.is_replicated).then(|| copy(batch)),
             });
             position += u64::try_from(size).unwrap_or(0);
         }

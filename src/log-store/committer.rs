@@ -217,7 +217,7 @@ impl Committer {
         if journal.has_failed() {
             return Err(StorageError::Stopped);
         }
-        let size = round_size_bytes_max(requests.len(), size);
+        let size = round_size_bytes_max(requests.iter().map(Queued::segments_max).sum(), size);
         if self.cursor.must_change(&engine, size)
             && let Some(release) = self.cursor.leave(journal)
         {

@@ -243,6 +243,14 @@ pub enum AppendError {
         /// Where it ends.
         log_end: Offset,
     },
+    /// A replicated batch is of an epoch that cannot follow: older than that of the batch before it, or newer than the leader's.
+    #[error("batch at offset {base_offset} is of leader epoch {received}, which cannot follow")]
+    UnorderedEpoch {
+        /// The batch's first offset.
+        base_offset: Offset,
+        /// Its epoch, as in its header.
+        received: i32,
+    },
     /// A replicated batch lies before the log's end.
     #[error("batch at offset {base_offset} lies before the log's end {log_end}")]
     BelowLogEnd {

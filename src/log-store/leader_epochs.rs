@@ -36,6 +36,16 @@ impl LeaderEpochs {
         }
     }
 
+    /// Forgets the newest epoch if it has no batch.
+    pub(crate) fn forget_assigned(&mut self) {
+        self.assigned = None;
+    }
+
+    /// The newest epoch that has a batch.
+    pub(crate) fn latest_with_batch(&self) -> Option<LeaderEpoch> {
+        self.entries.last().map(|(epoch, _)| *epoch)
+    }
+
     /// Whether the newest epoch has no batch yet.
     pub(crate) fn is_assigned_only(&self) -> bool {
         self.assigned.is_some()

@@ -71,6 +71,8 @@ pub(crate) struct LogState {
     /// Segments of an earlier process that go to the disk with the next sync, since the recovery point will lie behind them.
     pub(crate) recovered: Vec<Arc<Segment>>,
     pub(crate) unflushed: Unflushed,
+    /// Appends under an older leader epoch are refused.
+    pub(crate) fence: LeaderEpoch,
     pub(crate) poisoned: bool,
 }
 
@@ -114,6 +116,7 @@ impl PartitionLog {
                 unsynced_bytes: 0,
                 recovered: unsynced,
                 unflushed: Unflushed::default(),
+                fence: LeaderEpoch::ZERO,
                 poisoned: false,
             }),
         })))
@@ -176,6 +179,14 @@ impl PartitionLog {
         // The state's lock keeps an append from moving the end in between.
         let _state = self.0.state.lock();
         self.0.epochs.write().assign(epoch, self.log_end_offset());
+    }
+
+    /// Ends the terms before this one: their appends are refused from now on, and an epoch that began here without a batch is forgotten, since no
+    /// other replica has it. For who follows.
+    pub fn follow_epoch(&self, epoch: LeaderEpoch) {
+        let mut state = self.0.state.lock();
+        state.fence = state.fence.max(epoch);
+        self.0.epochs.write().forget_assigned();
     }
 
     /// Takes a changed configuration; it holds from the next append on.

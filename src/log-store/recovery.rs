@@ -207,8 +207,10 @@ fn drop_below(segments: &mut Vec<Span>, log_start: Offset) -> Result<(), Storage
 
 /// Carries out an intent to truncate, as often as need be: the cut is on the disk when this returns.
 pub(crate) fn cut(engine: &Engine, segments: &mut Vec<Span>, intent: &keys::truncation::Row, directory: &Path) -> Result<(), StorageError> {
+    let mut has_changed = false;
     while let Some(span) = segments.pop_if(|span| span.segment.base_offset > intent.segment_base) {
         unlink(&span.segment.path)?;
+        has_changed = true;
     }
     if let Some(last) = segments.last_mut().filter(|last| last.segment.base_offset == intent.segment_base) {
         last.end_offset = Offset::MAX;
@@ -218,6 +220,9 @@ pub(crate) fn cut(engine: &Engine, segments: &mut Vec<Span>, intent: &keys::trun
         for generation in 0..last.segment.generation {
             unlink(&directory.join(segment::file_name(intent.segment_base, generation)))?;
         }
+        has_changed = true;
+    }
+    if has_changed {
         segment::sync_directory(directory).map_err(|error| StorageError::io("sync", directory, error))?;
     }
     pass(engine, "truncate.after_cut", directory)

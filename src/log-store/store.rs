@@ -23,6 +23,7 @@ use crate::keys::{self, Family};
 use crate::partition_log::PartitionLog;
 use crate::queue::CommandQueue;
 use crate::recovery::pass;
+use crate::replicate::ReplicateRequest;
 use crate::retention::removals::Removal;
 use crate::sync::{SyncCommand, sync_file_system};
 use crate::{Durability, LogConfig, OpenError, StorageError, StoreOptions, SyncedLog, sync};
@@ -203,6 +204,11 @@ impl Store {
     /// The same for who will hand over more at once: the append may wait until [`Store::wake_committer`] is called, which must be soon.
     pub fn enqueue(&self, request: AppendRequest) {
         // If the committer is gone, dropping the command answers `Closed`.
+        self.0.commands.push(Command::Append(Queued::from(request)));
+    }
+
+    /// Hands batches of a leader's log to the committer, as [`Store::enqueue`] does with a leader's own.
+    pub fn enqueue_replicated(&self, request: ReplicateRequest) {
         self.0.commands.push(Command::Append(Queued::from(request)));
     }
 

@@ -67,6 +67,18 @@ impl LogOffsets {
         *self = self.validated();
     }
 
+    /// Takes the ends of a follower's log that was cut at its end, or dropped and begun anew. Returns whether that took something away that was
+    /// known to be replicated, which only an unclean election can bring about; otherwise the high watermark stays.
+    pub fn cut(&mut self, log_start: Offset, log_end: Offset) -> bool {
+        let known = self.high_watermark;
+        self.log_end = log_end.max(log_start);
+        self.log_start = log_start;
+        self.high_watermark = self.high_watermark.min(self.log_end).max(log_start);
+        self.last_stable = self.last_stable.min(self.high_watermark).max(log_start);
+        *self = self.validated();
+        log_end < known
+    }
+
     fn validated(self) -> Self {
         assert!(
             self.log_start <= self.last_stable && self.last_stable <= self.high_watermark && self.high_watermark <= self.log_end,
@@ -98,6 +110,20 @@ mod tests {
         let mut offsets = LogOffsets::opened(offset(0), offset(10));
         offsets.advance_high_watermark(offset(10), Some(offset(4)));
         assert_eq!(offsets.last_stable(), offset(4));
+    }
+
+    #[test]
+    fn a_cut_takes_the_log_end_back_and_the_high_watermark_only_where_it_must() {
+        let mut offsets = LogOffsets::opened(offset(0), offset(10));
+        offsets.advance_high_watermark(offset(6), None);
+        assert!(!offsets.cut(offset(0), offset(8)));
+        assert_eq!((offsets.high_watermark(), offsets.log_end()), (offset(6), offset(8)));
+        assert!(offsets.cut(offset(0), offset(5)));
+        assert_eq!((offsets.last_stable(), offsets.high_watermark(), offsets.log_end()), (offset(5), offset(5), offset(5)));
+        assert!(!offsets.cut(offset(20), offset(20)), "begun anew where the leader begins");
+        assert_eq!((offsets.log_start(), offsets.last_stable(), offsets.high_watermark()), (offset(20), offset(20), offset(20)));
+        assert!(offsets.cut(offset(3), offset(3)));
+        assert_eq!((offsets.log_start(), offsets.last_stable(), offsets.high_watermark()), (offset(3), offset(3), offset(3)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use model::{LeaderEpoch, Offset, Timestamp};
 
-use crate::{BatchError, BatchHeader, BatchView, HEADER_BYTES, ProducerFields, TimestampType};
+use crate::{BatchError, BatchHeader, BatchIter, BatchView, HEADER_BYTES, ProducerFields, TimestampType};
 
 /// A batch that may be appended: its header and records agree and obey the topic's rules. Made by [`crate::check_produced`], or of what the
 /// broker built itself.
@@ -126,6 +126,26 @@ impl SequencedBatch {
             return Err(BatchError::OffsetRange { base_offset, last_offset_delta });
         }
         Ok(Self::new(header, bytes.slice(HEADER_BYTES..)))
+    }
+
+    /// The batches of a piece of another broker's log, one behind the other with rising offsets. There may be gaps between them, which
+    /// compaction leaves. A cut batch at the end is left out. The records stay where they are.
+    ///
+    /// # Errors
+    /// If one of them is not whole and good, or stands before the end of the one in front of it.
+    pub fn all_replicated(bytes: &Bytes) -> Result<Vec<Self>, BatchError> {
+        let mut batches = Vec::new();
+        let mut expected = 0;
+        for view in BatchIter::new(bytes) {
+            let batch = Self::from_replicated(bytes.slice_ref(view?.bytes()))?;
+            let base_offset = batch.header.base_offset;
+            if base_offset < expected {
+                return Err(BatchError::OffsetGoesBack { base_offset, expected });
+            }
+            expected = batch.header.next_offset();
+            batches.push(batch);
+        }
+        Ok(batches)
     }
 
     /// The header's bytes.

@@ -42,6 +42,14 @@ pub enum BatchError {
         /// In the header.
         last_offset_delta: i32,
     },
+    /// A batch begins before the one in front of it ends.
+    #[error("a batch begins at offset {base_offset}, before offset {expected}")]
+    OffsetGoesBack {
+        /// In the header.
+        base_offset: i64,
+        /// The least that it could be.
+        expected: i64,
+    },
     /// The codec's id is none that Kafka has.
     #[error("unknown compression type id {0}")]
     UnknownCodec(i16),

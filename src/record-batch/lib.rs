@@ -14,7 +14,7 @@
 //!
 //! ```text
 //! bytes of a request -> check_produced -> CheckedBatch -> into_sequenced -> SequencedBatch -> the log
-//! BatchBuilder -> CheckedBatch::from_trusted --^                                 ^-- from_replicated <- another broker
+//! BatchBuilder -> CheckedBatch::from_trusted --^                                 ^-- all_replicated <- another broker
 //! the log -> BatchIter -> BatchView -> walk_records, walk_record_heads
 //! ```
 //!

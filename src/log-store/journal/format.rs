@@ -136,9 +136,9 @@ pub(crate) fn group_size_bytes(entries: &[Entry]) -> u64 {
     entries.iter().map(Entry::size_bytes).fold(header, u64::saturating_add)
 }
 
-/// The size at most of the group that so many requests make, of so many bytes together.
-pub(crate) fn round_size_bytes_max(requests: usize, size_bytes: u64) -> u64 {
-    let heads = requests.saturating_mul(ENTRY_HEADER_BYTES).saturating_add(GROUP_HEADER_BYTES);
+/// The size at most of the group that so many entries make, of so many bytes together.
+pub(crate) fn round_size_bytes_max(entries: usize, size_bytes: u64) -> u64 {
+    let heads = entries.saturating_mul(ENTRY_HEADER_BYTES).saturating_add(GROUP_HEADER_BYTES);
     size_bytes.saturating_add(u64::try_from(heads).unwrap_or(u64::MAX))
 }
 

@@ -8,6 +8,7 @@ mod crashing;
 mod damage;
 mod deleting;
 mod fixture;
+mod following;
 mod journal;
 mod model_test;
 mod opening;

@@ -178,3 +178,25 @@ fn a_follower_refuses_a_wrong_checksum_trailing_bytes_and_negative_offsets() {
     let negative = BatchBuilder::new().with_base_offset(-5).build();
     assert!(matches!(SequencedBatch::from_replicated(negative), Err(BatchError::OffsetRange { .. })));
 }
+
+#[test]
+fn a_follower_takes_a_piece_of_a_log_batch_by_batch_with_its_gaps_and_nothing_that_goes_back() {
+    let at = |base_offset: i64| {
+        let mut builder = BatchBuilder::new().with_base_offset(base_offset);
+        builder.append(1, None, Some(b"value"), &[]);
+        builder.append(2, None, Some(b"value"), &[]);
+        builder.build()
+    };
+    let piece = |bases: &[i64]| Bytes::from(bases.iter().map(|base| at(*base)).collect::<Vec<_>>().concat());
+    let bases = |piece: &Bytes| {
+        SequencedBatch::all_replicated(piece).map(|all| all.iter().map(|batch| batch.header().base_offset).collect::<Vec<_>>())
+    };
+    assert_eq!(bases(&piece(&[3, 5, 20])), Ok(vec![3, 5, 20]));
+    assert_eq!(bases(&Bytes::new()), Ok(vec![]));
+    let whole = piece(&[3, 5]);
+    assert_eq!(bases(&whole.slice(..whole.len() - 1)), Ok(vec![3]), "a cut end is left out");
+    assert_eq!(bases(&piece(&[3, 4])), Err(BatchError::OffsetGoesBack { base_offset: 4, expected: 5 }));
+    let mut wrong = whole.to_vec();
+    *wrong.last_mut().unwrap() ^= 1;
+    assert!(matches!(bases(&wrong.into()), Err(BatchError::WrongCrc { .. })));
+}
