@@ -77,6 +77,8 @@ pub(crate) trait Api: Send + Sync + 'static {
     const NAME: &'static str;
     /// The versions that are served.
     const VERSIONS: Versions;
+    /// Whether only the active controller can answer it; another broker forwards it.
+    const FOR_CONTROLLER: bool = false;
     /// The decoded request.
     type Request: Decodable + Send + 'static;
     /// The answer.
@@ -94,6 +96,10 @@ pub(crate) trait ErasedApi: Send + Sync {
     /// The range that ApiVersions tells; wider than the served one only for Produce.
     fn advertised(&self) -> Versions {
         self.served()
+    }
+    /// Whether only the active controller can answer it.
+    fn is_for_controller(&self) -> bool {
+        false
     }
     /// Decodes `body` and answers it.
     fn call(&self, cx: Context, body: Bytes) -> Outcome;
@@ -117,6 +123,10 @@ impl<A: Api> ErasedApi for Serial<A> {
 
     fn served(&self) -> Versions {
         A::VERSIONS
+    }
+
+    fn is_for_controller(&self) -> bool {
+        A::FOR_CONTROLLER
     }
 
     fn call(&self, cx: Context, body: Bytes) -> Outcome {

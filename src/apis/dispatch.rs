@@ -7,7 +7,7 @@ use std::time::Duration;
 use broker::Broker;
 use bytes::Bytes;
 use protocol::messages::ApiVersionsResponse;
-use wire::{CloseReason, ConnectionBounds, ConnectionContext, Dispatch, Outcome};
+use wire::{CloseReason, ConnectionBounds, ConnectionContext, Dispatch, Outcome, ResponseFrame};
 
 use crate::api::{self, Context};
 use crate::connection::api_versions;
@@ -21,16 +21,54 @@ const DECODE_BYTES_MAX: usize = 32 << 20;
 /// What decoding may take for each byte of a frame: an honest list of topic names takes up to this (see `RELIABILITY` 6.1's measurement).
 const DECODE_FACTOR: usize = 48;
 
+/// How long the active controller is looked for when a client's request needs it.
+const FORWARD_WITHIN: Duration = Duration::from_secs(30);
+
+/// Who speaks to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    /// Clients, and brokers that fetch.
+    Clients,
+    /// Brokers that need the active controller.
+    Brokers,
+}
+
 /// The APIs of one broker.
 pub struct Apis {
     broker: Arc<Broker>,
+    audience: Audience,
 }
 
 impl Apis {
     /// The APIs on top of `broker`.
     #[must_use]
     pub fn new(broker: Arc<Broker>) -> Self {
-        Self { broker }
+        Self { broker, audience: Audience::Clients }
+    }
+
+    /// The APIs on the controller listener.
+    #[must_use]
+    pub fn for_brokers(broker: Arc<Broker>) -> Self {
+        Self { broker, audience: Audience::Brokers }
+    }
+
+    /// What becomes of a request that only the active controller can answer, where this broker is not it; `None` if it is.
+    fn elsewhere(&self, frame: &Bytes) -> Option<Outcome> {
+        let channel = self.broker.channel.clone().filter(|_| !self.broker.controller.is_active())?;
+        if self.audience == Audience::Brokers {
+            // Whoever asks looks for the new one.
+            return Some(Outcome::Close(CloseReason::Refused("this broker is not the active controller")));
+        }
+        let (frame, deadline) = (frame.clone(), self.broker.clock.monotonic() + FORWARD_WITHIN);
+        Some(Outcome::serial(async move {
+            match channel.exchange(&frame, deadline).await {
+                Ok(answer) => Outcome::Reply(ResponseFrame::from(answer)),
+                Err(error) => {
+                    tracing::warn!(%error, "a client's request cannot be forwarded to the active controller");
+                    Outcome::Close(CloseReason::Refused("no active controller is reached"))
+                }
+            }
+        }))
     }
 }
 
@@ -60,6 +98,11 @@ impl Dispatch for Apis {
         let permit = body.len().saturating_mul(DECODE_FACTOR).clamp(64 << 10, DECODE_BYTES_MAX);
         if let Err(error) = protocol::scan_request(key, version, &body, permit) {
             return Outcome::Close(CloseReason::Undecodable(format!("{} v{version}: {error}", found.name())));
+        }
+        if found.is_for_controller()
+            && let Some(elsewhere) = self.elsewhere(&frame)
+        {
+            return elsewhere;
         }
         let client_id = head.client_id(&frame).map(std::borrow::Cow::into_owned).unwrap_or_default();
         let cx = Context {

@@ -27,6 +27,7 @@ use quorum::MetadataQuorum;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+use crate::controller_channel::{ControllerChannel, Elsewhere};
 use crate::entropy::Entropy;
 use crate::quotas::RequestMutations;
 
@@ -69,6 +70,8 @@ struct Inner {
     quorum: Arc<dyn MetadataQuorum>,
     entropy: Arc<dyn Entropy>,
     settings: ControllerSettings,
+    /// The way to the active controller, where it may be another broker.
+    channel: Option<ControllerChannel>,
     /// Held from the look at the image to the end of the proposal.
     one_at_a_time: Mutex<()>,
 }
@@ -100,14 +103,31 @@ fn refusable<T>(decided: Result<Decision<T>, Refusal>) -> Decision<Result<T, Ref
 impl Controller {
     /// A controller that proposes to `quorum`.
     #[must_use]
-    pub fn new(quorum: Arc<dyn MetadataQuorum>, entropy: Arc<dyn Entropy>, settings: ControllerSettings) -> Self {
-        Self { inner: Arc::new(Inner { quorum, entropy, settings, one_at_a_time: Mutex::new(()) }) }
+    pub fn new(
+        quorum: Arc<dyn MetadataQuorum>,
+        entropy: Arc<dyn Entropy>,
+        settings: ControllerSettings,
+        channel: Option<ControllerChannel>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { quorum, entropy, settings, channel, one_at_a_time: Mutex::new(()) }) }
+    }
+
+    /// Whether this broker is the active controller, whose decisions count.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.inner.quorum.is_active()
     }
 
     /// The broker that decides, if one is known.
     #[must_use]
     pub fn leader(&self) -> Option<BrokerId> {
         self.inner.quorum.leader()
+    }
+
+    /// The way to the active controller, if another broker is it.
+    fn elsewhere(&self) -> Option<Elsewhere> {
+        let channel = self.inner.channel.clone().filter(|_| !self.is_active())?;
+        Some(Elsewhere::new(channel, Arc::clone(&self.inner.quorum)))
     }
 
     /// Runs a decision on the newest image and records what it decided. Its answer is returned after the records are applied and served.
@@ -141,6 +161,9 @@ impl Controller {
         request: CreateTopicsRequest,
         mut quota: RequestMutations,
     ) -> Result<(Vec<CreatableTopicResult>, RequestMutations), ControlError> {
+        if let Some(elsewhere) = self.elsewhere() {
+            return Ok((elsewhere.create_topics(&request).await?, quota));
+        }
         self.change(move |inner, image| {
             let mut ids = std::iter::repeat_with(|| inner.entropy.uuid());
             let decision = decide::create_topics(&inner.topic_context(image), &request, &mut ids, &mut quota);
@@ -247,6 +270,13 @@ impl Controller {
     /// # Errors
     /// When the topic's settings do not fit the cluster, or the metadata log does not take the records.
     pub async fn create_offsets_topic(&self) -> Result<(), ControlError> {
+        if let Some(elsewhere) = self.elsewhere() {
+            let topic = self.inner.settings.offsets_topic.creatable();
+            let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+            // That it exists is no error: another broker was first.
+            elsewhere.create_topics(&request).await?;
+            return Ok(());
+        }
         self.change(move |inner, image| {
             let decided = decide::create_internal_topic(&inner.topic_context(image), inner.settings.offsets_topic, inner.entropy.uuid());
             let Decision { records, response: _ } = decided.map_err(|refusal| {
@@ -263,6 +293,11 @@ impl Controller {
     /// # Errors
     /// When the broker's registration is not the newest, or the metadata log does not take the records.
     pub async fn allocate_producer_ids(&self) -> Result<(ProducerId, i64), ControlError> {
+        if let Some(elsewhere) = self.elsewhere() {
+            let image = self.inner.quorum.image();
+            let broker = image.broker(self.inner.settings.broker_id).ok_or(ControlError::NotController)?;
+            return elsewhere.allocate_producer_ids(broker.id, broker.epoch).await;
+        }
         self.change(|inner, image| {
             let broker = image.broker(inner.settings.broker_id).ok_or(ControlError::NotController)?;
             let decided = decide::allocate_producer_ids(image, broker.id, broker.epoch);

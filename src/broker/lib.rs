@@ -14,9 +14,11 @@
 #![deny(missing_docs)]
 
 mod cleaner;
+mod cluster;
 pub mod config;
 mod config_notices;
 pub mod controller;
+pub mod controller_channel;
 pub mod coordinators;
 pub mod entropy;
 pub mod fetch_session;
@@ -30,11 +32,12 @@ pub mod purgatory;
 pub mod quotas;
 pub mod read_pool;
 mod start;
+pub mod voter_peers;
 
 use std::sync::Arc;
 
 pub use log_store::Failpoints;
-pub use start::{BrokerParts, RunningBroker, StartError, start};
+pub use start::{BrokerParts, QuorumStarted, RunningBroker, StartError, StartingBroker, prepare, start};
 
 /// The service handles of one broker. Request handlers get this and the request, nothing else.
 pub struct Broker {
@@ -52,6 +55,8 @@ pub struct Broker {
     pub producer_ids: producer_ids::ProducerIds,
     /// What consumers asked for last time.
     pub fetch_sessions: fetch_session::FetchSessions,
+    /// The way to the active controller, which may be another broker; `None` if this broker is a cluster by itself.
+    pub channel: Option<controller_channel::ControllerChannel>,
     /// What is counted.
     pub metrics: Arc<metrics::Metrics>,
     /// How many connections there may be, and how fast they may come.

@@ -2,6 +2,9 @@
 //!
 //! Up: open the store, replay the metadata log, record this run's registration (which bumps the epoch of every partition that it leads, so that it
 //! never leads under an epoch of an earlier process life), open the partitions, load the coordinators, publish the image. Down: the reverse.
+//!
+//! A broker alone does all of it by itself ([`start`]). One of several needs the others for it, and they need this one: [`prepare`] ends when it
+//! takes part in the metadata quorum, so that its controller listener can answer, and [`StartingBroker::join`] registers it and serves.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,9 +21,11 @@ use tokio_util::task::TaskTracker;
 use wire::clock::SharedClock;
 
 use crate::Broker;
+use crate::cluster;
 use crate::config::BrokerConfig;
 use crate::config_notices::ConfigNotices;
 use crate::controller::{Controller, ControllerSettings};
+use crate::controller_channel::ControllerChannel;
 use crate::coordinators::{Groups, GroupsParts};
 use crate::entropy::Entropy;
 use crate::fetch_session::FetchSessions;
@@ -31,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::quotas::Quotas;
+use crate::voter_peers::VoterPeers;
 
 /// The features that this broker serves, and the levels that a new cluster begins with.
 const FEATURES: &[(&str, FeatureRange, i16)] = &[("metadata.version", FeatureRange { min: 7, max: 30 }, 30)];
@@ -47,7 +53,12 @@ pub struct BrokerParts {
     pub failpoints: Failpoints,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Is given the metadata quorum as soon as it takes messages of other voters.
+    pub quorum_started: Option<QuorumStarted>,
 }
+
+/// Takes a quorum that has started.
+pub type QuorumStarted = Box<dyn FnOnce(Arc<dyn MetadataQuorum>) + Send>;
 
 /// Why a broker does not start. Each text is one sentence for a person.
 #[derive(Debug, Error)]
@@ -83,6 +94,12 @@ pub enum StartError {
     },
 }
 
+/// A broker that takes part in the metadata quorum and serves nothing yet.
+pub struct StartingBroker {
+    running: RunningBroker,
+    followers: Followers,
+}
+
 impl From<ProposeError> for StartError {
     fn from(error: ProposeError) -> Self {
         StartError::Metadata(error.to_string())
@@ -97,6 +114,8 @@ pub struct RunningBroker {
     quorum: Arc<dyn MetadataQuorum>,
     tasks: TaskTracker,
     stopping: CancellationToken,
+    registration: BrokerRegistration,
+    member: Option<cluster::Member>,
 }
 
 /// Starts a broker. It serves when this returns; sockets are the caller's.
@@ -104,17 +123,38 @@ pub struct RunningBroker {
 /// # Errors
 /// One sentence that says what is wrong and what to do.
 pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBroker, StartError> {
-    let BrokerParts { clock, entropy, bound_ports, failpoints, metrics } = parts;
+    prepare(config, parts).await?.join().await
+}
+
+/// Starts a broker so far that it takes part in the metadata quorum and knows what that says. One of several waits here for a majority of them.
+///
+/// # Errors
+/// One sentence that says what is wrong and what to do.
+pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<StartingBroker, StartError> {
+    let BrokerParts { clock, entropy, bound_ports, failpoints, metrics, quorum_started } = parts;
     let mut options = StoreOptions::new(&config.data_directory);
     options.thread_label = config.broker_id.to_string();
     options.failpoints = failpoints;
     options.durability = config.durability;
     options.journal_file_bytes = config.journal_file_bytes;
     let store = Store::open(options)?;
-    let quorum_options = QuorumOptions::new(config.broker_id);
+    let mut quorum_options = QuorumOptions::new(config.broker_id);
+    let peers = config.quorum.as_ref().map(|quorum| VoterPeers::new(quorum.voters.clone()));
+    if let Some(peers) = &peers {
+        quorum_options = quorum_options.with_peers(peers.ids().collect(), Arc::new(peers.clone()));
+    }
     let quorum =
         quorum::start(store.synced_log("metadata"), quorum_options).await.map_err(|error| StartError::Metadata(error.to_string()))?;
-    register(&config, &bound_ports, &*quorum, &*entropy).await?;
+    if let Some(quorum_started) = quorum_started {
+        quorum_started(Arc::clone(&quorum));
+    }
+    let registration = registration(&config, &bound_ports, &*entropy);
+    let channel = peers.map(|peers| ControllerChannel::new(Arc::clone(&quorum), peers, Arc::clone(&clock)));
+    if channel.is_some() {
+        cluster::catch_up(&*quorum, &*clock).await?;
+    } else {
+        register(&config, registration.clone(), &*quorum, &*entropy).await?;
+    }
 
     let partitions = Arc::new(Partitions::new(
         config.broker_id,
@@ -125,7 +165,7 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         Arc::clone(&metrics),
     ));
     let metadata = MetadataView::new(quorum.image());
-    let controller = Controller::new(Arc::clone(&quorum), Arc::clone(&entropy), controller_settings(&config));
+    let controller = Controller::new(Arc::clone(&quorum), Arc::clone(&entropy), controller_settings(&config), channel.clone());
     let tasks = TaskTracker::new();
     let groups = Groups::new(GroupsParts {
         broker_id: config.broker_id,
@@ -150,8 +190,6 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         config: Arc::clone(&config),
         notices: Arc::default(),
     };
-    follow_metadata(&*quorum, followers, &metadata)?;
-
     let broker = Arc::new(Broker {
         metadata,
         partitions,
@@ -159,6 +197,7 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         producer_ids: ProducerIds::new(controller.clone()),
         controller,
         fetch_sessions: FetchSessions::new(config.fetch_sessions_max),
+        channel,
         metrics,
         live_limits,
         quotas,
@@ -167,25 +206,42 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
         config,
     });
     let stopping = CancellationToken::new();
-    tasks.spawn(expire_offsets(Arc::clone(&broker), stopping.clone()));
-    tasks.spawn(crate::cleaner::run(Arc::clone(&broker), stopping.clone()));
-    tasks.spawn(maintenance::run(Arc::clone(&broker), stopping.clone()));
-    Ok(RunningBroker { broker, store, quorum, tasks, stopping })
+    Ok(StartingBroker { running: RunningBroker { broker, store, quorum, tasks, stopping, registration, member: None }, followers })
 }
 
-/// Records the cluster's birth, if it is new, and this run of the broker: one proposal, so one sync.
-async fn register(
-    config: &BrokerConfig,
-    bound_ports: &HashMap<String, u16>,
-    quorum: &dyn MetadataQuorum,
-    entropy: &dyn Entropy,
-) -> Result<(), StartError> {
-    let image = quorum.image();
-    check_identity(config, &image)?;
-    let fresh_id = || uuid_text(entropy.uuid());
-    let cluster_id = config.cluster_id.clone().unwrap_or_else(fresh_id);
-    let levels: Vec<_> = FEATURES.iter().map(|(name, _, level)| (*name, *level)).collect();
-    let mut records = bootstrap_cluster(&image, &cluster_id, &levels);
+impl StartingBroker {
+    /// The broker, for its controller listener. Its partitions come with [`StartingBroker::join`].
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.running.broker
+    }
+
+    /// Registers a broker of several, and serves.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong and what to do.
+    pub async fn join(self) -> Result<RunningBroker, StartError> {
+        let Self { mut running, followers } = self;
+        let broker = &running.broker;
+        let member = match &broker.channel {
+            Some(channel) => Some(cluster::register(broker, &running.quorum, channel, &running.registration).await?),
+            None => None,
+        };
+        follow_metadata(&*running.quorum, followers, &broker.metadata)?;
+        if let Some(member) = &member {
+            member.become_active(broker, &running.tasks, running.stopping.clone()).await?;
+        }
+        let tasks = &running.tasks;
+        tasks.spawn(expire_offsets(Arc::clone(broker), running.stopping.clone()));
+        tasks.spawn(crate::cleaner::run(Arc::clone(broker), running.stopping.clone()));
+        tasks.spawn(maintenance::run(Arc::clone(broker), running.stopping.clone()));
+        running.member = member;
+        Ok(running)
+    }
+}
+
+/// What this run of the broker says of itself.
+fn registration(config: &BrokerConfig, bound_ports: &HashMap<String, u16>, entropy: &dyn Entropy) -> BrokerRegistration {
     let listeners = config.listeners.iter().map(|listener| {
         let bound = bound_ports.get(&listener.name).copied().unwrap_or(listener.bind.port);
         let advertised = listener.advertised_when_bound(bound);
@@ -196,13 +252,33 @@ async fn register(
             security_protocol: listener.security_protocol.to_wire(),
         }
     });
-    let registration = BrokerRegistration {
+    BrokerRegistration {
         broker_id: config.broker_id,
         incarnation_id: entropy.uuid(),
         listeners: listeners.collect(),
         rack: config.rack.clone(),
         features: FEATURES.iter().map(|(name, range, _)| ((*name).to_owned(), *range)).collect::<BTreeMap<_, _>>(),
-    };
+    }
+}
+
+/// The records of a new cluster's birth; none if it has begun.
+pub(crate) fn birth(config: &BrokerConfig, image: &Image, entropy: &dyn Entropy) -> Vec<metadata::MetadataRecord> {
+    let fresh_id = || uuid_text(entropy.uuid());
+    let cluster_id = config.cluster_id.clone().unwrap_or_else(fresh_id);
+    let levels: Vec<_> = FEATURES.iter().map(|(name, _, level)| (*name, *level)).collect();
+    bootstrap_cluster(image, &cluster_id, &levels)
+}
+
+/// Records the cluster's birth, if it is new, and this run of the broker: one proposal, so one sync.
+async fn register(
+    config: &BrokerConfig,
+    registration: BrokerRegistration,
+    quorum: &dyn MetadataQuorum,
+    entropy: &dyn Entropy,
+) -> Result<(), StartError> {
+    let image = quorum.image();
+    check_identity(config, &image)?;
+    let mut records = birth(config, &image, entropy);
     // The store's lock proves that no other process of this broker lives.
     let decision = register_broker(&image, registration, false).map_err(|error| StartError::Metadata(error.to_string()))?;
     records.extend(decision.records);
@@ -310,7 +386,12 @@ async fn expire_offsets(broker: Arc<Broker>, stopping: CancellationToken) {
 
 impl RunningBroker {
     /// Stops serving and leaves the data so that the next start scans nothing.
+    ///
+    /// One of several hands its partitions over first.
     pub async fn stop(self) {
+        if let Some(member) = &self.member {
+            member.leave(&*self.broker.clock).await;
+        }
         self.stopping.cancel();
         self.broker.groups.stop();
         self.tasks.close();

@@ -103,6 +103,9 @@ pub trait MetadataQuorum: Send + Sync {
     /// Takes a message of another voter; ends with the answer that goes back to it.
     fn receive(&self, message: Vec<u8>) -> BoxFuture<Result<Vec<u8>, ReceiveError>>;
 
+    /// A watch on the index of the newest image that [`MetadataQuorum::image`] shows.
+    fn published(&self) -> tokio::sync::watch::Receiver<u64>;
+
     /// A watch on the leader: changes whenever another broker, or none, leads.
     fn leadership(&self) -> tokio::sync::watch::Receiver<Option<BrokerId>>;
 

@@ -9,7 +9,7 @@ use log_store::SyncedLog;
 use metadata::{Image, MetadataRecord};
 use model::BrokerId;
 use openraft::error::{ClientWriteError, RaftError};
-use openraft::{Config, EmptyNode, RaftMetrics, ServerState, SnapshotPolicy};
+use openraft::{AsyncRuntime, Config, EmptyNode, RaftMetrics, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
@@ -220,7 +220,7 @@ async fn join_voters(raft: &Raft, options: &QuorumOptions) -> Result<(), StartEr
     // On the quorum's own thread. It ends when the log has begun, here or by another voter's first message.
     tokio::spawn(async move {
         if !begins_at_once {
-            tokio::time::sleep(BEGIN_AFTER).await;
+            <openraft::TokioRuntime as AsyncRuntime>::sleep(BEGIN_AFTER).await;
         }
         if let Err(error) = raft.initialize(members).await {
             tracing::debug!(%error, "another voter began the metadata log");
@@ -229,7 +229,7 @@ async fn join_voters(raft: &Raft, options: &QuorumOptions) -> Result<(), StartEr
     Ok(())
 }
 
-fn voters_of(state: &openraft::RaftState<u64, EmptyNode, <openraft::TokioRuntime as openraft::AsyncRuntime>::Instant>) -> Vec<u64> {
+fn voters_of(state: &openraft::RaftState<u64, EmptyNode, <openraft::TokioRuntime as AsyncRuntime>::Instant>) -> Vec<u64> {
     state.membership_state.effective().voter_ids().collect()
 }
 
@@ -319,6 +319,10 @@ impl MetadataQuorum for RaftQuorum {
     fn receive(&self, message: Vec<u8>) -> BoxFuture<Result<Vec<u8>, ReceiveError>> {
         let raft = self.raft.clone();
         Box::pin(async move { network::receive(&raft, &message).await })
+    }
+
+    fn published(&self) -> watch::Receiver<u64> {
+        self.shared.published()
     }
 
     fn leadership(&self) -> watch::Receiver<Option<BrokerId>> {

@@ -7,6 +7,7 @@ use metadata::{Delta, Image, MetadataRecord};
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
 use crate::Observer;
 use crate::disk::{Disk, DiskError};
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     applying: Mutex<Watched>,
     /// What users see: always an image that all observers have acted on.
     published: RwLock<Arc<Image>>,
+    /// The index of that image.
+    index: watch::Sender<u64>,
 }
 
 struct Watched {
@@ -36,7 +39,17 @@ impl Shared {
         Self {
             applying: Mutex::new(Watched { image: Arc::clone(&image), observers: Vec::new(), live: false }),
             published: RwLock::new(image),
+            index: watch::Sender::new(0),
         }
+    }
+
+    pub(crate) fn published(&self) -> watch::Receiver<u64> {
+        self.index.subscribe()
+    }
+
+    fn publish(&self, image: &Arc<Image>) {
+        *self.published.write() = Arc::clone(image);
+        self.index.send_replace(image.index());
     }
 
     pub(crate) fn image(&self) -> Arc<Image> {
@@ -59,7 +72,7 @@ impl Shared {
     pub(crate) fn go_live(&self) {
         let mut watched = self.applying.lock();
         watched.live = true;
-        *self.published.write() = Arc::clone(&watched.image);
+        self.publish(&watched.image);
     }
 
     fn apply(&self, index: u64, records: &[MetadataRecord]) {
@@ -73,7 +86,7 @@ impl Shared {
             return;
         }
         if records.is_empty() {
-            *self.published.write() = Arc::clone(&watched.image);
+            self.publish(&watched.image);
         } else {
             self.tell(&watched, &Arc::new(delta));
         }
@@ -83,7 +96,7 @@ impl Shared {
         for observer in &watched.observers {
             observer(watched.image.index(), &watched.image, delta);
         }
-        *self.published.write() = Arc::clone(&watched.image);
+        self.publish(&watched.image);
     }
 
     fn restore(&self, image: Image) {

@@ -50,6 +50,9 @@ struct DeveloperArgs {
     /// Where to serve metrics, health and a status page over HTTP [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
+    /// How many brokers to run in this process, as one cluster; each has its own port, from that of --listen on
+    #[arg(long, value_name = "N", default_value_t = 1, hide = true, hide_default_value = true, value_parser = clap::value_parser!(u16).range(1..=9))]
+    brokers: u16,
     /// Keep the data in a temporary directory that is gone at exit
     #[arg(long, conflicts_with = "data")]
     ephemeral: bool,
@@ -112,6 +115,8 @@ pub struct BrokerArgs {
     pub listen: Option<String>,
     /// `--http`.
     pub http: Option<String>,
+    /// `--brokers`.
+    pub brokers: u16,
     /// `--data`.
     pub data: Option<PathBuf>,
     /// `--ephemeral`.
@@ -160,12 +165,22 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Pr
         Some(Sub::Consume(args)) => Command::Tool(ToolCommand::Consume(args)),
         Some(Sub::Describe(args)) => Command::Tool(ToolCommand::Describe(args)),
         Some(Sub::Server(ServerArgs { config, http, overrides })) => {
-            let (listen, data) = (None, None);
-            Command::Broker(BrokerArgs { is_server: true, config_file: config, listen, http, data, is_ephemeral: false, overrides })
+            let (listen, data, brokers) = (None, None, 1);
+            Command::Broker(BrokerArgs {
+                is_server: true,
+                config_file: config,
+                listen,
+                http,
+                brokers,
+                data,
+                is_ephemeral: false,
+                overrides,
+            })
         }
         None => {
-            let DeveloperArgs { listen, data, http, ephemeral, overrides } = cli.developer;
-            Command::Broker(BrokerArgs { is_server: false, config_file: None, listen, http, data, is_ephemeral: ephemeral, overrides })
+            let DeveloperArgs { listen, data, http, brokers, ephemeral, overrides } = cli.developer;
+            let (is_server, config_file) = (false, None);
+            Command::Broker(BrokerArgs { is_server, config_file, listen, http, brokers, data, is_ephemeral: ephemeral, overrides })
         }
     }))
 }

@@ -18,6 +18,7 @@
 #![deny(missing_docs)]
 
 pub mod args;
+mod controller_door;
 pub mod environment;
 mod health;
 pub mod http;
@@ -29,6 +30,7 @@ mod process;
 pub mod properties;
 mod ready;
 pub mod settings;
+mod several;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

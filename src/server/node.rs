@@ -7,19 +7,23 @@ use std::sync::Arc;
 use apis::Apis;
 use broker::config::{BrokerConfig, HostPort};
 use broker::entropy::{Entropy, SystemEntropy};
-use broker::{Broker, BrokerParts, RunningBroker};
+use broker::{Broker, BrokerParts, QuorumStarted, RunningBroker};
 use log_store::Failpoints;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wire::clock::{SharedClock, SystemClock};
-use wire::{ListenerName, MemoryBudget, Server};
+use wire::{ConnectionLimits, ListenerName, MemoryBudget, Server};
 
 use crate::Problem;
+use crate::controller_door::ControllerDoor;
 use crate::http::{HttpServer, Served};
 use crate::listener::{BoundListener, bind_all};
 
 /// What requests in flight may hold if the configuration does not say and nothing better is known.
 const REQUEST_BYTES_MAX: usize = 256 << 20;
+
+/// What requests of other brokers in flight may hold.
+const CONTROLLER_BYTES_MAX: usize = 64 << 20;
 
 /// What a node is given beside its configuration.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub struct NodeParts {
     pub failpoints: Failpoints,
     /// What requests in flight may hold if `queued.max.request.bytes` is not given.
     pub request_bytes_max: usize,
+    /// The controller listener of one of several brokers, if it is bound already.
+    pub controller: Option<BoundListener>,
 }
 
 impl Default for NodeParts {
@@ -41,6 +47,7 @@ impl Default for NodeParts {
             entropy: Arc::new(SystemEntropy),
             failpoints: Failpoints::default(),
             request_bytes_max: REQUEST_BYTES_MAX,
+            controller: None,
         }
     }
 }
@@ -63,6 +70,37 @@ pub struct Node {
     accepting: Vec<JoinHandle<()>>,
     shutdown: CancellationToken,
     http: Option<HttpServer>,
+    controller: Option<ControllerListener>,
+}
+
+/// The controller listener of one of several brokers.
+struct ControllerListener {
+    door: Arc<ControllerDoor>,
+    accepting: JoinHandle<()>,
+    shutdown: CancellationToken,
+}
+
+impl ControllerListener {
+    async fn start(config: &BrokerConfig, bound: Option<BoundListener>, clock: &SharedClock) -> Result<Option<Self>, Problem> {
+        let Some(quorum) = &config.quorum else { return Ok(None) };
+        let bound = match bound {
+            Some(bound) => Some(bound),
+            None => bind_all(std::slice::from_ref(&quorum.listener), config.listen_backlog).await?.pop(),
+        };
+        let Some(BoundListener { name, socket, .. }) = bound else { return Ok(None) };
+        let (door, shutdown) = (Arc::<ControllerDoor>::default(), CancellationToken::new());
+        let budget = MemoryBudget::new(CONTROLLER_BYTES_MAX);
+        let server = Server::new(Arc::clone(&door), ConnectionLimits::default(), Arc::clone(clock), budget, shutdown.clone());
+        let accepting = tokio::spawn(async move { server.serve(socket, ListenerName::from(name.as_str())).await });
+        Ok(Some(Self { door, accepting, shutdown }))
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        if let Err(error) = self.accepting.await {
+            tracing::error!(%error, "the controller listener ended with a panic");
+        }
+    }
 }
 
 impl Node {
@@ -71,7 +109,7 @@ impl Node {
     /// # Errors
     /// One sentence; the data directory is untouched if a listener cannot be bound.
     pub async fn start(config: BrokerConfig, parts: NodeParts) -> Result<Self, Problem> {
-        let NodeParts { clock, entropy, failpoints, request_bytes_max } = parts;
+        let NodeParts { clock, entropy, failpoints, request_bytes_max, controller } = parts;
         let limits = config.connection_limits.clone();
         let budget = MemoryBudget::new(config.request_memory_bytes_max.unwrap_or(request_bytes_max));
         let started = clock.now();
@@ -81,8 +119,18 @@ impl Node {
         };
         let bound = bind_all(&config.listeners, config.listen_backlog).await?;
         let bound_ports: HashMap<String, u16> = bound.iter().map(|one| (one.name.clone(), one.address.port())).collect();
-        let parts = BrokerParts { clock: Arc::clone(&clock), entropy, bound_ports, failpoints, metrics: apis::new_metrics() };
-        let running = broker::start(config, parts).await?;
+        let controller = ControllerListener::start(&config, controller, &clock).await?;
+        let quorum_started = controller.as_ref().map(|controller| -> QuorumStarted {
+            let door = Arc::clone(&controller.door);
+            Box::new(move |quorum| door.open_to_voters(quorum))
+        });
+        let metrics = apis::new_metrics();
+        let parts = BrokerParts { clock: Arc::clone(&clock), entropy, bound_ports, failpoints, metrics, quorum_started };
+        let starting = broker::prepare(config, parts).await?;
+        if let Some(controller) = &controller {
+            controller.door.open_to_brokers(Apis::for_brokers(Arc::clone(starting.broker())));
+        }
+        let running = starting.join().await?;
         let shutdown = CancellationToken::new();
         let dispatch = Arc::new(Apis::new(Arc::clone(&running.broker)));
         let server = Arc::new(Server::new(dispatch, limits, clock, budget.clone(), shutdown.clone()));
@@ -97,7 +145,7 @@ impl Node {
             let (broker, addresses) = (Arc::clone(&running.broker), addresses.clone());
             http.serving(Served { broker, server, budget, addresses, started });
         }
-        Ok(Self { addresses, running, accepting, shutdown, http })
+        Ok(Self { addresses, running, accepting, shutdown, http, controller })
     }
 
     /// The open listeners.
@@ -130,6 +178,9 @@ impl Node {
             }
         }
         self.running.stop().await;
+        if let Some(controller) = self.controller {
+            controller.stop().await;
+        }
         if let Some(http) = self.http {
             http.stop().await;
         }

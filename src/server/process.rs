@@ -6,17 +6,19 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use broker::config::{BrokerConfig, Mode};
+use broker::config::{BrokerConfig, Mode, RawConfig};
 use log_store::Failpoints;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::BrokerArgs;
 use crate::node::{Node, NodeParts};
 use crate::settings::{self, PropertiesFile, Variables};
+use crate::several::{self, Planned};
 use crate::{Problem, memory, properties, ready};
 
 /// How long the runtime waits for work that does not end by itself.
@@ -35,6 +37,12 @@ pub(crate) fn run_broker(args: &BrokerArgs, variables: &Variables) -> Result<Exi
     let config = BrokerConfig::from_map(&raw, mode)?;
     note_strange_keys(&config);
     raise_descriptor_limit();
+    if args.brokers > 1 {
+        let runtime = runtime(config.broker_id.get())?;
+        let outcome = runtime.block_on(serve_several(&raw, args.brokers, variables, ephemeral.is_some()));
+        runtime.shutdown_timeout(RUNTIME_GRACE);
+        return outcome;
+    }
     let parts = NodeParts {
         failpoints: Failpoints::parse(variables.get("KLAMM_FAILPOINTS").map_or("", String::as_str))?,
         request_bytes_max: memory::request_bytes_max(),
@@ -63,6 +71,50 @@ async fn serve(config: BrokerConfig, parts: NodeParts, ephemeral: Option<&TempDi
     tracing::info!(signal = number, "stopping");
     tokio::select! {
         () = node.stop() => Ok(ExitCode::SUCCESS),
+        number = signals.next() => Ok(interrupted(number)),
+    }
+}
+
+/// Runs several brokers of one cluster until a signal stops them.
+async fn serve_several(raw: &RawConfig, count: u16, variables: &Variables, is_ephemeral: bool) -> Result<ExitCode, Problem> {
+    let mut signals = Signals::install()?;
+    let mut starting = JoinSet::new();
+    for Planned { config, controller } in several::plan(raw, count).await? {
+        let parts = NodeParts {
+            failpoints: Failpoints::parse(variables.get("KLAMM_FAILPOINTS").map_or("", String::as_str))?,
+            request_bytes_max: memory::request_bytes_max() / usize::from(count),
+            controller: Some(controller),
+            ..NodeParts::default()
+        };
+        starting.spawn(async move {
+            let (id, data) = (config.broker_id, config.data_directory.clone());
+            Node::start(config, parts).await.map(|node| (id, data, node))
+        });
+    }
+    let mut nodes = Vec::new();
+    while nodes.len() < usize::from(count) {
+        let started = tokio::select! {
+            started = starting.join_next() => started,
+            number = signals.next() => return Ok(interrupted(number)),
+        };
+        match started {
+            Some(Ok(node)) => nodes.push(node?),
+            Some(Err(error)) => return Err(Problem::System { action: "start a broker", source: std::io::Error::other(error) }),
+            None => break,
+        }
+    }
+    nodes.sort_by_key(|(id, _, _)| *id);
+    let rows: Vec<_> = nodes.iter().map(|(id, data, node)| (*id, node.addresses(), node.http_address(), data.as_path())).collect();
+    announce(&ready::text_of_several(&rows, is_ephemeral));
+    let number = signals.next().await;
+    tracing::info!(signal = number, "stopping");
+    // All go at once, so that nobody waits for leaders who are about to go too.
+    let mut stopping = JoinSet::new();
+    for (_, _, node) in nodes {
+        stopping.spawn(node.stop());
+    }
+    tokio::select! {
+        _ended = stopping.join_all() => Ok(ExitCode::SUCCESS),
         number = signals.next() => Ok(interrupted(number)),
     }
 }

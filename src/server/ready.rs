@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use broker::config::Mode;
+use model::BrokerId;
 
 use crate::node::Address;
 
@@ -24,6 +25,20 @@ pub(crate) fn text(addresses: &[Address], http: Option<SocketAddr>, mode: Mode, 
     if mode == Mode::Developer {
         let _infallible = write!(text, "{}", usage(&first));
     }
+    text
+}
+
+/// The ready text of several brokers: id, listeners, HTTP, data. Its first line begins with `klamm is ready on HOST:PORT`, too.
+pub(crate) fn text_of_several(brokers: &[(BrokerId, &[Address], Option<SocketAddr>, &Path)], is_ephemeral: bool) -> String {
+    let all: Vec<String> =
+        brokers.iter().filter_map(|(_, addresses, _, _)| addresses.first()).map(|address| address.advertised.to_string()).collect();
+    let mut text = format!("klamm is ready on {} ({} brokers, one cluster)\n", all.join(","), brokers.len());
+    for (id, _, http, data) in brokers {
+        let gone = if is_ephemeral { ", gone at exit" } else { "" };
+        let status = http.map(|http| format!(", status on http://{http}/")).unwrap_or_default();
+        let _infallible = writeln!(text, "  broker {id}: data in {}{gone}{status}", data.display());
+    }
+    let _infallible = write!(text, "{}", usage(&all.join(",")));
     text
 }
 

@@ -82,7 +82,8 @@ mod tests {
     use super::*;
 
     fn args() -> BrokerArgs {
-        BrokerArgs { is_server: true, config_file: None, listen: None, http: None, data: None, is_ephemeral: false, overrides: Vec::new() }
+        let (is_server, is_ephemeral, brokers) = (true, false, 1);
+        BrokerArgs { is_server, config_file: None, listen: None, http: None, brokers, data: None, is_ephemeral, overrides: Vec::new() }
     }
 
     fn file(key: &str, value: &str) -> Option<PropertiesFile> {

@@ -20,6 +20,7 @@ impl Api for AlterPartitionReassignments {
     const KEY: i16 = 45;
     const NAME: &'static str = "AlterPartitionReassignments";
     const VERSIONS: Versions = Versions::new(0, 1);
+    const FOR_CONTROLLER: bool = true;
     type Request = AlterPartitionReassignmentsRequest;
     type Response = AlterPartitionReassignmentsResponse;
 

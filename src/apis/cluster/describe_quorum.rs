@@ -26,6 +26,7 @@ impl Api for DescribeQuorum {
     const KEY: i16 = 55;
     const NAME: &'static str = "DescribeQuorum";
     const VERSIONS: Versions = Versions::new(0, 2);
+    const FOR_CONTROLLER: bool = true;
     type Request = DescribeQuorumRequest;
     type Response = DescribeQuorumResponse;
 

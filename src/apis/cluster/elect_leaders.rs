@@ -19,6 +19,7 @@ impl Api for ElectLeaders {
     const KEY: i16 = 43;
     const NAME: &'static str = "ElectLeaders";
     const VERSIONS: Versions = Versions::new(0, 2);
+    const FOR_CONTROLLER: bool = true;
     type Request = ElectLeadersRequest;
     type Response = ElectLeadersResponse;
 

@@ -18,6 +18,7 @@ impl Api for ListPartitionReassignments {
     const KEY: i16 = 46;
     const NAME: &'static str = "ListPartitionReassignments";
     const VERSIONS: Versions = Versions::new(0, 0);
+    const FOR_CONTROLLER: bool = true;
     type Request = ListPartitionReassignmentsRequest;
     type Response = ListPartitionReassignmentsResponse;
 

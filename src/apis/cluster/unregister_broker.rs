@@ -18,6 +18,7 @@ impl Api for UnregisterBroker {
     const KEY: i16 = 64;
     const NAME: &'static str = "UnregisterBroker";
     const VERSIONS: Versions = Versions::new(0, 0);
+    const FOR_CONTROLLER: bool = true;
     type Request = UnregisterBrokerRequest;
     type Response = UnregisterBrokerResponse;
 

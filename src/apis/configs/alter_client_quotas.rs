@@ -22,6 +22,7 @@ impl Api for AlterClientQuotas {
     const KEY: i16 = 49;
     const NAME: &'static str = "AlterClientQuotas";
     const VERSIONS: Versions = Versions::new(0, 1);
+    const FOR_CONTROLLER: bool = true;
     type Request = AlterClientQuotasRequest;
     type Response = AlterClientQuotasResponse;
 

@@ -20,6 +20,7 @@ impl Api for AlterConfigs {
     const KEY: i16 = 33;
     const NAME: &'static str = "AlterConfigs";
     const VERSIONS: Versions = Versions::new(0, 2);
+    const FOR_CONTROLLER: bool = true;
     type Request = AlterConfigsRequest;
     type Response = AlterConfigsResponse;
 

@@ -22,6 +22,7 @@ impl Api for IncrementalAlterConfigs {
     const KEY: i16 = 44;
     const NAME: &'static str = "IncrementalAlterConfigs";
     const VERSIONS: Versions = Versions::new(0, 1);
+    const FOR_CONTROLLER: bool = true;
     type Request = IncrementalAlterConfigsRequest;
     type Response = IncrementalAlterConfigsResponse;
 

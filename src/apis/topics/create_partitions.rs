@@ -26,6 +26,7 @@ impl Api for CreatePartitions {
     const KEY: i16 = 37;
     const NAME: &'static str = "CreatePartitions";
     const VERSIONS: Versions = Versions::new(0, 3);
+    const FOR_CONTROLLER: bool = true;
     type Request = CreatePartitionsRequest;
     type Response = CreatePartitionsResponse;
 

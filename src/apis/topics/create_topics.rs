@@ -28,6 +28,7 @@ impl Api for CreateTopics {
     const KEY: i16 = 19;
     const NAME: &'static str = "CreateTopics";
     const VERSIONS: Versions = Versions::new(2, 7);
+    const FOR_CONTROLLER: bool = true;
     type Request = CreateTopicsRequest;
     type Response = CreateTopicsResponse;
 

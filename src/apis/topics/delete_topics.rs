@@ -29,6 +29,7 @@ impl Api for DeleteTopics {
     const KEY: i16 = 20;
     const NAME: &'static str = "DeleteTopics";
     const VERSIONS: Versions = Versions::new(1, 6);
+    const FOR_CONTROLLER: bool = true;
     type Request = DeleteTopicsRequest;
     type Response = DeleteTopicsResponse;
 

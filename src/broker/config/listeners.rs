@@ -78,18 +78,29 @@ impl Listener {
 }
 
 /// A name and an address as they stand in `listeners`.
+#[derive(Clone)]
 struct Named {
     name: String,
     address: HostPort,
 }
 
-/// Reads all listeners for clients, and the name of the one that brokers use among themselves.
-pub(super) fn read(values: &Values, mode: Mode, host_name: &str) -> Result<(Vec<Listener>, String), ConfigProblem> {
+/// All listeners.
+pub(super) struct Listeners {
+    /// Those for clients, and for the brokers among themselves.
+    pub(super) clients: Vec<Listener>,
+    /// The name of the one that brokers use among themselves.
+    pub(super) inter_broker: String,
+    /// Those of the metadata quorum, in the order of `controller.listener.names`. Opened only where there are several voters.
+    pub(super) controllers: Vec<Listener>,
+}
+
+/// Reads all listeners.
+pub(super) fn read(values: &Values, mode: Mode, host_name: &str) -> Result<Listeners, ConfigProblem> {
     let controllers: Vec<String> = values.list("controller.listener.names").into_iter().map(str::to_uppercase).collect();
     let is_for_clients = |named: &Named| !controllers.contains(&named.name);
     let opened = parse("listeners", values)?;
     refuse_shared_ports(&opened)?;
-    let opened: Vec<Named> = opened.into_iter().filter(is_for_clients).collect();
+    let (opened, quorum): (Vec<Named>, Vec<Named>) = opened.into_iter().partition(is_for_clients);
     let told: Vec<Named> = parse("advertised.listeners", values)?.into_iter().filter(is_for_clients).collect();
     if let Some(stranger) = told.iter().find(|told| !opened.iter().any(|opened| opened.name == told.name)) {
         return Err(ConfigProblem::UnknownAdvertised { name: stranger.name.clone() });
@@ -103,7 +114,13 @@ pub(super) fn read(values: &Values, mode: Mode, host_name: &str) -> Result<(Vec<
         listeners.push(Listener { name, bind: address, security_protocol, advertised });
     }
     let inter_broker = inter_broker(values, &listeners)?;
-    Ok((listeners, inter_broker))
+    let listener_of = |name: &String| {
+        let bind = quorum.iter().find(|one| one.name == *name)?.address.clone();
+        // What security a controller listener has matters once it is opened; PLAINTEXT is all there is.
+        Some(Listener { name: name.clone(), bind: bind.clone(), security_protocol: SecurityProtocol::Plaintext, advertised: bind })
+    };
+    let controllers = controllers.iter().filter_map(listener_of).collect();
+    Ok(Listeners { clients: listeners, inter_broker, controllers })
 }
 
 fn parse(key: &'static str, values: &Values) -> Result<Vec<Named>, ConfigProblem> {

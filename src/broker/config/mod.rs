@@ -13,6 +13,7 @@
 
 mod listeners;
 mod problem;
+mod quorum;
 mod raw;
 mod rows;
 #[cfg(test)]
@@ -31,8 +32,10 @@ use model::BrokerId;
 use model::config::Row;
 use wire::{ConnectionBounds, ConnectionLimits, IpOverride};
 
+use listeners::Listeners;
 pub use listeners::{HostPort, Listener, SecurityProtocol, parse_address};
 pub use problem::ConfigProblem;
+pub use quorum::QuorumConfig;
 pub use raw::{Given, Mode, Origin, RawConfig};
 pub use rows::{UNDESCRIBED_ROWS, WITHOUT_EFFECT, broker_rows, is_without_effect};
 use values::Values;
@@ -50,6 +53,12 @@ pub struct BrokerConfig {
     pub listeners: Vec<Listener>,
     /// The name of the listener that brokers use among themselves.
     pub inter_broker_listener: String,
+    /// The other voters of the metadata quorum; `None` if this broker is the only one.
+    pub quorum: Option<QuorumConfig>,
+    /// `broker.heartbeat.interval.ms`.
+    pub heartbeat_interval: Duration,
+    /// `broker.session.timeout.ms`.
+    pub session_timeout: Duration,
     /// The data directory (`log.dirs`).
     pub data_directory: PathBuf,
     /// When a record counts as written (`klamm.durability`).
@@ -121,7 +130,8 @@ impl BrokerConfig {
     /// One sentence with the key, the value and what is allowed.
     pub fn from_map(raw: &RawConfig, mode: Mode) -> Result<Self, ConfigProblem> {
         let mut values = Values::check(raw, mode)?;
-        let (listeners, inter_broker_listener) = listeners::read(&values, mode, &raw.host_name)?;
+        let Listeners { clients: listeners, inter_broker: inter_broker_listener, controllers } =
+            listeners::read(&values, mode, &raw.host_name)?;
         check_roles(&values)?;
         let broker_id = broker_id(&values)?;
         if values.is_given("node.id") {
@@ -135,6 +145,9 @@ impl BrokerConfig {
             rack: values.text("broker.rack").map(str::to_owned),
             listeners,
             inter_broker_listener,
+            quorum: quorum::read(&values, broker_id, controllers)?,
+            heartbeat_interval: milliseconds(&values, "broker.heartbeat.interval.ms"),
+            session_timeout: milliseconds(&values, "broker.session.timeout.ms"),
             data_directory: data_directory(&values)?,
             durability: if values.text("klamm.durability") == Some("group") { Durability::Group } else { Durability::Os },
             journal_file_bytes: u64::try_from(values.long("klamm.journal.file.bytes")).unwrap_or(0),

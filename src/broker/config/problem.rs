@@ -136,6 +136,23 @@ pub enum ConfigProblem {
         /// The value.
         value: String,
     },
+    /// A voter that cannot be read, or that is named twice.
+    #[error("Invalid value {value} for configuration controller.quorum.voters: expected ID@HOST:PORT, each id once, as 1@host:9093.")]
+    MalformedVoter {
+        /// The part that cannot be used.
+        value: String,
+    },
+    /// A broker outside of the quorum.
+    #[error("Configuration controller.quorum.voters does not name node.id {broker_id}; every broker of the cluster must be a voter.")]
+    NotAVoter {
+        /// This broker.
+        broker_id: model::BrokerId,
+    },
+    /// Nowhere to hear the other voters.
+    #[error(
+        "Configuration controller.quorum.voters names several voters, so controller.listener.names must name one of the listeners in listeners."
+    )]
+    NoControllerListener,
     /// Bounds the wrong way round.
     #[error("Configuration {low_key} ({low}) must not be more than {high_key} ({high}).")]
     Bounds {

@@ -40,7 +40,9 @@ impl InternalTopic {
         }
     }
 
-    fn creatable(&self) -> CreatableTopic {
+    /// What a CreateTopics request says of it.
+    #[must_use]
+    pub fn creatable(&self) -> CreatableTopic {
         match *self {
             Self::ConsumerOffsets { partitions, replication_factor, segment_bytes } => CreatableTopic::default()
                 .with_name(WireTopicName(StrBytes::from_static_str(self.name())))

@@ -14,7 +14,24 @@ pub(super) const ROWS: &[Row] = &[
         None,
         "Kafka's division of duties; every klamm process is a broker that takes part in the metadata quorum, so broker must be among them.",
     ),
-    fixed("controller.quorum.voters", Kind::List(&[]), Some(""), "Accepted and not used: klamm finds its metadata quorum by itself."),
+    fixed(
+        "controller.quorum.voters",
+        Kind::List(&[]),
+        Some(""),
+        "The voters of the metadata quorum, as ID@HOST:PORT separated by commas; with one voter or none this broker is a cluster by itself.",
+    ),
+    fixed(
+        "broker.heartbeat.interval.ms",
+        Kind::Int(INT_LOW, INT),
+        Some("2000"),
+        "How often a broker of a cluster of several tells the controller that it lives.",
+    ),
+    fixed(
+        "broker.session.timeout.ms",
+        Kind::Int(INT_LOW, INT),
+        Some("9000"),
+        "After what silence the controller takes a broker of a cluster of several for dead.",
+    ),
     fixed(
         "controller.quorum.bootstrap.servers",
         Kind::List(&[]),

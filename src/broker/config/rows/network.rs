@@ -40,7 +40,7 @@ pub(super) const ROWS: &[Row] = &[
         "controller.listener.names",
         Kind::List(&[]),
         None,
-        "The names of Kafka's controller listeners; klamm needs none and does not open them.",
+        "The names of the listeners of the metadata quorum; the first is opened if there are several voters.",
     ),
     fixed("socket.request.max.bytes", Kind::Int(1, INT), Some("104857600"), "The largest request; a larger one closes its connection."),
     fixed(

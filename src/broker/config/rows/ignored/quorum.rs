@@ -7,18 +7,6 @@ use super::unused;
 
 pub(super) const ROWS: &[Row] = &[
     fixed(
-        "broker.heartbeat.interval.ms",
-        Kind::Int(INT_LOW, INT),
-        Some("2000"),
-        unused!("How often a broker tells the controller that it lives."),
-    ),
-    fixed(
-        "broker.session.timeout.ms",
-        Kind::Int(INT_LOW, INT),
-        Some("9000"),
-        unused!("After what silence the controller takes a broker for dead."),
-    ),
-    fixed(
         "controller.quorum.append.linger.ms",
         Kind::Int(0, INT),
         Some("25"),

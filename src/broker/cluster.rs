@@ -1,0 +1,223 @@
+//! A broker's membership in a cluster of several: catching up with the metadata, registering, telling that it lives, leaving.
+//!
+//! In Kafka: `BrokerLifecycleManager`.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use metadata::controller::BrokerRegistration;
+use model::BrokerId;
+use protocol::messages::broker_registration_request::{Feature, Listener};
+use protocol::messages::{BrokerHeartbeatRequest, BrokerRegistrationRequest, BrokerRegistrationResponse};
+use protocol::{ErrorCode, StrBytes};
+use quorum::{MetadataQuorum, ProposeError};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wire::clock::{Clock, timeout_at};
+
+use crate::Broker;
+use crate::controller_channel::ControllerChannel;
+use crate::start::{StartError, birth};
+
+/// Who waits for others says so this often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// Between two attempts to register.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// A broker that stops waits so long for its partitions to be led by others.
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+
+const REGISTRATION_VERSION: i16 = 4;
+const HEARTBEAT_VERSION: i16 = 1;
+
+/// Waits until this broker knows what the metadata quorum has committed, which takes a majority of the voters.
+pub(crate) async fn catch_up(quorum: &dyn MetadataQuorum, clock: &dyn Clock) -> Result<(), StartError> {
+    let mut caught_up = pin!(quorum.caught_up());
+    loop {
+        match timeout_at(clock, clock.monotonic() + PROGRESS_EVERY, caught_up.as_mut()).await {
+            Ok(done) => return done.map_err(StartError::from),
+            Err(_) => tracing::warn!("still waiting for a majority of the brokers in controller.quorum.voters; start the others"),
+        }
+    }
+}
+
+/// A registered broker.
+#[derive(Clone)]
+pub(crate) struct Member {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    broker_id: BrokerId,
+    epoch: i64,
+    channel: ControllerChannel,
+    /// Whether the broker wants to stop.
+    leaves: AtomicBool,
+    told: Notify,
+    /// Whether the controller lets it.
+    may_go: watch::Sender<bool>,
+}
+
+/// Registers this run of the broker and waits until its metadata shows it.
+pub(crate) async fn register(
+    broker: &Broker,
+    quorum: &Arc<dyn MetadataQuorum>,
+    channel: &ControllerChannel,
+    registration: &BrokerRegistration,
+) -> Result<Member, StartError> {
+    let cluster_id = begin(broker, &**quorum).await?;
+    if let Some(configured) = broker.config.cluster_id.as_deref().filter(|configured| *configured != cluster_id) {
+        return Err(StartError::OtherCluster { found: cluster_id, configured: configured.to_owned() });
+    }
+    let request = request_of(registration, &cluster_id);
+    let epoch = ask(broker, channel, &request).await?.broker_epoch;
+    let mut published = quorum.published();
+    while quorum.image().broker(registration.broker_id).is_none_or(|known| known.incarnation_id != registration.incarnation_id) {
+        let ended = |_| StartError::Metadata("the metadata quorum has stopped".to_owned());
+        published.changed().await.map_err(ended)?;
+    }
+    let (broker_id, leaves, told) = (registration.broker_id, AtomicBool::new(false), Notify::new());
+    let inner = Inner { broker_id, epoch, channel: channel.clone(), leaves, told, may_go: watch::Sender::new(false) };
+    Ok(Member { inner: Arc::new(inner) })
+}
+
+/// The cluster's id. The first active controller gives a new cluster one.
+async fn begin(broker: &Broker, quorum: &dyn MetadataQuorum) -> Result<String, StartError> {
+    let mut published = quorum.published();
+    loop {
+        published.borrow_and_update();
+        let image = quorum.image();
+        if let Some(id) = image.cluster_id() {
+            return Ok(id.to_owned());
+        }
+        if quorum.is_active() {
+            match quorum.propose(birth(&broker.config, &image, &*broker.entropy)).await {
+                Ok(_) => continue,
+                Err(ProposeError::NotLeader { .. }) => {}
+                Err(error @ ProposeError::Stopped { .. }) => return Err(error.into()),
+            }
+        }
+        // Another one's record may come, or this broker may become the controller.
+        let _changed_or_due = timeout_at(&*broker.clock, broker.clock.monotonic() + PAUSE, published.changed()).await;
+    }
+}
+
+/// Registers, as often as it takes.
+async fn ask(
+    broker: &Broker,
+    channel: &ControllerChannel,
+    request: &BrokerRegistrationRequest,
+) -> Result<BrokerRegistrationResponse, StartError> {
+    let mut told = None;
+    loop {
+        let answered = channel.send(REGISTRATION_VERSION, request, broker.clock.monotonic() + ATTEMPT).await;
+        let trouble = match answered {
+            Ok(response) if response.error_code == 0 => return Ok(response),
+            Ok(response) if response.error_code == ErrorCode::InconsistentClusterId.code() => {
+                let mine = request.cluster_id.to_string();
+                return Err(StartError::Metadata(format!("the active controller is not of cluster {mine}")));
+            }
+            Ok(response) if response.error_code == ErrorCode::DuplicateBrokerRegistration.code() => {
+                format!("another process with node.id {} is alive, or was a moment ago", request.broker_id.0)
+            }
+            Ok(response) => format!("the controller answers {}", protocol::error_name(response.error_code)),
+            Err(error) => error.to_string(),
+        };
+        if told.as_ref() != Some(&trouble) {
+            tracing::warn!("this broker is not registered yet, and tries again: {trouble}");
+            told = Some(trouble);
+        }
+        broker.clock.sleep_until(broker.clock.monotonic() + PAUSE).await;
+    }
+}
+
+fn request_of(registration: &BrokerRegistration, cluster_id: &str) -> BrokerRegistrationRequest {
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let listeners = registration.listeners.iter().map(|endpoint| {
+        Listener::default()
+            .with_name(text(&endpoint.listener))
+            .with_host(text(&endpoint.host))
+            .with_port(endpoint.port)
+            .with_security_protocol(endpoint.security_protocol)
+    });
+    let features = registration.features.iter().map(|(name, range)| {
+        Feature::default().with_name(text(name)).with_min_supported_version(range.min).with_max_supported_version(range.max)
+    });
+    BrokerRegistrationRequest::default()
+        .with_broker_id(registration.broker_id.get().into())
+        .with_cluster_id(text(cluster_id))
+        .with_incarnation_id(registration.incarnation_id)
+        .with_listeners(listeners.collect())
+        .with_features(features.collect())
+        .with_rack(registration.rack.as_deref().map(text))
+}
+
+impl Member {
+    /// Begins to tell that this broker lives, and waits until it may lead.
+    pub(crate) async fn become_active(
+        &self,
+        broker: &Arc<Broker>,
+        tasks: &TaskTracker,
+        stopping: CancellationToken,
+    ) -> Result<(), StartError> {
+        tasks.spawn(self.clone().tell(Arc::clone(broker), stopping));
+        let mut published = broker.metadata.subscribe();
+        while broker.metadata.image().broker(self.inner.broker_id).is_none_or(|known| known.fenced) {
+            let ended = |_| StartError::Metadata("the metadata quorum has stopped".to_owned());
+            published.changed().await.map_err(ended)?;
+        }
+        Ok(())
+    }
+
+    /// Tells it until the broker stops.
+    async fn tell(self, broker: Arc<Broker>, stopping: CancellationToken) {
+        let inner = &*self.inner;
+        let mut told = None;
+        loop {
+            let request = BrokerHeartbeatRequest::default()
+                .with_broker_id(inner.broker_id.get().into())
+                .with_broker_epoch(inner.epoch)
+                .with_current_metadata_offset(i64::try_from(broker.metadata.image().index()).unwrap_or(i64::MAX))
+                .with_want_shut_down(inner.leaves.load(Ordering::Relaxed));
+            let now = broker.clock.monotonic();
+            let answered = tokio::select! {
+                () = stopping.cancelled() => return,
+                answered = inner.channel.send(HEARTBEAT_VERSION, &request, now + broker.config.session_timeout) => answered,
+            };
+            let trouble = match answered {
+                Ok(response) if response.error_code == 0 => {
+                    if response.should_shut_down {
+                        inner.may_go.send_replace(true);
+                    }
+                    None
+                }
+                Ok(response) => Some(format!("the controller answers {}", protocol::error_name(response.error_code))),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(trouble) = trouble.as_ref().filter(|trouble| told.as_ref() != Some(*trouble)) {
+                tracing::warn!("the controller does not take this broker's heartbeat: {trouble}");
+            }
+            told = trouble;
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = inner.told.notified() => {}
+                () = broker.clock.sleep_until(now + broker.config.heartbeat_interval) => {}
+            }
+        }
+    }
+
+    /// Hands the broker's partitions over to others, as far as that is possible in time (controlled shutdown).
+    pub(crate) async fn leave(&self, clock: &dyn Clock) {
+        self.inner.leaves.store(true, Ordering::Relaxed);
+        self.inner.told.notify_one();
+        let mut may_go = self.inner.may_go.subscribe();
+        let left = timeout_at(clock, clock.monotonic() + LEAVE_WITHIN, may_go.wait_for(|may_go| *may_go)).await;
+        if left.is_err() {
+            tracing::warn!("the controller did not let this broker go in time; it stops all the same");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Who votes in the metadata quorum, and where.
+
+use std::collections::BTreeMap;
+
+use model::BrokerId;
+
+use super::ConfigProblem;
+use super::listeners::{HostPort, Listener, parse_address};
+use super::values::Values;
+
+/// A quorum of several brokers. A broker alone needs none of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumConfig {
+    /// All voters and where their controller listeners are reached (`controller.quorum.voters`). This broker is one of them.
+    pub voters: BTreeMap<BrokerId, HostPort>,
+    /// This broker's own controller listener (the first of `controller.listener.names`).
+    pub listener: Listener,
+}
+
+/// Reads the voters; `None` if there is at most one, as in Kafka's own file for a single broker: then nobody else has to be reached.
+pub(super) fn read(values: &Values, broker_id: BrokerId, controllers: Vec<Listener>) -> Result<Option<QuorumConfig>, ConfigProblem> {
+    let mut voters = BTreeMap::new();
+    for text in values.list("controller.quorum.voters") {
+        let (id, address) = parse_voter(text).ok_or_else(|| ConfigProblem::MalformedVoter { value: text.to_owned() })?;
+        if voters.insert(id, address).is_some() {
+            return Err(ConfigProblem::MalformedVoter { value: text.to_owned() });
+        }
+    }
+    if voters.len() < 2 {
+        return Ok(None);
+    }
+    if !voters.contains_key(&broker_id) {
+        return Err(ConfigProblem::NotAVoter { broker_id });
+    }
+    let listener = controllers.into_iter().next().ok_or(ConfigProblem::NoControllerListener)?;
+    Ok(Some(QuorumConfig { voters, listener }))
+}
+
+/// `id@host:port`.
+fn parse_voter(text: &str) -> Option<(BrokerId, HostPort)> {
+    let (id, address) = text.split_once('@')?;
+    let address = parse_address(address).filter(|address| !address.is_every_address())?;
+    Some((BrokerId::new(id.trim().parse().ok()?)?, address))
+}

@@ -1,0 +1,158 @@
+//! Requests to the active controller: this broker's own, and those of clients that only the controller can answer.
+//!
+//! In Kafka: `NodeToControllerChannelManager`, `ForwardingManager` (KIP-590). Ours forwards a client's request as it came, without an envelope,
+//! to the controller's listener.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use model::{BrokerEpoch, BrokerId, ProducerId, TopicId};
+use protocol::messages::create_topics_response::CreatableTopicResult;
+use protocol::messages::{AllocateProducerIdsRequest, CreateTopicsRequest, RequestHeader};
+use protocol::{Encodable as _, Request, StrBytes};
+use quorum::MetadataQuorum;
+use wire::clock::{SharedClock, timeout_at};
+
+use crate::controller::ControlError;
+use crate::voter_peers::VoterPeers;
+
+/// The most that decoding an answer of the controller may take.
+const ANSWER_MEMORY_BYTES_MAX: usize = 64 << 20;
+/// Between two attempts when nobody leads or the leader does not answer.
+const PAUSE: Duration = Duration::from_millis(20);
+const CREATE_TOPICS_VERSION: i16 = 7;
+/// How long a new topic is waited for in this broker's own metadata.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+/// A controller that says nothing for so long is asked again, or its successor is.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// The way to whoever is the active controller. Cheap to clone.
+#[derive(Clone)]
+pub struct ControllerChannel {
+    quorum: Arc<dyn MetadataQuorum>,
+    peers: VoterPeers,
+    clock: SharedClock,
+    correlation_id: Arc<AtomicI32>,
+}
+
+impl ControllerChannel {
+    /// A channel by the quorum's word on who leads.
+    #[must_use]
+    pub fn new(quorum: Arc<dyn MetadataQuorum>, peers: VoterPeers, clock: SharedClock) -> Self {
+        Self { quorum, peers, clock, correlation_id: Arc::default() }
+    }
+
+    /// Sends a frame to the active controller, whoever it comes to be, until it is answered or the time is over.
+    ///
+    /// A controller that loses its office closes the connection without an answer, so a change may have been made once before it is asked for
+    /// again, as with any retry.
+    ///
+    /// # Errors
+    /// If no controller answered by the deadline.
+    pub async fn exchange(&self, frame: &[u8], deadline: Duration) -> io::Result<Bytes> {
+        let mut last = io::Error::new(io::ErrorKind::TimedOut, "the metadata quorum has no leader");
+        loop {
+            if let Some(leader) = self.quorum.leader() {
+                let until = deadline.min(self.clock.monotonic() + ANSWER_WITHIN);
+                match timeout_at(&*self.clock, until, self.peers.exchange(leader, frame)).await {
+                    Ok(Ok(answer)) => return Ok(answer),
+                    Ok(Err(error)) => last = error,
+                    Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("controller {leader} does not answer")),
+                }
+            }
+            let now = self.clock.monotonic();
+            if now >= deadline {
+                return Err(last);
+            }
+            self.clock.sleep_until(deadline.min(now + PAUSE)).await;
+        }
+    }
+
+    /// Sends a request of this broker's own.
+    ///
+    /// # Errors
+    /// If no controller answered by the deadline, or its answer cannot be read.
+    pub async fn send<R: Request>(&self, version: i16, request: &R, deadline: Duration) -> io::Result<R::Response> {
+        let correlation_id = self.correlation_id.fetch_add(1, Ordering::Relaxed);
+        let frame = encode(correlation_id, version, request).map_err(io::Error::other)?;
+        let mut answer = self.exchange(&frame, deadline).await?;
+        let head = protocol::response_header_version(R::KEY, version).unwrap_or(0);
+        answer.try_get_i32().map_err(io::Error::other)?;
+        if head > 0 {
+            // A flexible header has a list of tagged fields, which is empty.
+            answer.try_get_u8().map_err(io::Error::other)?;
+        }
+        protocol::decode_response::<R>(version, &answer, ANSWER_MEMORY_BYTES_MAX).map_err(io::Error::other)
+    }
+
+    /// Who leads the metadata quorum, if that is known.
+    #[must_use]
+    pub fn leader(&self) -> Option<BrokerId> {
+        self.quorum.leader()
+    }
+}
+
+/// What this broker asks of the active controller when that is another one.
+pub(crate) struct Elsewhere {
+    channel: ControllerChannel,
+    quorum: Arc<dyn MetadataQuorum>,
+}
+
+impl Elsewhere {
+    pub(crate) fn new(channel: ControllerChannel, quorum: Arc<dyn MetadataQuorum>) -> Self {
+        Self { channel, quorum }
+    }
+
+    async fn send<R: Request>(&self, version: i16, request: &R) -> Result<R::Response, ControlError> {
+        let deadline = self.channel.clock.monotonic() + ANSWER_WITHIN;
+        self.channel.send(version, request, deadline).await.map_err(|error| {
+            tracing::warn!(%error, "the active controller is not reached");
+            ControlError::NotController
+        })
+    }
+
+    /// CreateTopics; ends when this broker knows the topics, so that whoever asked finds them.
+    pub(crate) async fn create_topics(&self, request: &CreateTopicsRequest) -> Result<Vec<CreatableTopicResult>, ControlError> {
+        let response = self.send(CREATE_TOPICS_VERSION, request).await?;
+        let created = response.topics.iter().filter(|topic| topic.error_code == 0).map(|topic| TopicId(topic.topic_id));
+        let created: Vec<TopicId> = created.filter(|_| !request.validate_only).collect();
+        let mut published = self.quorum.published();
+        let deadline = self.channel.clock.monotonic() + SHOWN_WITHIN;
+        while created.iter().any(|id| self.quorum.image().topic_by_id(*id).is_none()) {
+            match timeout_at(&*self.channel.clock, deadline, published.changed()).await {
+                Ok(Ok(())) => {}
+                // The client asks again.
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        Ok(response.topics)
+    }
+
+    /// A block of producer ids for this run of a broker.
+    pub(crate) async fn allocate_producer_ids(&self, broker_id: BrokerId, epoch: BrokerEpoch) -> Result<(ProducerId, i64), ControlError> {
+        let request = AllocateProducerIdsRequest::default().with_broker_id(broker_id.get().into()).with_broker_epoch(epoch.get());
+        let response = self.send(0, &request).await?;
+        match ProducerId::new(response.producer_id_start.0) {
+            Some(first) if response.error_code == 0 => Ok((first, i64::from(response.producer_id_len))),
+            _ => {
+                tracing::warn!("the controller gives no producer ids: {}", protocol::error_name(response.error_code));
+                Err(ControlError::Refused)
+            }
+        }
+    }
+}
+
+fn encode<R: Request>(correlation_id: i32, version: i16, request: &R) -> Result<BytesMut, String> {
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation_id)
+        .with_client_id(Some(StrBytes::from_static_str("broker")));
+    let mut frame = BytesMut::new();
+    header.encode(&mut frame, R::header_version(version)).map_err(|error| error.to_string())?;
+    request.encode(&mut frame, version).map_err(|error| error.to_string())?;
+    Ok(frame)
+}
