@@ -340,10 +340,11 @@ impl Followers {
 fn follow_metadata(quorum: &dyn MetadataQuorum, followers: Followers, metadata: &MetadataView) -> Result<(), StorageError> {
     let partitions = Arc::clone(&followers.partitions);
     let serve = {
-        let metadata = metadata.clone();
+        let (metadata, partitions) = (metadata.clone(), Arc::clone(&partitions));
         move |index: u64, image: &Arc<Image>, delta: &Delta| {
             let result = followers.apply(image, delta);
             metadata.publish(index, Arc::clone(image));
+            partitions.announce(delta);
             result
         }
     };

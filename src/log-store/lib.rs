@@ -80,7 +80,9 @@ mod view;
 mod walk;
 
 pub use append::{AppendDone, AppendRequest, Appended};
-pub use compaction::{Choice, Chosen, CleanError, Cleaner, Cleaning, CompactionRules, LogToClean, Pace, give_way_to_other_threads};
+pub use compaction::{
+    Choice, Chosen, CleanError, Cleaner, Cleaning, CompactionRules, LogToClean, Pace, choose_logs, give_way_to_other_threads,
+};
 pub use errors::{AppendError, OpenError, ReadError, StorageError};
 pub use failpoints::{FAILPOINTS, FailAction, Failpoints, InvalidFailpoint};
 pub use figures::StoreFigures;

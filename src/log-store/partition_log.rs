@@ -153,6 +153,12 @@ impl PartitionLog {
         self.0.view.read().size_bytes()
     }
 
+    /// How many segments it has.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.0.view.read().spans().count()
+    }
+
     /// The largest epoch that is not above the asked one, and the offset where it ends; the newest epoch ends at the log's end. An epoch before
     /// the first known one ends where that begins (Kafka's `LeaderEpochFileCache.endOffsetFor`); above all known ones there is none.
     #[must_use]

@@ -139,6 +139,7 @@ impl BrokerConfig {
             values.set.insert("broker.id".to_owned(), broker_id.get().to_string());
         }
         check_order(&values, "group.min.session.timeout.ms", "group.max.session.timeout.ms")?;
+        check_cleaner_memory(&values)?;
         Ok(Self {
             broker_id,
             cluster_id: raw.cluster_id.clone().map(check_cluster_id).transpose()?,
@@ -223,6 +224,12 @@ fn check_roles(values: &Values) -> Result<(), ConfigProblem> {
 fn check_order(values: &Values, low_key: &'static str, high_key: &'static str) -> Result<(), ConfigProblem> {
     let (low, high) = (values.long(low_key), values.long(high_key));
     if low <= high { Ok(()) } else { Err(ConfigProblem::Bounds { low_key, low, high_key, high }) }
+}
+
+/// Each cleaner thread gets a part of the memory (`KafkaConfig.validateValues`).
+fn check_cleaner_memory(values: &Values) -> Result<(), ConfigProblem> {
+    let (bytes, threads) = (values.long("log.cleaner.dedupe.buffer.size"), values.long("log.cleaner.threads"));
+    if bytes / threads.max(1) > 1 << 20 { Ok(()) } else { Err(ConfigProblem::CleanerMemory { bytes, threads }) }
 }
 
 /// The id that Kafka's tools make has 22 characters of URL-safe base64; others are taken as well, as long as they are a plain word.

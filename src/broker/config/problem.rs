@@ -165,4 +165,12 @@ pub enum ConfigProblem {
         /// Its value.
         high: i64,
     },
+    /// A cleaner thread that could note next to nothing.
+    #[error("Configuration log.cleaner.dedupe.buffer.size ({bytes}) must be more than 1 MiB for each of log.cleaner.threads ({threads}).")]
+    CleanerMemory {
+        /// The memory of all.
+        bytes: i64,
+        /// How many they are.
+        threads: i64,
+    },
 }

@@ -152,6 +152,10 @@ fn a_refusal_is_one_sentence_that_names_key_value_and_range() {
             "Configuration group.min.session.timeout.ms (9) must not be more than group.max.session.timeout.ms (8).",
         ),
         (
+            &[("log.cleaner.threads", "128")],
+            "Configuration log.cleaner.dedupe.buffer.size (134217728) must be more than 1 MiB for each of log.cleaner.threads (128).",
+        ),
+        (
             &[("max.connections.per.ip.overrides", "there:1")],
             "Invalid value there:1 for configuration max.connections.per.ip.overrides: expected an IP address, a colon and a number.",
         ),

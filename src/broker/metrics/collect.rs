@@ -56,6 +56,7 @@ pub fn collect(broker: &Broker, looked: &Looked, families: &mut Families) {
     traffic(broker, looked, families);
     requests(broker, families);
     logs(broker, looked, families);
+    cleaner(broker, families);
     replicas(broker, looked, families);
     cluster(broker, looked, families);
     groups(looked, families);
@@ -75,7 +76,7 @@ fn traffic(broker: &Broker, looked: &Looked, families: &mut Families) {
     let all = [(None, &*broker.metrics.all_topics)];
     for (topic, traffic) in all.into_iter().chain(topics.into_iter().map(|(topic, traffic)| (Some(topic), traffic))) {
         let labels: Vec<&str> = topic.into_iter().collect();
-        let numbers: [(_, &Counter); 7] = [
+        let numbers: [(_, &Counter); 9] = [
             (&rows::MESSAGES_IN, &traffic.messages_in),
             (&rows::BYTES_IN, &traffic.bytes_in),
             (&rows::BYTES_OUT, &traffic.bytes_out),
@@ -83,6 +84,8 @@ fn traffic(broker: &Broker, looked: &Looked, families: &mut Families) {
             (&rows::FAILED_PRODUCE_REQUESTS, &traffic.failed_produce_requests),
             (&rows::FETCH_REQUESTS, &traffic.fetch_requests),
             (&rows::FAILED_FETCH_REQUESTS, &traffic.failed_fetch_requests),
+            (&rows::DROPPED_SEGMENTS, &traffic.dropped_segments),
+            (&rows::DROPPED_BYTES, &traffic.dropped_bytes),
         ];
         for (row, counter) in numbers {
             families.count(row, &labels, counter.get());
@@ -114,6 +117,7 @@ fn logs(broker: &Broker, looked: &Looked, families: &mut Families) {
         let labels = [topic, number.as_str()];
         let offsets = partition.offsets();
         families.count(&rows::LOG_SIZE, &labels, partition.size_bytes());
+        families.count(&rows::LOG_SEGMENTS, &labels, size(partition.segment_count()));
         for (row, offset) in [(&rows::LOG_START, offsets.log_start()), (&rows::TOPIC_OLDEST, offsets.log_start())] {
             families.add(row, &labels, signed(offset.get()));
         }
@@ -133,6 +137,28 @@ fn logs(broker: &Broker, looked: &Looked, families: &mut Families) {
     families.count(&rows::INDEX_FILES, &[], store.file_bytes);
     families.count(&rows::INDEX_WRITES_STOPPED, &[], u64::from(store.writes_are_stopped));
     families.count(&rows::LOG_UNSYNCED, &[], store.unsynced_bytes);
+}
+
+fn cleaner(broker: &Broker, families: &mut Families) {
+    let metrics = &broker.metrics.cleaner;
+    let state = metrics.state();
+    let directory = broker.config.data_directory.display().to_string();
+    let given_up = state.uncleanable.iter().filter_map(|id| broker.partitions.get(*id)?.to_clean());
+    // What cannot be looked at counts as nothing: its partition is in the other count.
+    let dirty: u64 = given_up.map(|log| log.cleanable_bytes(broker.clock.now()).unwrap_or(0)).sum();
+    let since = state.looked_at.map_or(0, |at| broker.clock.monotonic().saturating_sub(at).as_millis());
+    families.add(&rows::CLEANER_DELAY, &[], state.most(|last| signed(last.overdue_ms) / 1_000.0));
+    families.add(&rows::CLEANER_RECOPY, &[], state.recopy_percent());
+    families.add(&rows::CLEANER_TIME, &[], state.most(|last| last.elapsed.as_secs_f64()));
+    families.add(&rows::CLEANER_BUFFER, &[], state.most(|last| 100.0 * last.cleaning.map_utilization));
+    families.count(&rows::CLEANER_DIED, &[], state.died);
+    families.add(&rows::CLEANER_DIRTY, &[], 100.0 * state.dirtiest_ratio);
+    families.count(&rows::CLEANER_LAST_RUN, &[], u64::try_from(since).unwrap_or(u64::MAX));
+    families.count(&rows::UNCLEANABLE_COUNT, &[&directory], size(state.uncleanable.len()));
+    families.count(&rows::UNCLEANABLE_BYTES, &[&directory], dirty);
+    families.count(&rows::CLEANER_RUNNING, &[], size(state.running.len()));
+    families.count(&rows::CLEANER_READ, &[], metrics.read_bytes.get());
+    families.count(&rows::CLEANER_WRITTEN, &[], metrics.written_bytes.get());
 }
 
 fn replicas(broker: &Broker, looked: &Looked, families: &mut Families) {

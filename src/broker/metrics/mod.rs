@@ -9,6 +9,7 @@
 //!
 //! In Kafka: `RequestChannel.Metrics`, `BrokerTopicStats`, and a gauge in nearly every class.
 
+mod cleaner;
 mod collect;
 mod families;
 mod requests;
@@ -18,6 +19,7 @@ mod topics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use cleaner::{CleanerMetrics, CleanerState, LastCleaning};
 pub use collect::{Looked, collect, look};
 pub use group_coordinator::GroupSummary;
 
@@ -49,6 +51,8 @@ pub struct Metrics {
     pub requests: Requests,
     /// What all topics of this run have taken and given, deleted ones too.
     pub all_topics: Arc<TopicMetrics>,
+    /// The log cleaner.
+    pub cleaner: CleanerMetrics,
     parked_fetches: AtomicU64,
 }
 
@@ -56,7 +60,12 @@ impl Metrics {
     /// All counters at zero, for these APIs.
     #[must_use]
     pub fn new(apis: &[ApiLabel]) -> Arc<Self> {
-        Arc::new(Self { requests: Requests::new(apis), all_topics: Arc::default(), parked_fetches: AtomicU64::new(0) })
+        Arc::new(Self {
+            requests: Requests::new(apis),
+            all_topics: Arc::default(),
+            cleaner: CleanerMetrics::default(),
+            parked_fetches: AtomicU64::new(0),
+        })
     }
 
     /// Fetches that wait for records at this moment.

@@ -7,6 +7,7 @@
 const TOPIC: &[&str] = &["topic"];
 const PARTITION: &[&str] = &["topic", "partition"];
 const GROUP_PARTITION: &[&str] = &["consumergroup", "topic", "partition"];
+const DIRECTORY: &[&str] = &["logDirectory"];
 const OWN: &str = "klamm";
 const EXPORTER: &str = "kafka_exporter";
 
@@ -49,6 +50,36 @@ crate::metric_rows! {
     LOG_SIZE = "kafka_log_log_size", Gauge, PARTITION, "kafka.log:type=Log,name=Size", "Bytes of the partition's segment files.";
     LOG_START = "kafka_log_log_logstartoffset", Gauge, PARTITION, "kafka.log:type=Log,name=LogStartOffset", "The first offset that can be read.";
     LOG_END = "kafka_log_log_logendoffset", Gauge, PARTITION, "kafka.log:type=Log,name=LogEndOffset", "The offset of the next record.";
+    LOG_SEGMENTS = "kafka_log_log_numlogsegments", Gauge, PARTITION, "kafka.log:type=Log,name=NumLogSegments", "The partition's segment files.";
+    DROPPED_SEGMENTS = "klamm_log_retention_dropped_segments_total", Counter, TOPIC, OWN,
+        "Segments dropped by time, by size or because records were deleted, by topic, and without a topic all of them.";
+    DROPPED_BYTES = "klamm_log_retention_dropped_bytes_total", Counter, TOPIC, OWN,
+        "Bytes of dropped segments, by topic, and without a topic all of them; the files go after file.delete.delay.ms.";
+    CLEANER_DELAY = "kafka_log_logcleaner_max_compaction_delay_secs", Gauge, &[], "kafka.log:type=LogCleaner,name=max-compaction-delay-secs",
+        "For how long a record had waited beyond max.compaction.lag.ms when the cleaner last chose a log.";
+    CLEANER_RECOPY = "kafka_log_logcleaner_cleaner_recopy_percent", Gauge, &[], "kafka.log:type=LogCleaner,name=cleaner-recopy-percent",
+        "How much of what the last cleanings read they wrote again.";
+    CLEANER_TIME = "kafka_log_logcleaner_max_clean_time_secs", Gauge, &[], "kafka.log:type=LogCleaner,name=max-clean-time-secs",
+        "How long the last cleaning took; of several cleaner threads, the longest.";
+    CLEANER_BUFFER = "kafka_log_logcleaner_max_buffer_utilization_percent", Gauge, &[],
+        "kafka.log:type=LogCleaner,name=max-buffer-utilization-percent",
+        "How much of a cleaner thread's memory for keys the last cleaning filled; beyond log.cleaner.io.buffer.load.factor a log takes several cleanings.";
+    CLEANER_DIED = "kafka_log_logcleaner_deadthreadcount", Gauge, &[], "kafka.log:type=LogCleaner,name=DeadThreadCount",
+        "Cleaner threads that a defect of klamm ended since the cleaner was configured; another takes the place, and the log counts as uncleanable.";
+    CLEANER_DIRTY = "kafka_log_logcleanermanager_max_dirty_percent", Gauge, &[], "kafka.log:type=LogCleanerManager,name=max-dirty-percent",
+        "How much of the dirtiest log was not cleaned when the cleaner last looked.";
+    CLEANER_LAST_RUN = "kafka_log_logcleanermanager_time_since_last_run_ms", Gauge, &[],
+        "kafka.log:type=LogCleanerManager,name=time-since-last-run-ms",
+        "Since when the cleaner has not looked for dirty logs; 0 while there is no compacted topic, or no cleaner.";
+    UNCLEANABLE_COUNT = "kafka_log_logcleanermanager_uncleanable_partitions_count", Gauge, DIRECTORY,
+        "kafka.log:type=LogCleanerManager,name=uncleanable-partitions-count",
+        "Partitions that the cleaner has given up after an error; the log has it.";
+    UNCLEANABLE_BYTES = "kafka_log_logcleanermanager_uncleanable_bytes", Gauge, DIRECTORY,
+        "kafka.log:type=LogCleanerManager,name=uncleanable-bytes",
+        "What is dirty in these partitions.";
+    CLEANER_RUNNING = "klamm_log_cleaner_running", Gauge, &[], OWN, "Logs that are being cleaned at this moment.";
+    CLEANER_READ = "klamm_log_cleaner_read_bytes_total", Counter, &[], OWN, "Bytes of the segments that were cleaned.";
+    CLEANER_WRITTEN = "klamm_log_cleaner_written_bytes_total", Counter, &[], OWN, "Bytes of the segments that took their place.";
     PARTITIONS = "kafka_server_replicamanager_partitioncount", Gauge, &[], "kafka.server:type=ReplicaManager,name=PartitionCount",
         "Partitions on this broker.";
     LEADERS = "kafka_server_replicamanager_leadercount", Gauge, &[], "kafka.server:type=ReplicaManager,name=LeaderCount",
@@ -136,7 +167,7 @@ mod tests {
             let Some((domain, rest)) = row.from.split_once(":type=") else { continue };
             let Some((kind, name)) = rest.split_once(",name=") else { continue };
             let name = name.strip_suffix("PerSec").map_or(name.to_owned(), |name| format!("{name}_total"));
-            let expected = format!("{}_{kind}_{name}", domain.replace('.', "_")).to_lowercase();
+            let expected = format!("{}_{kind}_{name}", domain.replace('.', "_")).replace('-', "_").to_lowercase();
             assert_eq!(row.name, expected);
         }
     }

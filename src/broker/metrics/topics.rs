@@ -19,6 +19,10 @@ pub struct TopicMetrics {
     pub fetch_requests: Counter,
     /// Those of them that were refused.
     pub failed_fetch_requests: Counter,
+    /// Segments that retention has dropped.
+    pub dropped_segments: Counter,
+    /// Their bytes.
+    pub dropped_bytes: Counter,
 }
 
 impl TopicMetrics {
@@ -35,6 +39,12 @@ impl TopicMetrics {
             Some(bytes) => self.bytes_out.add(bytes),
             None => self.failed_fetch_requests.add(1),
         }
+    }
+
+    /// Counts what a check of retention has dropped from one partition.
+    pub fn dropped(&self, segments: u64, bytes: u64) {
+        self.dropped_segments.add(segments);
+        self.dropped_bytes.add(bytes);
     }
 
     /// Counts one batch that was to be appended.

@@ -49,7 +49,7 @@ pub struct Partitions {
     by_id: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
     /// Those whose stored bytes are damaged, so that they were not opened.
     damaged: Mutex<BTreeSet<TopicIdPartition>>,
-    /// Told of each change of partitions and of their configurations.
+    /// Told of each change of partitions and of configurations.
     changed: Notify,
     /// Told when something is to be removed later.
     removal_added: Notify,
@@ -144,10 +144,14 @@ impl Partitions {
             }
         }
         self.apply_configs(image, delta);
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Wakes who waits for [`Partitions::changed`]. After the image was published, or who wakes would find the older one and wait again.
+    pub(crate) fn announce(&self, delta: &Delta) {
         if !(delta.partitions_changed.is_empty() && delta.configs_changed.is_empty()) {
             self.changed.notify_one();
         }
-        first_error.map_or(Ok(()), Err)
     }
 
     fn apply_partition(&self, image: &Image, id: TopicIdPartition, configs: &mut TopicConfigs) -> Result<(), StorageError> {

@@ -106,6 +106,12 @@ impl Partition {
         self.log.size_bytes()
     }
 
+    /// How many segments its log has.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.log.segment_count()
+    }
+
     /// What it counts, for its topic and for all.
     #[must_use]
     pub fn traffic(&self) -> &Traffic {

@@ -21,6 +21,7 @@ impl Partitions {
             match result {
                 Ok(retained) => {
                     let (segments, bytes, log_start) = (retained.drops.len(), retained.size_bytes, partition.take_log_start());
+                    partition.traffic().dropped(u64::try_from(segments).unwrap_or(u64::MAX), bytes);
                     tracing::info!(partition = %partition.id(), segments, bytes, %log_start, "dropped old segments");
                 }
                 Err(error) => tracing::error!(partition = %partition.id(), %error, "old segments cannot be dropped"),

@@ -34,6 +34,12 @@ impl Traffic {
         self.all.fetched(bytes);
     }
 
+    /// Counts what a check of retention has dropped.
+    pub(super) fn dropped(&self, segments: u64, bytes: u64) {
+        self.topic.dropped(segments, bytes);
+        self.all.dropped(segments, bytes);
+    }
+
     /// Counts a batch of a request.
     pub fn produced(&self, is_refused: bool) {
         self.topic.produced(is_refused);

@@ -87,6 +87,12 @@ impl OffsetMap {
         self.slots.len() * SLOT_BYTES
     }
 
+    /// Which part of the slots that the limits allow is filled.
+    pub(crate) fn utilization(&self, limits: &MapLimits) -> f64 {
+        let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        count(self.keys) / count((limits.memory_bytes / SLOT_BYTES).max(2))
+    }
+
     /// The place of the hash, or the free one where it would be.
     fn find(&self, first: u64, second: u64) -> usize {
         let count = self.slots.len();

@@ -1,6 +1,6 @@
 //! Compaction: of each key only the newest record is kept, offsets and order as they were.
 //!
-//! The path of a cleaning: [`Cleaner::choose`] -> `plan` (which log, which part, which segments together) -> [`Cleaner::clean`] -> `map` (each
+//! The path of a cleaning: [`choose_logs`] -> `plan` (which log, which part, which segments together) -> [`Cleaner::clean`] -> `map` (each
 //! key's newest offset in the dirty part) -> `filter` (batch by batch) -> `draft` (the new file) -> `swap`; of an open: `generations`.
 //!
 //! Invariants:
@@ -21,4 +21,4 @@ mod run;
 pub(crate) mod swap;
 
 pub use plan::CompactionRules;
-pub use run::{Choice, Chosen, CleanError, Cleaner, Cleaning, LogToClean, Pace, give_way_to_other_threads};
+pub use run::{Choice, Chosen, CleanError, Cleaner, Cleaning, LogToClean, Pace, choose_logs, give_way_to_other_threads};

@@ -56,8 +56,8 @@ pub(crate) struct Plan {
     pub(crate) first_uncleanable: Offset,
     pub(crate) clean_bytes: u64,
     pub(crate) cleanable_bytes: u64,
-    /// Whether a record waits longer than the maximal lag.
-    pub(crate) is_overdue: bool,
+    /// For how long a record has waited beyond the maximal lag.
+    pub(crate) overdue_ms: i64,
 }
 
 impl Plan {
@@ -68,7 +68,7 @@ impl Plan {
     }
 
     pub(crate) fn is_due(&self, rules: &CompactionRules) -> bool {
-        (self.is_overdue && self.cleanable_bytes > 0) || self.cleanable_ratio() > rules.min_cleanable_dirty_ratio
+        (self.overdue_ms > 0 && self.cleanable_bytes > 0) || self.cleanable_ratio() > rules.min_cleanable_dirty_ratio
     }
 }
 
@@ -117,20 +117,16 @@ pub(crate) fn plan(facts: &LogFacts, rules: &CompactionRules, now_ms: i64) -> Pl
         first_uncleanable,
         clean_bytes: clean.map(|segment| segment.size_bytes).sum(),
         cleanable_bytes,
-        is_overdue: oldest.is_some_and(|oldest| oldest < cleaned_until),
+        overdue_ms: oldest.map_or(0, |oldest| cleaned_until.saturating_sub(oldest).max(0)),
     }
 }
 
-/// The place of the dirtiest log that is due; of equals the first one.
-pub(crate) fn dirtiest(plans: &[(Plan, CompactionRules)]) -> Option<usize> {
-    let mut best: Option<(usize, f64)> = None;
-    for (at, (plan, rules)) in plans.iter().enumerate() {
-        let ratio = plan.cleanable_ratio();
-        if plan.is_due(rules) && best.is_none_or(|(_, most)| ratio > most) {
-            best = Some((at, ratio));
-        }
-    }
-    best.map(|(at, _)| at)
+/// The places of the logs that are due, the dirtiest first; of equals the first one.
+pub(crate) fn dirtiest(plans: &[(Plan, CompactionRules)]) -> Vec<usize> {
+    let due = plans.iter().enumerate().filter(|(_, (plan, rules))| plan.is_due(rules));
+    let mut due: Vec<_> = due.map(|(at, (plan, _))| (plan.cleanable_ratio(), at)).collect();
+    due.sort_by(|(left, _), (right, _)| right.total_cmp(left));
+    due.into_iter().map(|(_, at)| at).collect()
 }
 
 /// Which neighbours become one segment: as many as fit its size, and whose offsets fit 31 bits from the first one's base (Kafka's relative offsets).

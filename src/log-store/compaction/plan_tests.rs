@@ -71,7 +71,7 @@ fn run(command: &str) -> String {
             let (facts, rules, now) = read(words);
             let plan = plan(&facts, &rules, now);
             let (ratio, due) = (plan.cleanable_ratio(), plan.is_due(&rules));
-            let overdue = if plan.is_overdue { ", overdue" } else { "" };
+            let overdue = if plan.overdue_ms > 0 { format!(", overdue for {} ms", plan.overdue_ms) } else { String::new() };
             let (dirty, uncleanable, clean, cleanable) = (plan.first_dirty, plan.first_uncleanable, plan.clean_bytes, plan.cleanable_bytes);
             format!(
                 "dirty from {dirty} to {uncleanable}, {clean} clean and {cleanable} cleanable bytes, ratio {ratio:.2}{overdue}: {}",
@@ -94,7 +94,8 @@ fn run(command: &str) -> String {
                     (plan(&facts, &rules, now), rules)
                 })
                 .collect();
-            dirtiest(&plans).map_or("none".to_owned(), |at| format!("log {at}"))
+            let places: Vec<_> = dirtiest(&plans).iter().map(usize::to_string).collect();
+            if places.is_empty() { "none".to_owned() } else { format!("log {}", places.join(", then ")) }
         }
         other => panic!("{other}?"),
     }

@@ -1,4 +1,4 @@
-//! The cleaner: chooses the dirtiest log, finds each key's newest offset in its dirty part, and writes its segments anew without the rest.
+//! The cleaner: chooses the dirtiest logs, finds each key's newest offset in its dirty part, and writes its segments anew without the rest.
 //!
 //! It has no thread and no clock of its own: who calls it does, and slows it down through [`Pace`].
 
@@ -46,16 +46,18 @@ pub struct Chosen {
 /// What a look at all logs found.
 #[derive(Default)]
 pub struct Choice {
-    /// The dirtiest log that is due.
-    pub chosen: Option<Chosen>,
+    /// The dirtiest logs that are due, the dirtiest first.
+    pub chosen: Vec<Chosen>,
     /// How dirty the dirtiest log is, due or not.
     pub dirtiest_ratio: f64,
+    /// For how long a record has waited beyond its log's maximal lag; of all logs the most.
+    pub overdue_ms: i64,
     /// Logs that could not be looked at.
     pub failed: Vec<(TopicIdPartition, CleanError)>,
 }
 
 /// What a cleaning did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cleaning {
     /// Where the dirty part began.
     pub first_dirty_offset: Offset,
@@ -67,6 +69,8 @@ pub struct Cleaning {
     pub bytes_after: u64,
     /// What the map of keys took.
     pub map_bytes: u64,
+    /// Which part of the memory that the map may take was in use, from 0 to 1.
+    pub map_utilization: f64,
 }
 
 /// Why a log was not cleaned, or not to its end. Its records are all there.
@@ -120,26 +124,6 @@ impl Cleaner {
         Self { limits: MapLimits { memory_bytes, load_permille: load_permille(load_factor), seeds: [seed(), seed()] } }
     }
 
-    /// Looks at all logs and chooses the dirtiest that is due.
-    #[must_use]
-    pub fn choose(&self, logs: Vec<LogToClean>, now: Timestamp) -> Choice {
-        let mut choice = Choice::default();
-        let (mut candidates, mut plans) = (Vec::new(), Vec::new());
-        for candidate in logs {
-            match candidate.look(now) {
-                Ok(Some(chosen)) => {
-                    choice.dirtiest_ratio = choice.dirtiest_ratio.max(chosen.plan.cleanable_ratio());
-                    plans.push((chosen.plan, chosen.rules));
-                    candidates.push(chosen);
-                }
-                Ok(None) => {}
-                Err(error) => choice.failed.push((candidate.log.id(), error.into())),
-            }
-        }
-        choice.chosen = plan::dirtiest(&plans).map(|at| candidates.swap_remove(at));
-        choice
-    }
-
     /// Cleans the chosen log as far as the map of keys reaches; the rest is still dirty afterwards. The replaced files go after
     /// `file_delete_delay_ms`, when [`PartitionLog::remove_replaced_files`] is called.
     ///
@@ -169,6 +153,7 @@ impl Cleaner {
             first_dirty_offset: chosen.plan.first_dirty,
             next_dirty_offset: map.end(),
             map_bytes: u64::try_from(map.memory_bytes()).unwrap_or(u64::MAX),
+            map_utilization: map.utilization(&self.limits),
             ..Cleaning::default()
         };
         let mut transactions = SeenTransactions::default();
@@ -184,6 +169,28 @@ impl Cleaner {
         }
         Ok(cleaning)
     }
+}
+
+/// Looks at all logs and chooses the dirtiest that are due, so many of them at most.
+#[must_use]
+pub fn choose_logs(logs: Vec<LogToClean>, now: Timestamp, count_max: usize) -> Choice {
+    let mut choice = Choice::default();
+    let (mut candidates, mut plans) = (Vec::new(), Vec::new());
+    for candidate in logs {
+        match candidate.look(now) {
+            Ok(Some(chosen)) => {
+                choice.dirtiest_ratio = choice.dirtiest_ratio.max(chosen.plan.cleanable_ratio());
+                choice.overdue_ms = choice.overdue_ms.max(chosen.plan.overdue_ms);
+                plans.push((chosen.plan, chosen.rules));
+                candidates.push(Some(chosen));
+            }
+            Ok(None) => {}
+            Err(error) => choice.failed.push((candidate.log.id(), error.into())),
+        }
+    }
+    let due = plan::dirtiest(&plans).into_iter().take(count_max);
+    choice.chosen = due.filter_map(|at| candidates.get_mut(at).and_then(Option::take)).collect();
+    choice
 }
 
 impl Chosen {
@@ -229,6 +236,14 @@ impl PartitionLog {
 }
 
 impl LogToClean {
+    /// The bytes of the segments that a cleaning would begin with, for a log that is not cleaned any more.
+    ///
+    /// # Errors
+    /// If the index or a segment cannot be read.
+    pub fn cleanable_bytes(&self, now: Timestamp) -> Result<u64, StorageError> {
+        Ok(self.look(now)?.map_or(0, |chosen| chosen.plan.cleanable_bytes))
+    }
+
     /// What can be cleaned of it; `None` if it has no bytes.
     fn look(&self, now: Timestamp) -> Result<Option<Chosen>, StorageError> {
         let log = &*self.log.0;

@@ -130,7 +130,7 @@ async fn the_data_directory_and_its_partitions_are_described_and_no_election_is_
 }
 
 /// Sets or removes a key of all brokers and returns the error code.
-async fn alter_brokers(client: &mut TestClient, key: &'static str, value: Option<&'static str>) -> i16 {
+pub(crate) async fn alter_brokers(client: &mut TestClient, key: &'static str, value: Option<&'static str>) -> i16 {
     let config = AlterableConfig::default()
         .with_name(StrBytes::from_static_str(key))
         .with_config_operation(i8::from(value.is_none()))

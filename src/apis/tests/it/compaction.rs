@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use model::Timestamp;
 use model::{PartitionIndex, TopicId, TopicIdPartition};
-use protocol::StrBytes;
-use protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use protocol::messages::ProduceRequest;
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use protocol::messages::{IncrementalAlterConfigsRequest, ProduceRequest};
 use record_batch::BatchBuilder;
 use wire::clock::{Clock, ManualClock};
 
+use crate::admin::{alter, alter_brokers};
 use crate::support::*;
 
 const BACKOFF: Duration = Duration::from_secs(3);
+
+const COMPACTED: [(&str, &str); 4] =
+    [("cleanup.policy", "compact"), ("segment.bytes", "1048576"), ("min.cleanable.dirty.ratio", "0.01"), ("file.delete.delay.ms", "7000")];
 
 /// Each of ten keys with a value of 30 KiB, which is more than a quarter of the least segment.
 fn keyed(topic: &str, round: u8) -> ProduceRequest {
@@ -26,6 +28,13 @@ fn keyed(topic: &str, round: u8) -> ProduceRequest {
     ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![topic])
 }
 
+async fn fill(client: &mut TestClient, topic: &str) {
+    for round in 0..16 {
+        let response = client.call(7, &keyed(topic, round)).await;
+        assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compacted_topic_is_cleaned_after_the_backoff_and_without_one_nothing_ticks() {
     let directory = tempfile::tempdir().unwrap();
@@ -36,18 +45,9 @@ async fn a_compacted_topic_is_cleaned_after_the_backoff_and_without_one_nothing_
     client.create_topic("plain", 1, &[]).await;
     assert!(clock.next_deadline().is_none_or(|next| next > clock.monotonic() + BACKOFF), "{:?}", clock.next_deadline());
 
-    let settings = [
-        ("cleanup.policy", "compact"),
-        ("segment.bytes", "1048576"),
-        ("min.cleanable.dirty.ratio", "0.01"),
-        ("file.delete.delay.ms", "7000"),
-    ];
-    let topic_id = client.create_topic("compacted", 1, &settings).await;
+    let topic_id = client.create_topic("compacted", 1, &COMPACTED).await;
     clock.until_armed(clock.monotonic() + BACKOFF).await;
-    for round in 0..16 {
-        let response = client.call(7, &keyed("compacted", round)).await;
-        assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
-    }
+    fill(&mut client, "compacted").await;
     let id = TopicIdPartition { topic_id: TopicId(topic_id), partition: PartitionIndex::ZERO };
     let partition = broker.running.broker.partitions.get(id).unwrap();
     let size_before = partition.size_bytes();
@@ -67,21 +67,57 @@ async fn a_compacted_topic_is_cleaned_after_the_backoff_and_without_one_nothing_
     assert_eq!(partition.offsets().log_end().get(), 160);
 
     // Replaced files go after file.delete.delay.ms, though there is no compacted topic any more.
-    let config = AlterableConfig::default()
-        .with_name(StrBytes::from_static_str("cleanup.policy"))
-        .with_config_operation(0)
-        .with_value(Some(StrBytes::from_static_str("delete")));
-    let resource = AlterConfigsResource::default()
-        .with_resource_type(2)
-        .with_resource_name(StrBytes::from_static_str("compacted"))
-        .with_configs(vec![config]);
-    let response = client.call(1, &IncrementalAlterConfigsRequest::default().with_resources(vec![resource])).await;
-    assert_eq!(response.responses[0].error_code, 0);
+    assert_eq!(alter(&mut client, "compacted", "cleanup.policy", "delete").await, 0);
     assert!(first_generations() > 4);
     clock.until_armed(clock.monotonic() + Duration::from_secs(7)).await;
     clock.advance(Duration::from_secs(8));
     while first_generations() > 1 {
         tokio::task::yield_now().await;
     }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_logs_are_cleaned_side_by_side_as_there_are_threads_and_settings_change_under_way() {
+    const BUDGET: u64 = 4 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(Timestamp(1_000_000));
+    let settings = [
+        ("log.cleaner.backoff.ms", "3000"),
+        ("log.cleaner.dedupe.buffer.size", &BUDGET.to_string()),
+        // So slow that no cleaning ends.
+        ("log.cleaner.io.max.bytes.per.second", "1"),
+    ];
+    let broker = TestBroker::start_at(directory.path(), &settings, clock.shared()).await;
+    let mut client = broker.client().await;
+    for topic in ["left", "right"] {
+        client.create_topic(topic, 1, &COMPACTED).await;
+        fill(&mut client, topic).await;
+    }
+    let metrics = &broker.running.broker.metrics;
+    while metrics.cleaner.state().running.is_empty() {
+        clock.until_armed(clock.monotonic() + BACKOFF).await;
+        clock.advance(BACKOFF);
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..5 {
+        clock.advance(BACKOFF);
+        assert_eq!(metrics.cleaner.state().running.len(), 1, "one thread");
+    }
+    // Each with a connection of its own, since the clock lets those time out that rest.
+    assert_eq!(alter_brokers(&mut broker.client().await, "log.cleaner.threads", Some("2")).await, 0);
+    while metrics.cleaner.state().running.len() < 2 {
+        clock.advance(BACKOFF);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(alter_brokers(&mut broker.client().await, "log.cleaner.io.max.bytes.per.second", Some("1e12")).await, 0);
+    while metrics.cleaner.state().threads.iter().any(|last| last.cleaning.bytes_before == 0) {
+        clock.advance(BACKOFF);
+        tokio::task::yield_now().await;
+    }
+    let state = metrics.cleaner.state();
+    assert_eq!(state.threads.len(), 2);
+    assert!(state.threads.iter().map(|last| last.cleaning.map_bytes).sum::<u64>() <= BUDGET, "{state:?}");
+    assert!(state.threads.iter().all(|last| last.cleaning.bytes_after < last.cleaning.bytes_before / 2), "{state:?}");
     broker.stop().await;
 }

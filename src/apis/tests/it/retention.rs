@@ -88,6 +88,8 @@ async fn old_records_go_at_the_next_check_and_readers_before_them_are_out_of_ran
     world.until_earliest("t", 3).await;
     assert!(size_before > 0 && world.size_bytes("t").await == 0);
     world.until_files(0).await;
+    let traffic = &world.broker.running.broker.metrics.all_topics;
+    assert_eq!((traffic.dropped_segments.get(), traffic.dropped_bytes.get()), (2, traffic.bytes_in.get()));
     assert_eq!(produce(&mut world.client, "t", 0, batch(NOW, &["d"])).await.base_offset, 3);
     world.broker.stop().await;
 }

@@ -85,13 +85,13 @@ pub(super) const ROWS: &[Row] = &[
         "log.cleaner.backoff.ms",
         Kind::Long(0, i64::MAX),
         Some("15000"),
-        "How long the cleaner rests when no compacted log is due; while there is no compacted topic it rests altogether.",
+        "How long the cleaner rests when no compacted log is due, or a cleaning has failed; while there is no compacted topic it rests altogether.",
     ),
     dynamic(
         "log.cleaner.dedupe.buffer.size",
         Kind::Long(i64::MIN, i64::MAX),
         Some("134217728"),
-        "The memory in which the cleaner notes keys, 24 bytes each; it is taken while a log is cleaned, as much as that log needs, and a log with more keys is cleaned in several rounds.",
+        "The memory in which all cleaner threads together note keys, 24 bytes each; it is taken while a log is cleaned, as much as that log needs, and a log with more keys is cleaned in several rounds.",
     ),
     dynamic(
         "log.cleaner.io.buffer.load.factor",
@@ -103,13 +103,13 @@ pub(super) const ROWS: &[Row] = &[
         "log.cleaner.io.max.bytes.per.second",
         Kind::Double(f64::MIN, f64::MAX),
         Some("1.7976931348623157E308"),
-        "How fast the cleaner may read and write.",
+        "How many bytes per second all cleaner threads together may read and write.",
     ),
     dynamic(
         "log.cleaner.threads",
         Kind::Int(0, INT),
         Some("1"),
-        "Between how many cleaners the memory is divided; klamm has one, which uses one part.",
+        "How many logs may be cleaned at once; each cleaner thread has an equal part of log.cleaner.dedupe.buffer.size. A thread that has nothing to clean does not exist.",
     ),
     fixed("log.retention.check.interval.ms", Kind::Long(1, i64::MAX), Some("300000"), "How often old segments are looked for."),
     fixed(

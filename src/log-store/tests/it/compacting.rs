@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use log_store::{
     CleanError, Cleaner, Cleaning, CompactionRules, FailAction, LogConfig, LogToClean, PartitionLog, ReadError, Store, StoreOptions,
+    choose_logs,
 };
 use model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use record_batch::{BatchBuilder, BatchIter, CheckedBatch, DecompressLimits};
@@ -40,9 +41,9 @@ pub(crate) fn candidate(log: &PartitionLog, segment_bytes: u64) -> LogToClean {
 
 /// One cleaning, if the log is due.
 pub(crate) fn clean_once(cleaner: &Cleaner, candidate: LogToClean, now: i64) -> Option<Result<Cleaning, CleanError>> {
-    let choice = cleaner.choose(vec![candidate], Timestamp(now));
+    let mut choice = choose_logs(vec![candidate], Timestamp(now), 1);
     assert!(choice.failed.is_empty(), "{:?}", choice.failed);
-    choice.chosen.map(|chosen| cleaner.clean(&chosen, Timestamp(now), 60_000, &mut |_| ControlFlow::Continue(())))
+    choice.chosen.pop().map(|chosen| cleaner.clean(&chosen, Timestamp(now), 60_000, &mut |_| ControlFlow::Continue(())))
 }
 
 /// Cleans until there is nothing to clean. How often that was.
@@ -400,8 +401,8 @@ fn a_cleaning_that_is_told_to_stop_leaves_the_log_whole_and_no_file() {
     let before = records(&log);
     let cleaner = Cleaner::new(1 << 20, 0.9);
     for stop_at in 0..9 {
-        let choice = cleaner.choose(vec![candidate(&log, 1)], Timestamp(NOW));
-        let Some(chosen) = choice.chosen else { break };
+        let mut choice = choose_logs(vec![candidate(&log, 1)], Timestamp(NOW), 1);
+        let Some(chosen) = choice.chosen.pop() else { break };
         let mut pieces = 0;
         let mut pace = |_: u64| {
             pieces += 1;
@@ -426,7 +427,7 @@ fn a_truncation_or_a_deletion_ends_a_cleaning_that_is_under_way() {
         let log = five_segments(&store);
         store.flush_index().unwrap();
         let cleaner = Cleaner::new(1 << 20, 0.9);
-        let chosen = cleaner.choose(vec![candidate(&log, 1_000)], Timestamp(NOW)).chosen.unwrap();
+        let chosen = choose_logs(vec![candidate(&log, 1_000)], Timestamp(NOW), 1).chosen.pop().unwrap();
         let mut pieces = 0;
         let mut pace = |_: u64| {
             pieces += 1;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use log_store::{Cleaner, FAILPOINTS, Failpoints, LogToClean, PartitionLog, Store, StoreOptions};
+use log_store::{Cleaner, FAILPOINTS, Failpoints, LogToClean, PartitionLog, Store, StoreOptions, choose_logs};
 use model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -301,13 +301,13 @@ impl World {
         let bases = self.bases();
         let cleaner = Cleaner::new(slots * 24, 0.9);
         let candidate = LogToClean { log: self.log.clone(), rules: rules(segment_bytes), last_stable_offset: offset(stable) };
-        let choice = cleaner.choose(vec![candidate], Timestamp(self.now));
+        let mut choice = choose_logs(vec![candidate], Timestamp(self.now), 1);
         let start = self.model.first_dirty.max(self.log.log_start_offset().get());
         // Whole segments below the bound and the segment that is appended to.
         let active = bases.last().copied().unwrap_or(0);
         let bound = stable.max(start);
         let first_uncleanable = if bound >= active { active } else { bases.range(..=bound).next_back().copied().unwrap_or(active) };
-        let Some(chosen) = choice.chosen else {
+        let Some(chosen) = choice.chosen.pop() else {
             assert!(start >= first_uncleanable, "dirty from {start} to {first_uncleanable} and not due");
             return;
         };
