@@ -78,8 +78,11 @@ struct Inner {
 
 impl Inner {
     fn topic_context<'a>(&'a self, image: &'a Image) -> TopicContext<'a> {
-        let settings = &self.settings;
-        TopicContext { view: ConfigView::new(image, settings.broker_id, &settings.given), defaults: settings.defaults }
+        TopicContext { view: self.view(image), defaults: self.settings.defaults }
+    }
+
+    fn view<'a>(&'a self, image: &'a Image) -> ConfigView<'a> {
+        ConfigView::new(image, self.settings.broker_id, &self.settings.given)
     }
 
     fn tables(&self) -> ConfigTables<'_> {
@@ -237,7 +240,7 @@ impl Controller {
     /// # Errors
     /// When the metadata log does not take the records.
     pub async fn elect_leaders(&self, request: ElectLeadersRequest) -> Result<Result<Vec<ReplicaElectionResult>, Refusal>, ControlError> {
-        self.change(move |_inner, image| Ok(refusable(decide::elect_leaders(image, &request)))).await
+        self.change(move |inner, image| Ok(refusable(decide::elect_leaders(inner.view(image), &request)))).await
     }
 
     /// AlterPartitionReassignments.
@@ -248,7 +251,7 @@ impl Controller {
         &self,
         request: AlterPartitionReassignmentsRequest,
     ) -> Result<Vec<ReassignableTopicResponse>, ControlError> {
-        self.change(move |_inner, image| Ok(decide::alter_partition_reassignments(image, &request))).await
+        self.change(move |inner, image| Ok(decide::alter_partition_reassignments(inner.view(image), &request))).await
     }
 
     /// UnregisterBroker; inside is the refusal.
@@ -256,7 +259,7 @@ impl Controller {
     /// # Errors
     /// When the metadata log does not take the records.
     pub async fn unregister_broker(&self, broker_id: i32) -> Result<Result<(), Refusal>, ControlError> {
-        self.change(move |_inner, image| Ok(refusable(decide::unregister_broker(image, broker_id)))).await
+        self.change(move |inner, image| Ok(refusable(decide::unregister_broker(inner.view(image), broker_id)))).await
     }
 
     /// The term of the quorum's leader.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{BrokerEpoch, BrokerId, ProducerId, TopicId, TopicIdPartition, TopicName};
+use model::{BrokerEpoch, BrokerId, PartitionIndex, ProducerId, TopicId, TopicIdPartition, TopicName};
 
 use crate::client_quotas::QuotaEntity;
 use crate::image::{Broker, Image, Partition, Topic, collision_form, index_of};
@@ -110,6 +110,7 @@ impl Image {
             MetadataRecord::Topic { name, topic_id } => return self.add_topic(delta, name, *topic_id),
             MetadataRecord::Partition { .. } => return self.add_partition(delta, record),
             MetadataRecord::PartitionChange { .. } => return self.change_partition(delta, record),
+            MetadataRecord::PartitionDetails { .. } => return self.change_details(delta, record),
             MetadataRecord::RemoveTopic { topic_id } => return self.remove_topic(delta, *topic_id),
             MetadataRecord::Config { resource, key, value } => self.set_config(delta, resource, key, value.as_deref()),
             MetadataRecord::ClientQuota { entity, key, value } => {
@@ -199,16 +200,25 @@ impl Image {
             leader: *leader,
             leader_epoch: *leader_epoch,
             partition_epoch: *partition_epoch,
+            eligible_leader_replicas: Vec::new(),
+            last_known_leader: None,
+            adding_replicas: Vec::new(),
+            removing_replicas: Vec::new(),
         }));
         delta.partitions_changed.insert(TopicIdPartition { topic_id: *topic_id, partition: *partition });
         Some(())
     }
 
+    /// A partition to be changed; a copy of its own from here on.
+    fn partition_mut(&mut self, topic_id: TopicId, partition: PartitionIndex) -> Option<&mut Partition> {
+        let position = usize::try_from(partition.get()).ok()?;
+        self.topics.get(&topic_id)?.partitions.get(position)?;
+        Some(Arc::make_mut(Arc::make_mut(self.topics.get_mut(&topic_id)?).partitions.get_mut(position)?))
+    }
+
     fn change_partition(&mut self, delta: &mut Delta, record: &MetadataRecord) -> Option<()> {
         let MetadataRecord::PartitionChange { topic_id, partition, isr, leader, replicas } = record else { return None };
-        let position = usize::try_from(partition.get()).ok()?;
-        self.topics.get(topic_id)?.partitions.get(position)?;
-        let state = Arc::make_mut(Arc::make_mut(self.topics.get_mut(topic_id)?).partitions.get_mut(position)?);
+        let state = self.partition_mut(*topic_id, *partition)?;
         if let Some(isr) = isr {
             state.isr.clone_from(isr);
         }
@@ -220,6 +230,34 @@ impl Image {
             state.leader_epoch = state.leader_epoch.next();
         }
         state.partition_epoch = state.partition_epoch.saturating_add(1);
+        delta.partitions_changed.insert(TopicIdPartition { topic_id: *topic_id, partition: *partition });
+        Some(())
+    }
+
+    fn change_details(&mut self, delta: &mut Delta, record: &MetadataRecord) -> Option<()> {
+        let MetadataRecord::PartitionDetails {
+            topic_id,
+            partition,
+            eligible_leader_replicas,
+            last_known_leader,
+            adding_replicas,
+            removing_replicas,
+        } = record
+        else {
+            return None;
+        };
+        let state = self.partition_mut(*topic_id, *partition)?;
+        let lists = [
+            (&mut state.eligible_leader_replicas, eligible_leader_replicas),
+            (&mut state.adding_replicas, adding_replicas),
+            (&mut state.removing_replicas, removing_replicas),
+        ];
+        for (list, new) in lists {
+            if let Some(new) = new {
+                list.clone_from(new);
+            }
+        }
+        state.last_known_leader = last_known_leader.unwrap_or(state.last_known_leader);
         delta.partitions_changed.insert(TopicIdPartition { topic_id: *topic_id, partition: *partition });
         Some(())
     }

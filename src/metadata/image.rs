@@ -71,6 +71,27 @@ pub struct Partition {
     pub leader_epoch: LeaderEpoch,
     /// Grows with each change of the partition: the compare-and-set value of AlterPartition.
     pub partition_epoch: i32,
+    /// Replicas that left the in-sync set while it was smaller than min.insync.replicas, and so have all that was acknowledged (KIP-966).
+    /// They may lead once the in-sync set is empty.
+    #[serde(skip)]
+    pub eligible_leader_replicas: Vec<BrokerId>,
+    /// The last leader of a partition whose in-sync set became empty.
+    #[serde(skip)]
+    pub last_known_leader: Option<BrokerId>,
+    /// The replicas that a reassignment under way adds. They are among [`Partition::replicas`].
+    #[serde(skip)]
+    pub adding_replicas: Vec<BrokerId>,
+    /// The replicas that a reassignment under way removes at its end. They are among [`Partition::replicas`].
+    #[serde(skip)]
+    pub removing_replicas: Vec<BrokerId>,
+}
+
+impl Partition {
+    /// Whether its replicas are being moved.
+    #[must_use]
+    pub const fn is_reassigning(&self) -> bool {
+        !self.adding_replicas.is_empty() || !self.removing_replicas.is_empty()
+    }
 }
 
 /// One topic.

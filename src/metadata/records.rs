@@ -223,6 +223,21 @@ pub enum MetadataRecord {
         /// The value.
         value: Option<QuotaValue>,
     },
+    /// More of a partition that changes. It stands behind the [`MetadataRecord::PartitionChange`] of the same proposal, which raises the epochs.
+    PartitionDetails {
+        /// The topic.
+        topic_id: TopicId,
+        /// The partition's number.
+        partition: PartitionIndex,
+        /// The new eligible leader replicas, if they change.
+        eligible_leader_replicas: Option<Vec<BrokerId>>,
+        /// The new last known leader (or none), if it changes.
+        last_known_leader: Option<Option<BrokerId>>,
+        /// The replicas that a reassignment adds, if they change.
+        adding_replicas: Option<Vec<BrokerId>>,
+        /// The replicas that a reassignment removes, if they change.
+        removing_replicas: Option<Vec<BrokerId>>,
+    },
 }
 
 /// Why bytes are not records.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{ProducerId, TopicId, TopicName};
+use model::{BrokerId, PartitionIndex, ProducerId, TopicId, TopicName};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -56,6 +56,49 @@ struct Extension {
     client_quotas: Vec<(QuotaEntity, QuotaValues)>,
 }
 
+/// What came after [`Extension`], and follows it.
+#[derive(Default, Serialize, Deserialize)]
+struct PartitionsExtension {
+    /// Of the partitions for which there is anything to say.
+    details: Vec<Details>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Details {
+    topic_id: TopicId,
+    partition: PartitionIndex,
+    eligible_leader_replicas: Vec<BrokerId>,
+    last_known_leader: Option<BrokerId>,
+    adding_replicas: Vec<BrokerId>,
+    removing_replicas: Vec<BrokerId>,
+}
+
+impl Details {
+    /// `None` if there is nothing to say.
+    fn of(topic_id: TopicId, partition: PartitionIndex, state: &Partition) -> Option<Self> {
+        let is_plain = state.eligible_leader_replicas.is_empty() && state.last_known_leader.is_none() && !state.is_reassigning();
+        (!is_plain).then(|| Self {
+            topic_id,
+            partition,
+            eligible_leader_replicas: state.eligible_leader_replicas.clone(),
+            last_known_leader: state.last_known_leader,
+            adding_replicas: state.adding_replicas.clone(),
+            removing_replicas: state.removing_replicas.clone(),
+        })
+    }
+
+    fn restore(self, image: &mut Image) {
+        let position = usize::try_from(self.partition.get()).unwrap_or(usize::MAX);
+        let topic = image.topics.get_mut(&self.topic_id).map(Arc::make_mut);
+        if let Some(state) = topic.and_then(|topic| topic.partitions.get_mut(position)).map(Arc::make_mut) {
+            state.eligible_leader_replicas = self.eligible_leader_replicas;
+            state.last_known_leader = self.last_known_leader;
+            state.adding_replicas = self.adding_replicas;
+            state.removing_replicas = self.removing_replicas;
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct TopicBody {
     id: TopicId,
@@ -89,7 +132,14 @@ impl Image {
         let extension = Extension {
             client_quotas: self.client_quotas.iter().map(|(entity, values)| (entity.clone(), QuotaValues::clone(values))).collect(),
         };
-        let body = postcard::to_stdvec(&body).and_then(|body| postcard::to_extend(&extension, body)).unwrap_or_default();
+        let details = self.topics.values().flat_map(|topic| {
+            topic.partitions().filter_map(|(partition, state)| Details::of(topic.id, partition, state)).collect::<Vec<_>>()
+        });
+        let partitions = PartitionsExtension { details: details.collect() };
+        let body = postcard::to_stdvec(&body)
+            .and_then(|body| postcard::to_extend(&extension, body))
+            .and_then(|body| postcard::to_extend(&partitions, body))
+            .unwrap_or_default();
         let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
         bytes.push(FORMAT_VERSION);
         bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
@@ -112,8 +162,8 @@ impl Image {
             return Err(SnapshotError::Checksum { computed, stored });
         }
         let (body, rest): (Body, _) = postcard::take_from_bytes(body).map_err(SnapshotError::Malformed)?;
-        let extension: Extension =
-            if rest.is_empty() { Extension::default() } else { postcard::from_bytes(rest).map_err(SnapshotError::Malformed)? };
+        let (extension, rest): (Extension, _) = take_or_default(rest)?;
+        let (partitions, _): (PartitionsExtension, _) = take_or_default(rest)?;
         let mut image = Image {
             index: body.index,
             cluster_id: body.cluster_id.map(Into::into),
@@ -133,6 +183,17 @@ impl Image {
             let partitions = topic.partitions.into_iter().map(Arc::new).collect();
             image.topics.insert(topic.id, Arc::new(Topic { id: topic.id, name: topic.name, partitions }));
         }
+        for details in partitions.details {
+            details.restore(&mut image);
+        }
         Ok(image)
     }
+}
+
+/// A part that older snapshots lack.
+fn take_or_default<'a, T: Default + Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), SnapshotError> {
+    if bytes.is_empty() {
+        return Ok((T::default(), bytes));
+    }
+    postcard::take_from_bytes(bytes).map_err(SnapshotError::Malformed)
 }

@@ -64,6 +64,16 @@ fn record() -> impl Strategy<Value = MetadataRecord> {
         (topic_id(), partition_index(), prop::option::of(brokers()), prop::option::of(prop::option::of(broker_id()))).prop_map(
             |(topic_id, partition, isr, leader)| MetadataRecord::PartitionChange { topic_id, partition, isr, leader, replicas: None }
         ),
+        (topic_id(), partition_index(), prop::option::of(brokers()), prop::option::of(prop::option::of(broker_id()))).prop_map(
+            |(topic_id, partition, ids, last_known_leader)| MetadataRecord::PartitionDetails {
+                topic_id,
+                partition,
+                eligible_leader_replicas: ids.clone(),
+                last_known_leader,
+                adding_replicas: ids.clone(),
+                removing_replicas: ids,
+            }
+        ),
         topic_id().prop_map(|topic_id| MetadataRecord::RemoveTopic { topic_id }),
         (resource(), prop::option::of("[a-c]{1,2}")).prop_map(|(resource, value)| MetadataRecord::Config {
             resource,
@@ -179,6 +189,22 @@ fn a_changed_snapshot_is_refused_at_every_position() {
         assert!(Image::from_snapshot(&bytes[..position]).is_err());
     }
     assert_eq!(Image::from_snapshot(&[]), Err(SnapshotError::Cut(0)));
+}
+
+/// Snapshots grew twice: what an older klamm wrote must still be read.
+#[test]
+fn a_snapshot_without_what_came_later_is_read() {
+    let topic_id = TopicId(Uuid::from_u128(1));
+    let image = Image::default().apply(1, &[MetadataRecord::Topic { name: "t".to_owned(), topic_id }]).0;
+    let bytes = image.to_snapshot();
+    // Version and checksum, then the body, then an empty list of quotas and an empty list of partitions' details: a byte each.
+    for later in 1..=2 {
+        let body = &bytes[5..bytes.len() - later];
+        let mut older = vec![bytes[0]];
+        older.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+        older.extend_from_slice(body);
+        assert_eq!(Image::from_snapshot(&older), Ok(image.clone()));
+    }
 }
 
 /// Of ten thousand topics a change to one shares all others with the image before.

@@ -1,13 +1,15 @@
 //! ListPartitionReassignments (key 46, version 0): the movements of replicas under way.
 //!
-//! - A single broker moves nothing, so the list is empty, which kafka-topics --describe expects.
+//! - No list of topics means all; a topic or partition that is not moving, or not there, is left out.
+//! - An empty list is a valid answer, which kafka-topics --describe expects.
 //!
 //! # Deviations
-//! - None for one broker: there is nothing to move.
+//! None.
 //!
 //! # Tests
 //! Java tools `kafka-topics --describe`.
 
+use metadata::controller::list_partition_reassignments;
 use protocol::messages::{ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse};
 
 use crate::api::{Api, Context, Versions};
@@ -22,7 +24,8 @@ impl Api for ListPartitionReassignments {
     type Request = ListPartitionReassignmentsRequest;
     type Response = ListPartitionReassignmentsResponse;
 
-    async fn handle(_cx: Context, _request: ListPartitionReassignmentsRequest) -> ListPartitionReassignmentsResponse {
-        ListPartitionReassignmentsResponse::default().with_error_message(None)
+    async fn handle(cx: Context, request: ListPartitionReassignmentsRequest) -> ListPartitionReassignmentsResponse {
+        let moves = list_partition_reassignments(&cx.broker.metadata.image(), request.topics.as_deref());
+        ListPartitionReassignmentsResponse::default().with_error_message(None).with_topics(moves)
     }
 }

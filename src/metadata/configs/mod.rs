@@ -78,6 +78,15 @@ pub struct EffectiveConfig {
 /// The keys that the broker's file, flags and environment set, as text, by Kafka's names.
 pub type StaticConfig = BTreeMap<String, String>;
 
+/// What the controller must know of a topic's configuration to elect leaders.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ElectionRules {
+    /// `min.insync.replicas`.
+    pub(crate) min_insync_replicas: usize,
+    /// `unclean.leader.election.enable`.
+    pub(crate) unclean_leader_election: bool,
+}
+
 /// The configurations of an image as one broker sees them: its file's values count below what the image says.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigView<'a> {
@@ -91,6 +100,15 @@ impl<'a> ConfigView<'a> {
     #[must_use]
     pub const fn new(image: &'a Image, broker_id: BrokerId, statics: &'a StaticConfig) -> Self {
         Self { image, broker_id, statics }
+    }
+
+    /// The same look at another image.
+    #[must_use]
+    pub(crate) const fn on<'b>(&self, image: &'b Image) -> ConfigView<'b>
+    where
+        'a: 'b,
+    {
+        ConfigView { image, broker_id: self.broker_id, statics: self.statics }
     }
 
     /// The image.
@@ -110,6 +128,17 @@ impl<'a> ConfigView<'a> {
     pub fn topic(&self, name: &str) -> TopicConfig {
         let overrides = self.image.config_overrides(&ConfigResource::topic(name));
         TopicConfig::read(|key| self.topic_value(key, overrides))
+    }
+
+    /// What elections of a topic's partitions go by; a small part of [`ConfigView::topic`].
+    #[must_use]
+    pub(crate) fn election_rules(&self, name: &str) -> ElectionRules {
+        let overrides = self.image.config_overrides(&ConfigResource::topic(name));
+        let flag = self.topic_value("unclean.leader.election.enable", overrides);
+        ElectionRules {
+            min_insync_replicas: self.topic_value("min.insync.replicas", overrides).trim().parse().unwrap_or(1),
+            unclean_leader_election: flag.trim().eq_ignore_ascii_case("true"),
+        }
     }
 
     /// A topic key's effective value as text, given what is set on the topic.

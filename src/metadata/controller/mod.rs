@@ -2,14 +2,21 @@
 //! and sends the answer once they are applied; decisions on one image must not run side by side.
 
 mod alter_configs;
+mod alter_partition;
 mod brokers;
 mod client_quotas;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod elections;
+mod heartbeat;
 mod leaders;
+mod partition_change;
 mod placement;
 mod producer_ids;
+mod reassignments;
+mod registration;
+mod sessions;
 mod topic_names;
 
 use model::config::Row;
@@ -18,14 +25,20 @@ use protocol::{ErrorCode, StrBytes};
 use thiserror::Error;
 
 pub use alter_configs::{alter_configs, incremental_alter_configs};
+pub use alter_partition::alter_partition;
 pub use brokers::{BrokerRegistration, DuplicateBroker, bootstrap_cluster, register_broker};
 pub use client_quotas::{alter_client_quotas, describe_client_quotas, quota_entity};
 pub use create_partitions::create_partitions;
 pub use create_topics::{InternalTopic, create_internal_topic, create_topics};
 pub use delete_topics::delete_topics;
-pub use leaders::{alter_partition_reassignments, elect_leaders, unregister_broker};
+pub use elections::{UncleanElection, balance_leaders, elect_unclean_leaders, fence_broker, unclean_elections};
+pub use heartbeat::{Heartbeat, HeartbeatReply, check_broker_epoch, heartbeat};
+pub use leaders::{elect_leaders, unregister_broker};
 pub use placement::{PlacementError, place};
 pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, ProducerIdsError, allocate_producer_ids};
+pub use reassignments::{alter_partition_reassignments, list_partition_reassignments};
+pub use registration::{RegistrationWish, admit_broker};
+pub use sessions::BrokerSessions;
 pub use topic_names::{TopicNameError, check_topic_name};
 
 use crate::configs::{ConfigView, InvalidConfig};
@@ -141,6 +154,8 @@ fn copy_name(name: &WireTopicName) -> WireTopicName {
     WireTopicName(StrBytes::from_string(name.to_string()))
 }
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
