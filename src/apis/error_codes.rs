@@ -13,6 +13,7 @@ pub(crate) const fn partition(error: &PartitionError) -> ErrorCode {
         PartitionError::FencedLeaderEpoch => ErrorCode::FencedLeaderEpoch,
         PartitionError::UnknownLeaderEpoch => ErrorCode::UnknownLeaderEpoch,
         PartitionError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        PartitionError::OffsetNotAvailable => ErrorCode::OffsetNotAvailable,
         PartitionError::Corrupt => ErrorCode::CorruptMessage,
         PartitionError::Storage => ErrorCode::KafkaStorageError,
     }

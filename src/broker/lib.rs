@@ -22,6 +22,7 @@ pub mod controller_channel;
 pub mod coordinators;
 pub mod entropy;
 pub mod fetch_session;
+pub mod isr_changes;
 pub mod live_limits;
 mod maintenance;
 pub mod metadata_view;
@@ -31,6 +32,7 @@ pub mod producer_ids;
 pub mod purgatory;
 pub mod quotas;
 pub mod read_pool;
+pub mod replica_fetchers;
 mod start;
 pub mod voter_peers;
 

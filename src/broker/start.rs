@@ -29,6 +29,7 @@ use crate::controller_channel::ControllerChannel;
 use crate::coordinators::{Groups, GroupsParts};
 use crate::entropy::Entropy;
 use crate::fetch_session::FetchSessions;
+use crate::isr_changes::{IsrChanges, IsrProposer};
 use crate::live_limits::LiveLimits;
 use crate::maintenance;
 use crate::metadata_view::MetadataView;
@@ -36,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::quotas::Quotas;
+use crate::replica_fetchers::{FetchersParts, ReplicaFetchers};
 use crate::voter_peers::VoterPeers;
 
 /// The features that this broker serves, and the levels that a new cluster begins with.
@@ -112,6 +114,7 @@ pub struct RunningBroker {
     pub broker: Arc<Broker>,
     store: Store,
     quorum: Arc<dyn MetadataQuorum>,
+    fetchers: ReplicaFetchers,
     tasks: TaskTracker,
     stopping: CancellationToken,
     registration: BrokerRegistration,
@@ -178,12 +181,23 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
         tasks: tasks.clone(),
         runtime: tokio::runtime::Handle::current(),
     });
+    let fetchers = ReplicaFetchers::new(FetchersParts {
+        broker_id: config.broker_id,
+        config: config.replica_fetch,
+        listener: config.inter_broker_listener.clone(),
+        partitions: Arc::clone(&partitions),
+        metadata: metadata.clone(),
+        clock: Arc::clone(&clock),
+        tasks: tasks.clone(),
+        runtime: tokio::runtime::Handle::current(),
+    });
     let quotas = Quotas::new(config.quota_window, config.controller_quota_window, Arc::clone(&clock));
     let config = Arc::new(config);
     let live_limits = Arc::new(LiveLimits::new(&config, config.quota_window, Arc::clone(&clock)));
     live_limits.take_over(&config, &ConfigView::new(&metadata.image(), config.broker_id, &config.set));
     let followers = Followers {
         partitions: Arc::clone(&partitions),
+        fetchers: fetchers.clone(),
         groups: groups.clone(),
         quotas: Arc::clone(&quotas),
         live_limits: Arc::clone(&live_limits),
@@ -206,7 +220,8 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
         config,
     });
     let stopping = CancellationToken::new();
-    Ok(StartingBroker { running: RunningBroker { broker, store, quorum, tasks, stopping, registration, member: None }, followers })
+    let running = RunningBroker { broker, store, quorum, fetchers, tasks, stopping, registration, member: None };
+    Ok(StartingBroker { running, followers })
 }
 
 impl StartingBroker {
@@ -318,6 +333,7 @@ fn controller_settings(config: &BrokerConfig) -> ControllerSettings {
 #[derive(Clone)]
 struct Followers {
     partitions: Arc<Partitions>,
+    fetchers: ReplicaFetchers,
     groups: Groups,
     quotas: Arc<Quotas>,
     live_limits: Arc<LiveLimits>,
@@ -328,6 +344,7 @@ struct Followers {
 impl Followers {
     fn apply(&self, image: &Arc<Image>, delta: &Delta) -> Result<(), StorageError> {
         let result = self.partitions.apply(image, delta);
+        self.fetchers.apply(image, delta);
         self.groups.apply(image, delta);
         self.quotas.apply(image, delta);
         self.live_limits.apply(&self.config, image, delta);
@@ -386,6 +403,19 @@ async fn expire_offsets(broker: Arc<Broker>, stopping: CancellationToken) {
 }
 
 impl RunningBroker {
+    /// Sends what leaders propose about their in-sync replicas to a controller, and looks for followers that lag. Once; a broker whose partitions
+    /// have one replica each does not need it.
+    pub fn change_isr_by(&self, proposer: Arc<dyn IsrProposer>) {
+        let isr_changes = IsrChanges {
+            partitions: Arc::clone(&self.broker.partitions),
+            proposer,
+            lag_max: Duration::from_millis(u64::try_from(self.broker.config.replica_lag_time_max_ms).unwrap_or(0)),
+            clock: Arc::clone(&self.broker.clock),
+            tasks: self.tasks.clone(),
+        };
+        self.tasks.spawn(isr_changes.run(self.stopping.clone()));
+    }
+
     /// Stops serving and leaves the data so that the next start scans nothing.
     ///
     /// One of several hands its partitions over first.
@@ -394,6 +424,7 @@ impl RunningBroker {
             member.leave(&*self.broker.clock).await;
         }
         self.stopping.cancel();
+        self.fetchers.stop();
         self.broker.groups.stop();
         self.tasks.close();
         self.tasks.wait().await;

@@ -77,6 +77,12 @@ struct Follower {
     leader_end_at_last_fetch: Offset,
 }
 
+impl Follower {
+    const fn new(now_ms: u64) -> Self {
+        Self { log_end: Offset::ZERO, caught_up_ms: now_ms, last_fetch_ms: 0, leader_end_at_last_fetch: Offset::MAX }
+    }
+}
+
 /// A partition on the broker that leads it, for one leader epoch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaderState {
@@ -104,7 +110,8 @@ impl LeaderState {
         high_watermark: Offset,
         min_insync_replicas: usize,
     ) -> Self {
-        let follower = Follower { log_end: Offset::ZERO, caught_up_ms: 0, last_fetch_ms: 0, leader_end_at_last_fetch: Offset::MAX };
+        // A term begins with the benefit of the doubt: lag is measured from now on.
+        let follower = Follower::new(state.now_ms);
         let mut leader = Self {
             broker_id,
             leader_epoch: state.leader_epoch,
@@ -114,14 +121,10 @@ impl LeaderState {
             isr: IsrState::Committed(state.isr.iter().copied().chain([broker_id]).collect()),
             followers: state.replicas.iter().filter(|replica| **replica != broker_id).map(|replica| (*replica, follower)).collect(),
             log_end,
-            epoch_start: log_end,
+            epoch_start: state.epoch_start,
             high_watermark: high_watermark.min(log_end),
             min_insync_replicas,
         };
-        for member in leader.followers.values_mut() {
-            // A term begins with the benefit of the doubt: lag is measured from now on.
-            member.caught_up_ms = state.now_ms;
-        }
         let _moved = leader.advance_high_watermark();
         leader
     }
@@ -133,7 +136,8 @@ impl LeaderState {
             Event::Fetched { broker, offset, eligible, now_ms } => return self.fetched(broker, offset, eligible, now_ms),
             Event::CheckLag { now_ms, lag_max_ms } => return self.check_lag(now_ms, lag_max_ms),
             Event::Committed { isr, partition_epoch } => {
-                if partition_epoch >= self.partition_epoch {
+                // IMPORTANT: the same word twice says nothing of a proposal that rests on it and may be taken yet.
+                if partition_epoch > self.partition_epoch || (partition_epoch == self.partition_epoch && !self.isr.is_pending()) {
                     self.partition_epoch = partition_epoch;
                     self.isr = IsrState::Committed(isr.into_iter().chain([self.broker_id]).collect());
                 }
@@ -169,6 +173,34 @@ impl LeaderState {
     #[must_use]
     pub const fn isr(&self) -> &IsrState {
         &self.isr
+    }
+
+    /// Whether the broker holds a replica, so that its fetches count.
+    #[must_use]
+    pub fn has_follower(&self, broker: BrokerId) -> bool {
+        self.followers.contains_key(&broker)
+    }
+
+    /// Whether others hold replicas.
+    #[must_use]
+    pub fn has_followers(&self) -> bool {
+        !self.followers.is_empty()
+    }
+
+    /// Whether the high watermark has reached what was there when this term began: before that, an earlier leader may have shown more to
+    /// consumers.
+    #[must_use]
+    pub fn has_current_high_watermark(&self) -> bool {
+        self.high_watermark >= self.epoch_start
+    }
+
+    /// Takes changed replicas of the same term (a reassignment). What is known of those that stay is kept.
+    pub fn set_replicas(&mut self, replicas: &[BrokerId], now_ms: u64) {
+        self.replica_count = replicas.len().max(1);
+        self.followers.retain(|broker, _| replicas.contains(broker));
+        for replica in replicas.iter().filter(|replica| **replica != self.broker_id) {
+            self.followers.entry(*replica).or_insert_with(|| Follower::new(now_ms));
+        }
     }
 
     /// Compares the epoch of a request with this term.
@@ -271,6 +303,8 @@ pub struct PartitionTerm<'a> {
     pub leader_epoch: LeaderEpoch,
     /// The partition epoch.
     pub partition_epoch: i32,
+    /// Where the leader's log ends, also what does not count yet because it is on its way to the disk.
+    pub epoch_start: Offset,
     /// The time, of a monotonic clock.
     pub now_ms: u64,
 }

@@ -26,8 +26,8 @@ fn offset(value: i64) -> Offset {
 /// Broker 1 leads.
 fn leader(replicas: &[i32], isr: &[i32], log_end: i64, min_insync_replicas: usize) -> LeaderState {
     let (replicas, isr) = (brokers(replicas), brokers(isr));
-    let term =
-        PartitionTerm { replicas: &replicas, isr: &isr, leader_epoch: LeaderEpoch::new_or_zero(5), partition_epoch: 7, now_ms: 1000 };
+    let (leader_epoch, epoch_start) = (LeaderEpoch::new_or_zero(5), offset(log_end));
+    let term = PartitionTerm { replicas: &replicas, isr: &isr, leader_epoch, partition_epoch: 7, epoch_start, now_ms: 1000 };
     LeaderState::new(broker(1), &term, offset(log_end), Offset::ZERO, min_insync_replicas)
 }
 
@@ -175,8 +175,8 @@ fn a_fenced_or_foreign_follower_never_joins() {
 #[test]
 fn a_follower_below_the_begin_of_the_term_does_not_join() {
     let (replicas, isr) = (brokers(&[1, 2, 3]), brokers(&[1, 3]));
-    let term =
-        PartitionTerm { replicas: &replicas, isr: &isr, leader_epoch: LeaderEpoch::new_or_zero(5), partition_epoch: 7, now_ms: 1000 };
+    let (leader_epoch, epoch_start) = (LeaderEpoch::new_or_zero(5), offset(10));
+    let term = PartitionTerm { replicas: &replicas, isr: &isr, leader_epoch, partition_epoch: 7, epoch_start, now_ms: 1000 };
     // The new leader's high watermark (4) is behind its log (10): records below 10 may be committed already.
     let mut state = LeaderState::new(broker(1), &term, offset(10), offset(4), 1);
     assert_eq!(state.handle(fetched(2, 6, 1100)).propose, None);
@@ -202,4 +202,44 @@ fn epochs_of_requests_are_current_fenced_or_unknown() {
         [check(-1), check(5), check(4), check(6)],
         [EpochCheck::Current, EpochCheck::Current, EpochCheck::Fenced, EpochCheck::Unknown]
     );
+}
+
+#[test]
+fn the_known_state_told_once_more_does_not_end_a_proposal() {
+    check(
+        leader(&[1, 2], &[1], 10, 1),
+        "fetch 2 10 1200
+         append 12
+         committed 1 7
+         append 14
+         committed 1,2 8",
+        "fetch 2 10 1200   | hw 10 expanding to 1,2 | propose 1,2 at 7
+         append 12         | hw 10 expanding to 1,2
+         committed 1 7     | hw 10 expanding to 1,2
+         append 14         | hw 10 expanding to 1,2
+         committed 1,2 8   | hw 10 isr 1,2",
+    );
+}
+
+#[test]
+fn a_new_leader_has_no_current_high_watermark_before_its_log_at_the_begin_of_the_term_is_replicated() {
+    let mut state = leader(&[1, 2], &[1, 2], 10, 1);
+    assert!(!state.has_current_high_watermark());
+    state.handle(Event::LocalLogEnd(offset(12)));
+    state.handle(fetched(2, 9, 1100));
+    assert!(!state.has_current_high_watermark());
+    state.handle(fetched(2, 10, 1200));
+    assert!(state.has_current_high_watermark());
+}
+
+#[test]
+fn changed_replicas_keep_what_is_known_of_those_that_stay() {
+    let mut state = leader(&[1, 2, 3], &[1, 2, 3], 0, 1);
+    state.handle(Event::LocalLogEnd(offset(10)));
+    state.handle(fetched(2, 10, 1100));
+    assert!(state.has_follower(broker(3)) && !state.has_follower(broker(4)));
+    state.set_replicas(&brokers(&[1, 2, 4]), 1200);
+    assert!(!state.has_follower(broker(3)) && state.has_follower(broker(4)));
+    state.handle(Event::Committed { isr: set(&[1, 2]), partition_epoch: 8 });
+    assert_eq!(state.high_watermark(), offset(10));
 }

@@ -1,4 +1,4 @@
-//! The smallest client: one connection that sends frames and reads answers. For health checks and tests.
+//! The smallest client: one connection that sends frames and reads answers. For health checks, the command line's tools, other brokers, and tests.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +9,9 @@ use tokio::net::TcpStream;
 
 /// The largest answer that the client takes.
 const ANSWER_BYTES_MAX: usize = 100 << 20;
+
+/// As much room an answer gets before any of it has come.
+const READ_BYTES_MIN: usize = 64 << 10;
 
 /// A connection to a broker. It has no deadlines of its own: wrap its calls in [`crate::clock::timeout_at`].
 #[derive(Debug)]
@@ -25,6 +28,21 @@ impl PeerClient {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream })
+    }
+
+    /// Connects to a host, which may have several addresses.
+    ///
+    /// # Errors
+    /// What the system says of the last address.
+    pub async fn connect_to(host: &str, port: u16) -> io::Result<Self> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        for address in tokio::net::lookup_host((host, port)).await? {
+            match Self::connect(address).await {
+                Ok(client) => return Ok(client),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// Sends one frame and reads one answer.
@@ -64,7 +82,7 @@ impl PeerClient {
         let claimed = self.stream.read_i32().await?;
         let length = usize::try_from(claimed).ok().filter(|length| *length <= ANSWER_BYTES_MAX);
         let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("an answer of {claimed} bytes")))?;
-        let mut answer = Vec::new();
+        let mut answer = Vec::with_capacity(length.min(READ_BYTES_MIN));
         (&mut self.stream).take(length as u64).read_to_end(&mut answer).await?;
         if answer.len() < length {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -3,13 +3,15 @@
 //! - Partitions are served in the request's order within `max_bytes` and `partition_max_bytes`; the first batch is returned whatever its size.
 //! - The answer leaves when `min_bytes` are there, at `max_wait_ms`, or at once on an error or a divergence. A waiting fetch holds no thread.
 //! - Consumers read up to the high watermark, or to the last stable offset with read_committed.
+//! - Followers read up to the log's end. What one asks for tells how far it is: by that the high watermark moves and the in-sync replicas grow. A broker
+//!   that holds no replica, or comes with the epoch of an earlier registration (KIP-903), is answered NOT_LEADER_OR_FOLLOWER; by another listener than
+//!   the brokers' own TOPIC_AUTHORIZATION_FAILED.
 //! - Sessions as KIP-227: an incremental answer holds only partitions with news (see `broker::fetch_session`).
 //! - Beyond `consumer_byte_rate` or `request_percentage` an empty answer tells the wait, its bytes do not count, and the connection is muted.
 //! - Version 12 tells a diverging epoch (KIP-595), version 13 names topics by id (KIP-516). Version 18's high watermark is said by followers only (KIP-1166).
 //! - Record bytes are not copied: ranges of files leave by sendfile.
 //!
 //! # Deviations
-//! - A fetch by a follower is answered NOT_LEADER_OR_FOLLOWER, since no other broker replicates from a single one.
 //! - An isolation level that does not exist is taken for read_uncommitted; Kafka answers UNKNOWN_SERVER_ERROR.
 //!
 //! # Tests
@@ -21,12 +23,12 @@ use std::time::Duration;
 
 use broker::fetch_session::{RequestedPartition, SessionPlan, SessionRefusal, SessionRequest, Told, TopicKey};
 use broker::metrics::{FetchBy, ParkedFetch};
-use broker::partitions::{FetchBound, Partition, PartitionError, PartitionFetch, PartitionRead, Traffic};
-use broker::purgatory::FetchWaiter;
+use broker::partitions::{FetchBound, Partition, PartitionError, PartitionFetch, PartitionRead};
+use broker::purgatory::{FetchWaiter, WatchList};
 use broker::quotas::QuotaKind;
 use broker::read_pool::off_thread;
 use bytes::{Bytes, BytesMut};
-use model::{LeaderEpoch, Offset, Piece, TopicId};
+use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, Piece, TopicId};
 use protocol::fetch_response::{DivergingEpoch, FetchPartition, FetchResponseHead, FetchTopic, Segment, write_fetch_response};
 use protocol::messages::FetchRequest;
 use protocol::{ErrorCode, StrBytes};
@@ -75,14 +77,34 @@ struct Limits {
     bytes_min: usize,
     deadline: Duration,
     bound: FetchBound,
-    by_follower: bool,
+    reader: Reader,
+}
+
+/// Who fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    Consumer,
+    Follower {
+        broker: BrokerId,
+        /// Whether it may join the in-sync replicas: of this registration, alive and not about to stop.
+        is_eligible: bool,
+    },
+    /// A broker that gets nothing.
+    Refused(ErrorCode),
+}
+
+impl Limits {
+    /// Whether a broker fetches, so that no client's quota holds.
+    const fn by_follower(&self) -> bool {
+        !matches!(self.reader, Reader::Consumer)
+    }
 }
 
 /// What one partition gives.
 struct Answer {
     asked: RequestedPartition,
-    /// The counters of the topic, if it is known.
-    traffic: Option<Traffic>,
+    /// None if it is not known.
+    partition: Option<Arc<Partition>>,
     result: Result<PartitionRead, ErrorCode>,
 }
 
@@ -99,8 +121,8 @@ impl Answer {
     /// Counts what was given, or that it was refused.
     fn count(&self, cx: &Context) {
         let bytes = self.result.as_ref().ok().map(|read| u64::try_from(read.length_bytes).unwrap_or(0));
-        match &self.traffic {
-            Some(traffic) => traffic.fetched(bytes),
+        match &self.partition {
+            Some(partition) => partition.traffic().fetched(bytes),
             None => cx.broker.metrics.all_topics.fetched(bytes),
         }
     }
@@ -133,14 +155,14 @@ async fn handle(cx: Context, request: FetchRequest) -> Outcome {
         SessionPlan::Incremental { session_id, partitions } => (partitions, Session::Kept(session_id)),
     };
     let mut wait = Duration::ZERO;
-    let mut answers = if !limits.by_follower && cx.broker.quotas.is_active(QuotaKind::Request) {
+    let mut answers = if !limits.by_follower() && cx.broker.quotas.is_active(QuotaKind::Request) {
         let (answers, spent) = throttle::timed(&*cx.broker.clock, gather(&cx, partitions, &limits)).await;
         wait = cx.broker.quotas.record_request(cx.client(), spent);
         answers
     } else {
         gather(&cx, partitions, &limits).await
     };
-    if !limits.by_follower {
+    if !limits.by_follower() {
         wait = cx.broker.quotas.record_fetch(cx.client(), answer_bytes(&answers), wait);
     }
     if !wait.is_zero() {
@@ -179,18 +201,42 @@ fn answer_bytes(answers: &[Answer]) -> usize {
 }
 
 fn limits(cx: &Context, request: &FetchRequest) -> Limits {
-    let replica_id = if cx.version >= 15 { request.replica_state.replica_id.0 } else { request.replica_id.0 };
-    let by_follower = replica_id >= 0;
+    let reader = reader(cx, request);
     let mut bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(cx.broker.config.fetch_bytes_max);
-    if !by_follower && let Some(allowed) = cx.broker.quotas.fetch_bytes_max(cx.client()) {
+    if reader == Reader::Consumer
+        && let Some(allowed) = cx.broker.quotas.fetch_bytes_max(cx.client())
+    {
         bytes_max = bytes_max.min(allowed);
     }
     Limits {
         bytes_max,
         bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
         deadline: cx.broker.clock.monotonic() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
-        bound: if request.isolation_level == READ_COMMITTED { FetchBound::LastStable } else { FetchBound::HighWatermark },
-        by_follower,
+        bound: match reader {
+            Reader::Consumer if request.isolation_level == READ_COMMITTED => FetchBound::LastStable,
+            Reader::Consumer => FetchBound::HighWatermark,
+            Reader::Follower { .. } | Reader::Refused(_) => FetchBound::LogEnd,
+        },
+        reader,
+    }
+}
+
+fn reader(cx: &Context, request: &FetchRequest) -> Reader {
+    let (replica_id, epoch) = match cx.version {
+        15.. => (request.replica_state.replica_id.0, BrokerEpoch::new(request.replica_state.replica_epoch)),
+        _ => (request.replica_id.0, None),
+    };
+    let Some(broker) = BrokerId::new(replica_id) else { return Reader::Consumer };
+    // A client that pretends to be a follower could acknowledge what no other broker has (CVE-2018-1288).
+    if cx.listener() != cx.broker.config.inter_broker_listener {
+        return Reader::Refused(ErrorCode::TopicAuthorizationFailed);
+    }
+    let image = cx.broker.metadata.image();
+    match (image.broker(broker), epoch) {
+        (Some(registered), Some(epoch)) if epoch < registered.epoch => Reader::Refused(ErrorCode::NotLeaderOrFollower),
+        (Some(registered), Some(epoch)) => Reader::Follower { broker, is_eligible: epoch == registered.epoch && registered.is_active() },
+        // Not known here yet, or too old to tell.
+        (None, _) | (_, None) => Reader::Follower { broker, is_eligible: false },
     }
 }
 
@@ -228,18 +274,37 @@ fn session_request(cx: &Context, request: FetchRequest) -> SessionRequest {
 
 /// Reads until there is enough, something urgent, or the deadline.
 async fn gather(cx: &Context, partitions: Vec<RequestedPartition>, limits: &Limits) -> Vec<Answer> {
-    let answers = read_where_it_may_wait(cx, &partitions, limits).await;
+    let mut answers = read_where_it_may_wait(cx, &partitions, limits).await;
+    if let Reader::Follower { broker, is_eligible } = limits.reader {
+        answers.iter_mut().for_each(|answer| note_follower(cx, broker, is_eligible, answer));
+    }
     if is_complete(cx, &answers, limits) {
         return answers;
     }
     // Registered before the second look, so that what comes in between is seen by that look and what comes after it wakes the wait.
-    let parked = Parked::new(cx, &partitions);
+    let parked = Parked::new(cx, &partitions, limits);
     loop {
         let answers = read_where_it_may_wait(cx, &partitions, limits).await;
         if is_complete(cx, &answers, limits) {
             return answers;
         }
         let _woken_or_due = timeout_at(&*cx.broker.clock, limits.deadline, parked.waiter.woken()).await;
+    }
+}
+
+/// Tells a partition how far its follower is, once for each request.
+fn note_follower(cx: &Context, broker: BrokerId, is_eligible: bool, answer: &mut Answer) {
+    let asked = &answer.asked;
+    if let (Some(partition), Ok(PartitionRead { diverging: None, .. }), Some(offset)) =
+        (&answer.partition, &answer.result, Offset::new(asked.fetch_offset))
+    {
+        let epoch = LeaderEpoch::new(asked.current_leader_epoch);
+        if let Err(error) = partition.follower_fetched(broker, epoch, offset, is_eligible, cx.broker.clock.monotonic()) {
+            answer.result = Err(error_codes::partition(&error));
+        } else if let Ok(read) = &mut answer.result {
+            // The high watermark may have moved by it.
+            read.offsets = partition.offsets();
+        }
     }
 }
 
@@ -288,7 +353,7 @@ async fn read_where_it_may_wait(cx: &Context, partitions: &[RequestedPartition],
     }
     let resolved = resolve(cx, partitions);
     let failed =
-        || partitions.iter().map(|asked| Answer { asked: asked.clone(), traffic: None, result: Err(ErrorCode::KafkaStorageError) });
+        || partitions.iter().map(|asked| Answer { asked: asked.clone(), partition: None, result: Err(ErrorCode::KafkaStorageError) });
     let answers = off_thread(move || read_all(resolved, &limits, |partition, fetch| Some(partition.read(fetch)))).await;
     answers.flatten().unwrap_or_else(|| failed().collect())
 }
@@ -304,17 +369,25 @@ fn read_all(
     let mut answers = Vec::with_capacity(resolved.len());
     for Resolved { asked, partition } in resolved {
         let bytes_max = usize::try_from(asked.bytes_max).unwrap_or(0).min(bytes_left);
-        let traffic = partition.as_ref().ok().map(|partition| partition.traffic().clone());
+        let known = partition.as_ref().ok().map(Arc::clone);
         let fetch = |partition: Arc<Partition>| {
-            if limits.by_follower {
-                return Err(ErrorCode::NotLeaderOrFollower);
+            let current_leader_epoch = LeaderEpoch::new(asked.current_leader_epoch);
+            match limits.reader {
+                Reader::Consumer => {}
+                Reader::Follower { broker, .. } => {
+                    partition.check_leader(current_leader_epoch).map_err(|error| error_codes::partition(&error))?;
+                    if !partition.has_follower(broker) {
+                        return Err(ErrorCode::NotLeaderOrFollower);
+                    }
+                }
+                Reader::Refused(code) => return Err(code),
             }
             let fetch = PartitionFetch {
                 offset: Offset::new(asked.fetch_offset).ok_or(ErrorCode::OffsetOutOfRange)?,
                 bytes_max,
                 at_least_one_batch: nothing_yet,
                 bound: limits.bound,
-                current_leader_epoch: LeaderEpoch::new(asked.current_leader_epoch),
+                current_leader_epoch,
                 last_fetched_epoch: LeaderEpoch::new(asked.last_fetched_epoch),
             };
             Ok((partition, fetch))
@@ -323,7 +396,7 @@ fn read_all(
             Ok((partition, fetch)) => read(&partition, &fetch)?.map_err(|error| error_codes::partition(&error)),
             Err(refusal) => Err(refusal),
         };
-        let answer = Answer { asked, traffic, result };
+        let answer = Answer { asked, partition: known, result };
         bytes_left = bytes_left.saturating_sub(answer.length_bytes());
         nothing_yet &= answer.length_bytes() == 0;
         answers.push(answer);
@@ -334,29 +407,35 @@ fn read_all(
 /// A fetch that waits at its partitions, until it is dropped.
 struct Parked {
     waiter: Arc<FetchWaiter>,
+    by_follower: bool,
     places: Vec<(Arc<Partition>, u64)>,
     _counted: ParkedFetch,
 }
 
 impl Parked {
-    fn new(cx: &Context, partitions: &[RequestedPartition]) -> Self {
-        let waiter = FetchWaiter::new();
+    fn new(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Self {
+        let (waiter, by_follower) = (FetchWaiter::new(), limits.by_follower());
         let found = resolve(cx, partitions).into_iter().filter_map(|resolved| resolved.partition.ok());
         let places = found.map(|partition| {
-            let key = partition.watchers.register(&waiter);
+            let key = watch_list(&partition, by_follower).register(&waiter);
             (partition, key)
         });
         let places = places.collect();
-        Self { waiter, places, _counted: cx.broker.metrics.park_fetch() }
+        Self { waiter, by_follower, places, _counted: cx.broker.metrics.park_fetch() }
     }
 }
 
 impl Drop for Parked {
     fn drop(&mut self) {
         for (partition, key) in &self.places {
-            partition.watchers.remove(*key);
+            watch_list(partition, self.by_follower).remove(*key);
         }
     }
+}
+
+/// Where a fetch of this partition waits.
+fn watch_list(partition: &Partition, by_follower: bool) -> &WatchList {
+    if by_follower { &partition.follower_watchers } else { &partition.watchers }
 }
 
 /// Drops from an incremental answer what the client knows, and moves what has records to the back of the session.
@@ -379,7 +458,9 @@ fn respond(cx: &Context, session_id: i32, answers: Vec<Answer>, limits: &Limits)
     let mut records = Vec::with_capacity(answers.len());
     let mut last_topic: Option<TopicKey> = None;
     for answer in answers {
-        answer.count(cx);
+        if !limits.by_follower() {
+            answer.count(cx);
+        }
         let row = partition_row(&answer, limits);
         if last_topic.as_ref() != Some(&answer.asked.topic) {
             head.topics.push(topic_row(&answer.asked.topic));
@@ -428,7 +509,7 @@ fn partition_row(answer: &Answer, limits: &Limits) -> FetchPartition {
 /// Puts the answer's own bytes and the records' pieces in order.
 fn write(cx: &Context, head: FetchResponseHead, mut records: Vec<Vec<Piece>>, limits: &Limits) -> Outcome {
     let codes = head.topics.iter().flat_map(|topic| &topic.partitions).map(|row| row.error_code);
-    let by = if limits.by_follower { FetchBy::Follower } else { FetchBy::Consumer };
+    let by = if limits.by_follower() { FetchBy::Follower } else { FetchBy::Consumer };
     cx.measure.end_fetch(by, std::iter::once(head.error_code).chain(codes));
     let mut prefix = BytesMut::new();
     protocol::put_response_header(&mut prefix, KEY, cx.version, cx.correlation_id);

@@ -4,6 +4,7 @@
 //!   start (version 8, KIP-405), -5 the last offset in a remote tier (version 9) and -6 the first that waits to go there (version 11): nothing, since there is no tier.
 //! - Another negative timestamp, or one that the version does not know, is UNSUPPORTED_VERSION for its partition.
 //! - By time: the first record at or after it; none is -1 and -1 without an error.
+//! - While a new leader does not know what its predecessor showed, the end is OFFSET_NOT_AVAILABLE, before version 5 LEADER_NOT_AVAILABLE (KIP-207).
 //! - A partition named twice is INVALID_REQUEST, once.
 //!
 //! # Deviations
@@ -129,6 +130,8 @@ async fn look_up(
         (Ok(partition), known) => find(&partition, known, bound),
     };
     match result {
+        // Older clients do not know the code (KIP-207).
+        Err(ErrorCode::OffsetNotAvailable) if cx.version < 5 => refused(index, ErrorCode::LeaderNotAvailable),
         Err(error) => refused(index, error),
         Ok((timestamp, offset, epoch)) => {
             let mut row = ListOffsetsPartitionResponse::default();

@@ -103,6 +103,8 @@ pub struct BrokerConfig {
     pub controller_quota_window: Window,
     /// `replica.lag.time.max.ms`.
     pub replica_lag_time_max_ms: i64,
+    /// How this broker fetches from the leaders of the partitions that it follows.
+    pub replica_fetch: ReplicaFetchConfig,
     /// `queued.max.request.bytes`; `None` derives it from the memory that the process may use.
     pub request_memory_bytes_max: Option<usize>,
     /// What each listener allows its peers.
@@ -121,6 +123,23 @@ pub struct BrokerConfig {
     pub unknown_keys: Vec<String>,
     /// Keys that Kafka knows and klamm has no use for.
     pub unused_keys: Vec<String>,
+}
+
+/// How a follower fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaFetchConfig {
+    /// `replica.fetch.max.bytes`.
+    pub partition_bytes_max: i32,
+    /// `replica.fetch.response.max.bytes`.
+    pub response_bytes_max: i32,
+    /// `replica.fetch.min.bytes`.
+    pub bytes_min: i32,
+    /// `replica.fetch.wait.max.ms`.
+    pub wait_max_ms: i32,
+    /// `replica.fetch.backoff.ms`: the longest pause after faults in a row.
+    pub backoff_max: Duration,
+    /// `replica.socket.timeout.ms`: how long to wait for a connection or an answer.
+    pub socket_timeout: Duration,
 }
 
 impl BrokerConfig {
@@ -171,6 +190,14 @@ impl BrokerConfig {
             quota_window: window(&values, "quota.window.num", "quota.window.size.seconds"),
             controller_quota_window: window(&values, "controller.quota.window.num", "controller.quota.window.size.seconds"),
             replica_lag_time_max_ms: values.long("replica.lag.time.max.ms"),
+            replica_fetch: ReplicaFetchConfig {
+                partition_bytes_max: values.int("replica.fetch.max.bytes"),
+                response_bytes_max: values.int("replica.fetch.response.max.bytes"),
+                bytes_min: values.int("replica.fetch.min.bytes"),
+                wait_max_ms: values.int("replica.fetch.wait.max.ms"),
+                backoff_max: milliseconds(&values, "replica.fetch.backoff.ms"),
+                socket_timeout: milliseconds(&values, "replica.socket.timeout.ms"),
+            },
             request_memory_bytes_max: usize::try_from(values.long("queued.max.request.bytes")).ok().filter(|bytes| *bytes > 0),
             connection_limits: connection_limits(&values)?,
             listen_backlog: values.int("socket.listen.backlog.size"),

@@ -9,7 +9,7 @@ use log_store::{AppendError, AppendRequest, Appended, Store};
 use metadata::configs::TimestampType;
 use model::{LeaderEpoch, Offset, Timestamp};
 use record_batch::{AppendOrigin, CheckedBatch};
-use replication::MinIsr;
+use replication::{LeaderState, MinIsr};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -111,7 +111,7 @@ impl Partition {
                         if result.is_ok() {
                             partition.traffic.appended(messages, bytes);
                         }
-                        partition.appended(result, acks, reply);
+                        partition.appended(result, acks, leader_epoch, reply);
                     }),
                 };
                 self.store.enqueue(request);
@@ -136,6 +136,7 @@ impl Partition {
         &self,
         result: Result<Appended, AppendError>,
         acks: RequiredAcks,
+        leader_epoch: LeaderEpoch,
         reply: oneshot::Sender<Result<AppendOutcome, AppendRefusal>>,
     ) {
         let appended = match result {
@@ -151,18 +152,25 @@ impl Partition {
             log_append_time: appended.log_append_time,
             log_start_offset: appended.log_start_offset,
         };
-        let (moved, done) = {
+        let (consequences, has_followers) = {
             let mut state = self.state.lock();
+            if !state.leads || leader_epoch < state.leads_since {
+                // Leadership was lost meanwhile: the batch may be cut off before it is replicated, whatever lies at its offset by now.
+                drop(state);
+                let _gone = reply.send(Err(AppendRefusal::Partition(PartitionError::NotLeader)));
+                return;
+            }
             state.waiting.push_back(Waiting { required: outcome.log_end_offset, outcome, reply });
             state.offsets.advance_log_end(appended.log_end_offset);
-            let moved = state.advance_high_watermark(appended.log_end_offset);
-            (moved, state.satisfied(acks))
+            if let Some(leader) = state.replication.as_mut() {
+                leader.local_log_end_advanced(appended.log_end_offset);
+            }
+            let has_followers = state.replication.as_ref().is_some_and(LeaderState::has_followers);
+            (state.take_append(acks), has_followers)
         };
-        for waiting in done {
-            let _gone = waiting.reply.send(Ok(waiting.outcome));
-        }
-        if moved {
-            self.watchers.wake_all();
+        self.carry_out(consequences);
+        if has_followers {
+            self.follower_watchers.wake_all();
         }
     }
 }
@@ -172,26 +180,4 @@ fn volume(batches: &[CheckedBatch]) -> (u64, u64) {
     let messages = batches.iter().map(|batch| u64::try_from(batch.record_count()).unwrap_or(0)).sum();
     let bytes = batches.iter().map(|batch| u64::try_from(batch.size_bytes()).unwrap_or(0)).sum();
     (messages, bytes)
-}
-
-impl super::partition::State {
-    /// Tells replication of the new local end. Returns whether the high watermark moved.
-    fn advance_high_watermark(&mut self, local_end: Offset) -> bool {
-        let Some(leader) = self.replication.as_mut() else { return false };
-        let high_watermark = leader.local_log_end_advanced(local_end);
-        self.offsets.advance_high_watermark(high_watermark, None)
-    }
-
-    /// Takes out the waiting appends that are satisfied now: those below the high watermark, and the newest one if it needs only the leader.
-    fn satisfied(&mut self, newest: RequiredAcks) -> Vec<Waiting> {
-        let mut done = Vec::new();
-        if newest != RequiredAcks::All {
-            done.extend(self.waiting.pop_back());
-        }
-        let high_watermark = self.offsets.high_watermark();
-        while self.waiting.front().is_some_and(|waiting| waiting.required <= high_watermark) {
-            done.extend(self.waiting.pop_front());
-        }
-        done
-    }
 }

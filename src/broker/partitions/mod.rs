@@ -1,10 +1,13 @@
 //! The partitions that this broker serves: the look-up table, and what a metadata delta does to it.
 
 mod append;
+mod following;
+mod isr;
 mod offsets;
 mod partition;
 mod read;
 mod retain;
+mod roles;
 mod traffic;
 
 use std::collections::{BTreeSet, HashMap};
@@ -16,7 +19,7 @@ use metadata::configs::{ConfigView, StaticConfig, TopicConfig};
 use metadata::{ConfigResourceType, Delta, Image};
 use model::{BrokerId, TopicId, TopicIdPartition};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use wire::clock::SharedClock;
 
 use crate::metrics::{Metrics, TopicMetrics};
@@ -24,6 +27,8 @@ use crate::metrics::{Metrics, TopicMetrics};
 pub use log_store::AppendError;
 
 pub use append::{AppendOutcome, AppendRefusal, AppendTicket, RequiredAcks};
+pub use following::FollowError;
+pub use isr::{PartitionProposal, ProposalAnswer};
 pub use offsets::{FoundOffset, OffsetQuery};
 pub use partition::{Partition, PartitionError};
 pub use read::{FetchBound, PartitionFetch, PartitionRead};
@@ -49,8 +54,13 @@ pub struct Partitions {
     by_id: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
     /// Those whose stored bytes are damaged, so that they were not opened.
     damaged: Mutex<BTreeSet<TopicIdPartition>>,
+    /// What the partitions ask the controller for, and the other end of it until somebody takes it.
+    proposals: isr::ProposalSender,
+    proposed: Mutex<Option<mpsc::UnboundedReceiver<PartitionProposal>>>,
     /// Told of each change of partitions and of configurations.
     changed: Notify,
+    /// Told of each change of partitions, for who looks for followers that lag.
+    roles_changed: Notify,
     /// Told when something is to be removed later.
     removal_added: Notify,
 }
@@ -67,8 +77,24 @@ impl Partitions {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (traffic, by_id, damaged) = (Mutex::default(), RwLock::default(), Mutex::default());
-        let (changed, removal_added) = (Notify::new(), Notify::new());
-        Self { broker_id, store, given, producer_id_expiration_ms, clock, metrics, traffic, by_id, damaged, changed, removal_added }
+        let (changed, roles_changed, removal_added) = (Notify::new(), Notify::new(), Notify::new());
+        let (proposals, proposed) = mpsc::unbounded_channel();
+        Self {
+            broker_id,
+            store,
+            given,
+            producer_id_expiration_ms,
+            clock,
+            metrics,
+            traffic,
+            by_id,
+            damaged,
+            proposals,
+            proposed: Mutex::new(Some(proposed)),
+            changed,
+            roles_changed,
+            removal_added,
+        }
     }
 
     /// The partition, if this broker serves it.
@@ -92,6 +118,11 @@ impl Partitions {
     /// Completes after partitions or their configurations have changed since the last call; for one waiter.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// The same of partitions alone.
+    pub(crate) async fn roles_changed(&self) {
+        self.roles_changed.notified().await;
     }
 
     /// All partitions, in no order.
@@ -151,6 +182,7 @@ impl Partitions {
     pub(crate) fn announce(&self, delta: &Delta) {
         if !(delta.partitions_changed.is_empty() && delta.configs_changed.is_empty()) {
             self.changed.notify_one();
+            self.roles_changed.notify_one();
         }
     }
 
@@ -165,8 +197,15 @@ impl Partitions {
         }
         let config = Arc::clone(configs.entry(id.topic_id).or_insert_with(|| self.topic_config(image, topic.name.as_str())));
         let log = self.store.open_partition(id, self.log_config(&config))?;
-        let partition =
-            Arc::new(Partition::new(topic.name.clone(), log, self.store.clone(), config, self.broker_id, self.traffic_of(id.topic_id)));
+        let partition = Arc::new(Partition::new(
+            topic.name.clone(),
+            log,
+            self.store.clone(),
+            config,
+            self.broker_id,
+            self.traffic_of(id.topic_id),
+            self.proposals.clone(),
+        ));
         partition.apply_state(state, self.now_ms());
         self.by_id.write().insert(id, partition);
         Ok(())

@@ -34,17 +34,19 @@ impl Partition {
     /// Finds an offset; `None` if no record fits.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk refuses, or a new leader cannot tell yet where the end is.
     pub fn find_offset(&self, query: OffsetQuery, bound: FetchBound) -> Result<Option<FoundOffset>, PartitionError> {
         let offsets = self.offsets();
         let end = match bound {
-            FetchBound::LogEnd => offsets.log_end(),
+            FetchBound::LogEnd => self.log.log_end_offset(),
             FetchBound::HighWatermark => offsets.high_watermark(),
             FetchBound::LastStable => offsets.last_stable(),
         };
+        let is_vague = bound != FetchBound::LogEnd && !self.has_current_high_watermark();
         let timed =
             |found: TimedOffset| FoundOffset { offset: found.offset, timestamp: Some(found.timestamp), leader_epoch: found.leader_epoch };
         let found = match query {
+            OffsetQuery::Latest if is_vague => return Err(PartitionError::OffsetNotAvailable),
             OffsetQuery::Latest => {
                 let leader_epoch = Some(self.leader_epoch());
                 return Ok(Some(FoundOffset { offset: end, timestamp: None, leader_epoch }));
@@ -57,7 +59,10 @@ impl Partition {
             OffsetQuery::Time(timestamp) => self.log.first_at_or_after(timestamp, end),
         };
         match found {
-            Ok(found) => Ok(found.filter(|found| found.offset < end).map(timed)),
+            Ok(found) => match found.filter(|found| found.offset < end) {
+                None if is_vague => Err(PartitionError::OffsetNotAvailable),
+                found => Ok(found.map(timed)),
+            },
             Err(error) => {
                 tracing::error!(partition = %self.id(), %error, "an offset look-up failed");
                 Err(PartitionError::Storage)

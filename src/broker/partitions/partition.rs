@@ -1,6 +1,7 @@
 //! One partition on this broker: its log, its offsets, its leader's state.
 //!
-//! Locks: `state` is held for a few instructions and never across I/O or another lock, except that waiters are woken after it is released.
+//! Locks: `role` is held while the partition changes between leading and following and while a follower's log is cut, so that nobody cuts the log
+//! of a leader; `state` is held for a few instructions and never across I/O or another lock, except that waiters are woken after it is released.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,13 +10,14 @@ use log_store::{CompactionRules, LogConfig, LogToClean, PartitionLog, ProducerSn
 use metadata::configs::TopicConfig;
 use model::{BrokerId, LeaderEpoch, LogOffsets, Offset, Timestamp, TopicIdPartition, TopicName};
 use parking_lot::Mutex;
-use replication::{EpochCheck, LeaderState, PartitionTerm, check_epoch};
+use replication::{EpochCheck, LeaderState, check_epoch};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::purgatory::WatchList;
 
 use super::append::AppendOutcome;
+use super::isr::ProposalSender;
 use super::traffic::Traffic;
 
 /// Why a partition does not serve a request.
@@ -38,6 +40,9 @@ pub enum PartitionError {
         /// The log's end.
         log_end: Offset,
     },
+    /// The high watermark has not reached what was there when this broker began to lead: an earlier leader may have told more.
+    #[error("the high watermark is not known yet")]
+    OffsetNotAvailable,
     /// Bytes on disk are not what was written.
     #[error("the stored bytes are damaged")]
     Corrupt,
@@ -49,6 +54,8 @@ pub enum PartitionError {
 pub(super) struct State {
     pub(super) leader_epoch: LeaderEpoch,
     pub(super) leads: bool,
+    /// The first term of the time for which it has led without a break; what was appended before is not this leader's to acknowledge.
+    pub(super) leads_since: LeaderEpoch,
     pub(super) offsets: LogOffsets,
     pub(super) replication: Option<LeaderState>,
     /// acks=all requests that wait for the high watermark, in the order of their appends.
@@ -65,13 +72,17 @@ pub(super) struct Waiting {
 /// One partition. Shared by handlers, the committer's callbacks and the metadata observer.
 pub struct Partition {
     topic: TopicName,
-    broker_id: BrokerId,
+    pub(super) broker_id: BrokerId,
     pub(super) log: PartitionLog,
     pub(super) store: Store,
+    pub(super) role: Mutex<()>,
     pub(super) state: Mutex<State>,
     pub(super) traffic: Traffic,
-    /// Parked fetches.
+    pub(super) proposals: ProposalSender,
+    /// Parked fetches of consumers, woken when the high watermark moves.
     pub watchers: WatchList,
+    /// Parked fetches of other brokers, woken when the log's end moves.
+    pub follower_watchers: WatchList,
 }
 
 impl Partition {
@@ -82,10 +93,21 @@ impl Partition {
         config: Arc<TopicConfig>,
         broker_id: BrokerId,
         traffic: Traffic,
+        proposals: ProposalSender,
     ) -> Self {
         let offsets = LogOffsets::opened(log.log_start_offset(), log.log_end_offset());
-        let state = State { leader_epoch: LeaderEpoch::ZERO, leads: false, offsets, replication: None, waiting: VecDeque::new(), config };
-        Self { topic, broker_id, log, store, state: Mutex::new(state), traffic, watchers: WatchList::default() }
+        let state = State {
+            leader_epoch: LeaderEpoch::ZERO,
+            leads: false,
+            leads_since: LeaderEpoch::ZERO,
+            offsets,
+            replication: None,
+            waiting: VecDeque::new(),
+            config,
+        };
+        let (watchers, follower_watchers) = (WatchList::default(), WatchList::default());
+        let (role, state) = (Mutex::default(), Mutex::new(state));
+        Self { topic, broker_id, log, store, role, state, traffic, proposals, watchers, follower_watchers }
     }
 
     /// The partition's id.
@@ -225,60 +247,16 @@ impl Partition {
         }
     }
 
-    /// Takes over the state that the metadata gives: leadership, epoch, replicas.
-    pub(super) fn apply_state(&self, given: &metadata::Partition, now_ms: u64) {
-        let leads = given.leader == Some(self.broker_id);
-        if leads {
-            self.log.assign_epoch(given.leader_epoch);
-        }
-        let mut state = self.state.lock();
-        if given.leader_epoch < state.leader_epoch {
-            return;
-        }
-        state.leader_epoch = given.leader_epoch;
-        state.leads = leads;
-        // What waits for the disk counts when it is there.
-        let log_end = self.log.acknowledged_end_offset();
-        state.offsets.advance_log_end(log_end);
-        state.replication = leads.then(|| {
-            let term = PartitionTerm {
-                replicas: &given.replicas,
-                isr: &given.isr,
-                leader_epoch: given.leader_epoch,
-                partition_epoch: given.partition_epoch,
-                now_ms,
-            };
-            let high_watermark = state.offsets.high_watermark();
-            LeaderState::new(self.broker_id, &term, log_end, high_watermark, state.config.min_insync_replicas)
-        });
-        if let Some(high_watermark) = state.replication.as_ref().map(LeaderState::high_watermark) {
-            state.offsets.advance_high_watermark(high_watermark, None);
-        }
-        drop(state);
-        self.watchers.wake_all();
-    }
-
     pub(super) fn apply_config(&self, config: Arc<TopicConfig>, log_config: LogConfig) {
         self.log.update_config(log_config);
-        let mut state = self.state.lock();
-        if let Some(leader) = state.replication.as_mut() {
-            leader.set_min_insync_replicas(config.min_insync_replicas);
-        }
-        state.config = config;
-    }
-
-    /// Ends service: parked fetches look again and find it gone, waiting produces are refused.
-    pub(super) fn close(&self) {
-        let waiting = {
+        let consequences = {
             let mut state = self.state.lock();
-            state.leads = false;
-            state.replication = None;
-            std::mem::take(&mut state.waiting)
+            let effects = state.replication.as_mut().map(|leader| leader.set_min_insync_replicas(config.min_insync_replicas));
+            state.config = config;
+            effects.map(|effects| state.take_effects(effects))
         };
-        for waiting in waiting {
-            // A closed channel means that the client has gone; nobody waits for the answer.
-            let _gone = waiting.reply.send(Err(super::AppendRefusal::Partition(PartitionError::NotLeader)));
+        if let Some(consequences) = consequences {
+            self.carry_out(consequences);
         }
-        self.watchers.wake_all();
     }
 }

@@ -18,9 +18,9 @@ pub enum FetchBound {
 }
 
 impl FetchBound {
-    fn of(self, offsets: &LogOffsets) -> Offset {
+    fn of(self, offsets: &LogOffsets, log_end: Offset) -> Offset {
         match self {
-            FetchBound::LogEnd => offsets.log_end(),
+            FetchBound::LogEnd => log_end,
             FetchBound::HighWatermark => offsets.high_watermark(),
             FetchBound::LastStable => offsets.last_stable(),
         }
@@ -99,8 +99,10 @@ impl Partition {
     ) -> Result<Option<PartitionRead>, PartitionError> {
         self.check_leader(fetch.current_leader_epoch)?;
         let offsets = self.offsets();
+        // Followers may have what is still on its way to this broker's disk.
+        let log_end = self.log.log_end_offset().max(offsets.log_end());
         let empty = PartitionRead { offsets, pieces: Vec::new(), length_bytes: 0, diverging: None };
-        let out_of_range = || PartitionError::OffsetOutOfRange { log_start: offsets.log_start(), log_end: offsets.log_end() };
+        let out_of_range = || PartitionError::OffsetOutOfRange { log_start: offsets.log_start(), log_end };
         if let Some(epoch) = fetch.last_fetched_epoch {
             // A reader that claims an epoch which this log has not reached has read elsewhere.
             let (end_epoch, end) = self.log.end_offset_for_epoch(epoch).ok_or_else(out_of_range)?;
@@ -108,10 +110,10 @@ impl Partition {
                 return Ok(Some(PartitionRead { diverging: Some((end_epoch, end)), ..empty }));
             }
         }
-        if fetch.offset < offsets.log_start() || fetch.offset > offsets.log_end() {
+        if fetch.offset < offsets.log_start() || fetch.offset > log_end {
             return Err(out_of_range());
         }
-        let end = fetch.bound.of(&offsets);
+        let end = fetch.bound.of(&offsets, log_end);
         if fetch.offset >= end || (fetch.bytes_max == 0 && !fetch.at_least_one_batch) {
             return Ok(Some(empty));
         }

@@ -74,6 +74,22 @@ pub(super) const ROWS: &[Row] = &[
         Some("30000"),
         "How long a follower may lag before it leaves the in-sync replicas.",
     ),
+    fixed(
+        "replica.fetch.backoff.ms",
+        Kind::Int(0, INT),
+        Some("1000"),
+        "How long a follower pauses at most after fetches that fail in a row; the first pauses are shorter.",
+    ),
+    fixed(
+        "replica.fetch.max.bytes",
+        Kind::Int(0, INT),
+        Some("1048576"),
+        "The most bytes of one partition that a follower asks for at once.",
+    ),
+    fixed("replica.fetch.min.bytes", Kind::Int(INT_LOW, INT), Some("1"), "How many bytes an answer to a follower waits for."),
+    fixed("replica.fetch.response.max.bytes", Kind::Int(0, INT), Some("10485760"), "The most bytes that a follower asks for at once."),
+    fixed("replica.fetch.wait.max.ms", Kind::Int(INT_LOW, INT), Some("500"), "How long an answer to a follower may wait for bytes."),
+    fixed("replica.socket.timeout.ms", Kind::Int(INT_LOW, INT), Some("30000"), "How long a follower waits for an answer."),
     dynamic(
         "producer.id.expiration.ms",
         Kind::Int(1, INT),

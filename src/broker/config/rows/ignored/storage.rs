@@ -62,26 +62,6 @@ pub(super) const ROWS: &[Row] = &[
         unused!("The threads that move replicas between data directories."),
     ),
     dynamic("num.replica.fetchers", Kind::Int(1, INT), Some("1"), unused!("The threads that fetch from each other broker.")),
-    fixed("replica.fetch.backoff.ms", Kind::Int(0, INT), Some("1000"), unused!("How long a follower pauses after a fetch that failed.")),
-    fixed(
-        "replica.fetch.max.bytes",
-        Kind::Int(0, INT),
-        Some("1048576"),
-        unused!("The most bytes of one partition that a follower asks for at once."),
-    ),
-    fixed("replica.fetch.min.bytes", Kind::Int(INT_LOW, INT), Some("1"), unused!("How many bytes an answer to a follower waits for.")),
-    fixed(
-        "replica.fetch.response.max.bytes",
-        Kind::Int(0, INT),
-        Some("10485760"),
-        unused!("The most bytes that a follower asks for at once."),
-    ),
-    fixed(
-        "replica.fetch.wait.max.ms",
-        Kind::Int(INT_LOW, INT),
-        Some("500"),
-        unused!("How long an answer to a follower may wait for bytes."),
-    ),
     fixed(
         "replica.high.watermark.checkpoint.interval.ms",
         Kind::Long(LONG_LOW, LONG),
@@ -95,7 +75,6 @@ pub(super) const ROWS: &[Row] = &[
         Some("65536"),
         unused!("The receive buffer of a follower's socket."),
     ),
-    fixed("replica.socket.timeout.ms", Kind::Int(INT_LOW, INT), Some("30000"), unused!("How long a follower waits for an answer.")),
     fixed(
         "replication.quota.window.num",
         Kind::Int(1, INT),
