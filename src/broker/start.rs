@@ -13,7 +13,7 @@ use std::time::Duration;
 use log_store::{Failpoints, OpenError, StorageError, Store, StoreOptions};
 use metadata::configs::ConfigView;
 use metadata::controller::{BrokerRegistration, InternalTopic, TopicDefaults, bootstrap_cluster, register_broker};
-use metadata::{Delta, Endpoint, FeatureRange, Image};
+use metadata::{Delta, Endpoint, FeatureRange, Image, MetadataRecord};
 use quorum::{MetadataQuorum, ProposeError, QuorumOptions};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -277,7 +277,7 @@ fn registration(config: &BrokerConfig, bound_ports: &HashMap<String, u16>, entro
 }
 
 /// The records of a new cluster's birth; none if it has begun.
-pub(crate) fn birth(config: &BrokerConfig, image: &Image, entropy: &dyn Entropy) -> Vec<metadata::MetadataRecord> {
+pub(crate) fn birth(config: &BrokerConfig, image: &Image, entropy: &dyn Entropy) -> Vec<MetadataRecord> {
     let fresh_id = || uuid_text(entropy.uuid());
     let cluster_id = config.cluster_id.clone().unwrap_or_else(fresh_id);
     let levels: Vec<_> = FEATURES.iter().map(|(name, _, level)| (*name, *level)).collect();
@@ -414,6 +414,14 @@ impl RunningBroker {
             tasks: self.tasks.clone(),
         };
         self.tasks.spawn(isr_changes.run(self.stopping.clone()));
+    }
+
+    /// Proposes metadata as it is, past the controller's decisions: for tests that write a cluster's state by hand.
+    ///
+    /// # Errors
+    /// If this broker does not lead the metadata quorum.
+    pub async fn propose_metadata(&self, records: Vec<MetadataRecord>) -> Result<u64, StartError> {
+        Ok(self.quorum.propose(records).await?)
     }
 
     /// Stops serving and leaves the data so that the next start scans nothing.

@@ -24,6 +24,8 @@ use wire::clock::SharedClock;
 
 use crate::metrics::{Metrics, TopicMetrics};
 
+use partition::Home;
+
 pub use log_store::AppendError;
 
 pub use append::{AppendOutcome, AppendRefusal, AppendTicket, RequiredAcks};
@@ -189,7 +191,7 @@ impl Partitions {
     fn apply_partition(&self, image: &Image, id: TopicIdPartition, configs: &mut TopicConfigs) -> Result<(), StorageError> {
         let (Some(topic), Some(state)) = (image.topic_by_id(id.topic_id), image.partition(id)) else { return Ok(()) };
         if !state.replicas.contains(&self.broker_id) {
-            return Ok(());
+            return self.remove_moved(id);
         }
         if let Some(partition) = self.get(id) {
             partition.apply_state(state, self.now_ms());
@@ -197,18 +199,19 @@ impl Partitions {
         }
         let config = Arc::clone(configs.entry(id.topic_id).or_insert_with(|| self.topic_config(image, topic.name.as_str())));
         let log = self.store.open_partition(id, self.log_config(&config))?;
-        let partition = Arc::new(Partition::new(
-            topic.name.clone(),
-            log,
-            self.store.clone(),
-            config,
-            self.broker_id,
-            self.traffic_of(id.topic_id),
-            self.proposals.clone(),
-        ));
+        let home = Home { broker_id: self.broker_id, store: self.store.clone(), proposals: self.proposals.clone() };
+        let partition = Arc::new(Partition::new(topic.name.clone(), log, config, self.traffic_of(id.topic_id), home));
         partition.apply_state(state, self.now_ms());
         self.by_id.write().insert(id, partition);
         Ok(())
+    }
+
+    /// Ends the service of a partition that was moved to other brokers. Its files go as those of a deleted one.
+    fn remove_moved(&self, id: TopicIdPartition) -> Result<(), StorageError> {
+        let Some(partition) = self.by_id.write().remove(&id) else { return Ok(()) };
+        tracing::info!(partition = %id, "the partition was moved to other brokers; its replica here is removed");
+        partition.close();
+        self.delete_later(&partition)
     }
 
     fn traffic_of(&self, topic_id: TopicId) -> Traffic {

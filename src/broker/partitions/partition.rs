@@ -69,6 +69,14 @@ pub(super) struct Waiting {
     pub(super) reply: oneshot::Sender<Result<AppendOutcome, super::AppendRefusal>>,
 }
 
+/// What all partitions of a broker share.
+#[derive(Clone)]
+pub(super) struct Home {
+    pub(super) broker_id: BrokerId,
+    pub(super) store: Store,
+    pub(super) proposals: ProposalSender,
+}
+
 /// One partition. Shared by handlers, the committer's callbacks and the metadata observer.
 pub struct Partition {
     topic: TopicName,
@@ -86,15 +94,8 @@ pub struct Partition {
 }
 
 impl Partition {
-    pub(super) fn new(
-        topic: TopicName,
-        log: PartitionLog,
-        store: Store,
-        config: Arc<TopicConfig>,
-        broker_id: BrokerId,
-        traffic: Traffic,
-        proposals: ProposalSender,
-    ) -> Self {
+    pub(super) fn new(topic: TopicName, log: PartitionLog, config: Arc<TopicConfig>, traffic: Traffic, home: Home) -> Self {
+        let Home { broker_id, store, proposals } = home;
         let offsets = LogOffsets::opened(log.log_start_offset(), log.log_end_offset());
         let state = State {
             leader_epoch: LeaderEpoch::ZERO,

@@ -9,6 +9,7 @@ mod many_brokers;
 mod metadata;
 mod produce;
 mod quotas;
+mod replication;
 mod retention;
 mod seeded_sequences;
 #[path = "../../../../fuzz/sequences/mod.rs"]
