@@ -14,9 +14,9 @@ use rocksdb::WriteBatch;
 
 use crate::append::Queued;
 use crate::engine::Engine;
-use crate::journal::Cursor;
 use crate::journal::format::round_size_bytes_max;
 use crate::journal::writer::{Answers, DiskCommand, Round};
+use crate::journal::{Cursor, Journal, Release};
 use crate::keys::{self, Family};
 use crate::partition_log::PartitionLog;
 use crate::queue::{CommandQueue, Taken};
@@ -56,6 +56,8 @@ pub(crate) struct Committer {
     /// To the thread that answers what waits for the disk.
     disk: Sender<DiskCommand>,
     cursor: Cursor,
+    /// Full files of the journal that wait for a sync of what their entries belong to.
+    left: Vec<Release>,
     space: SpaceCheck,
     /// Partitions with a sync that is due at a time (`flush.ms`).
     flushes: HashMap<TopicIdPartition, (PartitionLog, Instant)>,
@@ -78,6 +80,7 @@ impl Committer {
             syncs,
             disk,
             cursor: Cursor::default(),
+            left: Vec::new(),
             space: SpaceCheck::default(),
             flushes,
             dirty,
@@ -221,16 +224,27 @@ impl Committer {
         if self.cursor.must_change(&engine, size)
             && let Some(release) = self.cursor.leave(journal)
         {
-            // Left out by a test that proves that it would be noticed.
-            if !engine.failpoints().skips("release.before_syncs") {
-                for job in self.sync_jobs() {
-                    let _ = self.syncs.send(SyncCommand::Sync(job));
-                }
+            self.left.push(release);
+        }
+        if !self.left.is_empty() && journal.wants_release(&engine) {
+            self.release_left(journal);
+        }
+        self.cursor.reserve(&engine, journal, size)
+    }
+
+    /// Gives the journal's full files back, behind the syncs of all that their entries belong to.
+    fn release_left(&mut self, journal: &Journal) {
+        // Left out by a test that proves that it would be noticed.
+        if !self.engine.failpoints().skips("release.before_syncs") {
+            for job in self.sync_jobs() {
+                let _ = self.syncs.send(SyncCommand::Sync(job));
             }
+        }
+        journal.note_releasing(self.left.len());
+        for release in self.left.drain(..) {
             // IMPORTANT: behind the jobs, and behind those of all segments that were sealed meanwhile.
             let _ = self.syncs.send(SyncCommand::Release(release));
         }
-        self.cursor.reserve(&engine, journal, size)
     }
 
     /// Gives a round to the thread that brings it to the disk, with its place in the journal.
@@ -300,7 +314,7 @@ impl Committer {
         }
         let _index = self.engine.index_lock.lock();
         let mut batch = WriteBatch::default();
-        for job in jobs.iter().filter(|job| !job.log.0.is_deleted()) {
+        for job in jobs.iter().filter(|job| job.may_move_point()) {
             let key = keys::recovery_point::key(job.log.id());
             self.engine.put(&mut batch, Family::Default, &key, &job.point.encode())?;
         }

@@ -1,14 +1,17 @@
-//! The sync thread: brings segments to the disk in the background and moves recovery points.
+//! The sync thread: brings segments to the disk in the background, many at once with helpers that live as long as there is something, and moves
+//! recovery points.
 //!
 //! Jobs of a partition come in the order of its log, so that a recovery point means that everything before it is there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
 
+use model::TopicIdPartition;
+use parking_lot::Mutex;
 use rocksdb::WriteBatch;
 
 use crate::StorageError;
@@ -41,34 +44,105 @@ pub(crate) enum SyncCommand {
     Barrier(SyncSender<()>),
 }
 
+/// So many segments are synced at once: a file system brings the lengths and blocks of all of them to the disk in one go.
+const SYNCS_AT_ONCE: usize = 8;
+
 pub(crate) fn run(engine: &Engine, commands: &Receiver<SyncCommand>) {
-    while let Ok(command) = commands.recv() {
-        match command {
-            SyncCommand::Sync(job) => {
-                if !job.log.0.is_deleted() && job.run().is_err() {
-                    // IMPORTANT: a failed sync is never tried again as if nothing had happened: the page may count as clean already. The next
-                    // append says so to its caller.
-                    job.log.0.state().poisoned = true;
-                    fail_journal(engine);
-                }
+    while let Ok(first) = commands.recv() {
+        let mut jobs = Vec::new();
+        for command in std::iter::once(first).chain(commands.try_iter()) {
+            if let SyncCommand::Sync(job) = command {
+                jobs.push(job);
+                continue;
             }
-            SyncCommand::Settle(segments) => {
-                if replay::settle(engine, &segments).is_err() {
-                    fail_journal(engine);
+            sync_together(engine, std::mem::take(&mut jobs));
+            match command {
+                SyncCommand::Sync(_) => {}
+                SyncCommand::Settle(segments) => {
+                    if replay::settle(engine, &segments).is_err() {
+                        fail_journal(engine);
+                    }
                 }
-            }
-            SyncCommand::Release(release) => {
-                if let Some(journal) = engine.journal.get()
-                    && journal.release(engine, release).is_err()
-                {
-                    journal.fail();
+                SyncCommand::Release(release) => {
+                    if let Some(journal) = engine.journal.get()
+                        && journal.release(engine, release).is_err()
+                    {
+                        journal.fail();
+                    }
                 }
-            }
-            SyncCommand::Barrier(answer) => {
-                let _ = answer.send(());
+                SyncCommand::Barrier(answer) => {
+                    let _ = answer.send(());
+                }
             }
         }
+        sync_together(engine, jobs);
     }
+}
+
+/// Does jobs side by side, those of one partition one after the other, and then moves the recovery points.
+fn sync_together(engine: &Engine, jobs: Vec<SyncJob>) {
+    let mut lanes: HashMap<TopicIdPartition, Vec<SyncJob>> = HashMap::new();
+    for job in jobs {
+        lanes.entry(job.log.id()).or_default().push(job);
+    }
+    let helpers = lanes.len().min(SYNCS_AT_ONCE).saturating_sub(1);
+    let (lanes, done) = (Mutex::new(lanes.into_values()), Mutex::new(Vec::new()));
+    let work = || {
+        loop {
+            let Some(lane) = lanes.lock().next() else { return };
+            let last = sync_lane(engine, lane);
+            done.lock().extend(last);
+        }
+    };
+    std::thread::scope(|scope| {
+        for number in 0..helpers {
+            let name = format!("sync-{}-{number}", engine.options.thread_label);
+            // With fewer it only takes longer.
+            let _ = std::thread::Builder::new().name(name).spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let done = done.into_inner();
+    if !done.is_empty() && move_points(engine, &done).is_err() {
+        for job in &done {
+            job.log.0.state().poisoned = true;
+        }
+        fail_journal(engine);
+    }
+}
+
+/// Syncs a partition's segments in their order. The job whose recovery point holds then.
+fn sync_lane(engine: &Engine, jobs: Vec<SyncJob>) -> Option<SyncJob> {
+    let mut last = None;
+    for job in jobs {
+        if job.log.0.is_deleted() {
+            continue;
+        }
+        if job.sync_files().is_err() {
+            // IMPORTANT: a failed sync is never tried again as if nothing had happened: the page may count as clean already. The next append
+            // says so to its caller.
+            job.log.0.state().poisoned = true;
+            fail_journal(engine);
+            break;
+        }
+        last = Some(job);
+    }
+    last
+}
+
+fn move_points(engine: &Engine, jobs: &[SyncJob]) -> Result<(), StorageError> {
+    let mut batch = WriteBatch::default();
+    // A truncation or a deletion moves the recovery point itself, under the same lock.
+    let _index = engine.index_lock.lock();
+    for job in jobs.iter().filter(|job| job.may_move_point() && job.log.0.cuts() == job.cuts) {
+        let key = keys::recovery_point::key(job.log.id());
+        let known = engine.row("recovery_point", &key, keys::recovery_point::Row::decode)?;
+        // Compaction may have moved it further.
+        if known.is_none_or(|known| known.offset < job.point.offset) {
+            engine.put(&mut batch, Family::Default, &key, &job.point.encode())?;
+        }
+    }
+    if batch.is_empty() { Ok(()) } else { engine.write(batch) }
 }
 
 /// What did not reach the disk must stay in the journal.
@@ -79,17 +153,9 @@ fn fail_journal(engine: &Engine) {
 }
 
 impl SyncJob {
-    fn run(&self) -> Result<(), StorageError> {
-        self.sync_files()?;
-        let log = &*self.log.0;
-        let mut batch = WriteBatch::default();
-        // A truncation or a deletion moves the recovery point itself, under the same lock.
-        let _index = log.engine.index_lock.lock();
-        if log.is_deleted() || log.cuts() != self.cuts {
-            return Ok(());
-        }
-        log.engine.put(&mut batch, Family::Default, &keys::recovery_point::key(log.id), &self.point.encode())?;
-        log.engine.write(batch)
+    /// Whether the recovery point may move. IMPORTANT: not in a partition that a failure stopped, since an earlier sync may be what failed.
+    pub(crate) fn may_move_point(&self) -> bool {
+        !self.log.0.is_deleted() && !self.log.0.state().poisoned
     }
 
     /// The bytes and the directory entries.

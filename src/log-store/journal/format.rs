@@ -1,30 +1,33 @@
-//! The bytes of a journal file: groups one behind the other, each of which was written at once.
+//! The bytes of a journal file: groups one behind the other, each of which begins at a block of 4 KiB.
 //!
 //! ```text
-//! group   magic "KJ01" (4)   crc32c of all that follows (4)   number (8)   length of the entries (8)   entries
+//! group   magic "KJ02" (4)   crc32c of what follows (4)       number (8)   length of the entries (8)   entries
 //! entry   topic id (16)   partition (4)   stamp (8)   segment's base offset (8)   its generation (4)   position in it (8)
 //!         offset after the last record (8)   length of the bytes (8)   bytes: whole record batches, as they are in the segment
 //! ```
 //!
+//! The group's checksum covers of a batch only the first 21 bytes, since the batch's own covers the rest. What lies between a group's end and the
+//! next block is zero. (Under the magic "KJ01" of earlier versions the checksum covered everything, and the next group followed at once.)
 //! A file is used again from its beginning, so behind the newest group may lie older ones: numbers only grow, and the first group that is torn,
 //! or whose number does not grow, ends the file. All numbers are big-endian.
 
 use std::io::IoSlice;
 
 use model::{Offset, TopicIdPartition};
-use record_batch::SequencedBatch;
+use record_batch::{BatchIter, BatchView, SequencedBatch};
 
+use super::aligned::{BLOCK, BLOCK_BYTES};
 use crate::keys::Fields;
 
-const MAGIC: [u8; 4] = *b"KJ01";
+const MAGIC: [u8; 4] = *b"KJ02";
+/// The same without blocks.
+const MAGIC_UNALIGNED: [u8; 4] = *b"KJ01";
 pub(crate) const GROUP_HEADER_BYTES: usize = 24;
 pub(crate) const ENTRY_HEADER_BYTES: usize = 64;
 /// Where the part of a group begins that its checksum covers.
 const CHECKSUMMED_FROM: usize = 8;
 /// The bytes of a batch before the part that its own checksum covers.
 const UNCOVERED_BYTES: usize = 21;
-/// Above this size a batch's own checksum is joined by arithmetic instead of reading the bytes once more.
-const COMBINE_MIN_BYTES: usize = 16 << 10;
 
 /// Whose bytes an entry holds and where they belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +98,7 @@ impl GroupHeads {
         for (head, entry) in heads.iter().zip(entries) {
             crc = crc32c::crc32c_append(crc, head);
             for batch in &entry.batches {
-                crc = add_batch(crc, batch);
+                crc = crc32c::crc32c_append(crc, batch.head().get(..UNCOVERED_BYTES).unwrap_or_default());
             }
         }
         let mut group = Vec::with_capacity(GROUP_HEADER_BYTES);
@@ -120,32 +123,23 @@ impl GroupHeads {
     }
 }
 
-fn add_batch(crc: u32, batch: &SequencedBatch) -> u32 {
-    let size = batch.size_bytes();
-    match batch.head().get(..UNCOVERED_BYTES) {
-        Some(uncovered) if size >= COMBINE_MIN_BYTES => {
-            crc32c::crc32c_combine(crc32c::crc32c_append(crc, uncovered), batch.header().crc, size - UNCOVERED_BYTES)
-        }
-        _ => crc32c::crc32c_append(crc32c::crc32c_append(crc, batch.head()), batch.tail()),
-    }
-}
-
 /// The size of a group with these entries.
 pub(crate) fn group_size_bytes(entries: &[Entry]) -> u64 {
     let header = u64::try_from(GROUP_HEADER_BYTES).unwrap_or(0);
     entries.iter().map(Entry::size_bytes).fold(header, u64::saturating_add)
 }
 
-/// The size at most of the group that so many entries make, of so many bytes together.
+/// The size at most, in whole blocks, of the group that so many entries make, of so many bytes together.
 pub(crate) fn round_size_bytes_max(entries: usize, size_bytes: u64) -> u64 {
     let heads = entries.saturating_mul(ENTRY_HEADER_BYTES).saturating_add(GROUP_HEADER_BYTES);
-    size_bytes.saturating_add(u64::try_from(heads).unwrap_or(u64::MAX))
+    let size = size_bytes.saturating_add(u64::try_from(heads).unwrap_or(u64::MAX));
+    size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
 }
 
 /// The number in a group's header; `None` if it is none.
 pub(crate) fn number_of(header: &[u8]) -> Option<u64> {
     let mut fields = Fields::new(header);
-    if fields.array::<4>()? != MAGIC {
+    if !matches!(fields.array::<4>()?, MAGIC | MAGIC_UNALIGNED) {
         return None;
     }
     fields.u32()?;
@@ -155,33 +149,38 @@ pub(crate) fn number_of(header: &[u8]) -> Option<u64> {
 /// A group that was read.
 pub(crate) struct Group<'a> {
     pub(crate) number: u64,
+    is_aligned: bool,
     pub(crate) entries: Vec<(Place, &'a [u8])>,
 }
 
 /// The groups of a file, in order, as far as they are whole.
-pub(crate) fn groups(mut bytes: &[u8]) -> Vec<Group<'_>> {
+pub(crate) fn groups(file: &[u8]) -> Vec<Group<'_>> {
     let mut found: Vec<Group<'_>> = Vec::new();
-    while let Some((group, rest)) = read_group(bytes) {
+    let mut position = 0;
+    while let Some((group, end)) = file.get(position..).and_then(read_group) {
         if found.last().is_some_and(|last| last.number >= group.number) {
             break;
         }
+        position = if group.is_aligned { (position + end).next_multiple_of(BLOCK_BYTES) } else { position + end };
         found.push(group);
-        bytes = rest;
     }
     found
 }
 
-fn read_group(bytes: &[u8]) -> Option<(Group<'_>, &[u8])> {
+/// The group at the beginning, and where it ends.
+fn read_group(bytes: &[u8]) -> Option<(Group<'_>, usize)> {
     let (header, rest) = bytes.split_at_checked(GROUP_HEADER_BYTES)?;
     let mut fields = Fields::new(header);
-    if fields.array::<4>()? != MAGIC {
-        return None;
-    }
+    let is_aligned = match fields.array::<4>()? {
+        MAGIC => true,
+        MAGIC_UNALIGNED => false,
+        _ => return None,
+    };
     let (crc, number, length) = (fields.u32()?, fields.u64()?, fields.u64()?);
-    let (body, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    let computed = crc32c::crc32c_append(crc32c::crc32c(header.get(CHECKSUMMED_FROM..)?), body);
-    if computed != crc {
-        return None;
+    let body = rest.get(..usize::try_from(length).ok()?)?;
+    let mut computed = crc32c::crc32c(header.get(CHECKSUMMED_FROM..)?);
+    if !is_aligned {
+        computed = crc32c::crc32c_append(computed, body);
     }
     let mut entries = Vec::new();
     let mut left = body;
@@ -189,10 +188,27 @@ fn read_group(bytes: &[u8]) -> Option<(Group<'_>, &[u8])> {
         let (head, tail) = left.split_at_checked(ENTRY_HEADER_BYTES)?;
         let place = Place::decode(head)?;
         let (bytes, tail) = tail.split_at_checked(usize::try_from(place.length).ok()?)?;
+        if is_aligned {
+            computed = add_batches(crc32c::crc32c_append(computed, head), bytes)?;
+        }
         entries.push((place, bytes));
         left = tail;
     }
-    Some((Group { number, entries }, rest))
+    if computed != crc {
+        return None;
+    }
+    Some((Group { number, is_aligned, entries }, GROUP_HEADER_BYTES + body.len()))
+}
+
+/// Adds what the group's checksum covers of an entry's batches; `None` unless they are whole.
+fn add_batches(mut crc: u32, bytes: &[u8]) -> Option<u32> {
+    let mut size = 0;
+    for view in BatchIter::new(bytes) {
+        let view = view.ok().filter(BatchView::crc_is_valid)?;
+        crc = crc32c::crc32c_append(crc, view.bytes().get(..UNCOVERED_BYTES)?);
+        size += view.bytes().len();
+    }
+    (size == bytes.len()).then_some(crc)
 }
 
 #[cfg(test)]
@@ -214,8 +230,9 @@ mod tests {
 
     fn bytes(number: u64, entries: &[Entry]) -> Vec<u8> {
         let heads = GroupHeads::new(number, entries);
-        let all: Vec<u8> = heads.pieces(entries).iter().flat_map(|piece| piece.to_vec()).collect();
+        let mut all: Vec<u8> = heads.pieces(entries).iter().flat_map(|piece| piece.to_vec()).collect();
         assert_eq!(u64::try_from(all.len()).unwrap(), group_size_bytes(entries));
+        all.resize(all.len().next_multiple_of(BLOCK_BYTES), 0);
         all
     }
 
@@ -233,8 +250,9 @@ mod tests {
 
     #[test]
     fn a_torn_group_and_one_of_an_earlier_use_end_the_file() {
-        let whole = bytes(3, &[entry(8, 100)]);
-        for place in [0, 5, 10, 20, 30, whole.len() - 1] {
+        let entries = [entry(8, 100)];
+        let whole = bytes(3, &entries);
+        for place in [0, 5, 10, 20, 30, 95, 120, usize::try_from(group_size_bytes(&entries)).unwrap() - 1] {
             let mut torn = bytes(2, &[entry(1, 1)]);
             let start = torn.len();
             torn.extend(&whole);
@@ -242,6 +260,13 @@ mod tests {
             assert_eq!(groups(&torn).len(), 1, "{place}");
             assert_eq!(groups(&torn[..start + place]).len(), 1, "{place}");
         }
+        let mut unaligned = bytes(2, &[entry(1, 1)]);
+        unaligned.truncate(usize::try_from(group_size_bytes(&[entry(1, 1)])).unwrap());
+        unaligned[..4].copy_from_slice(&MAGIC_UNALIGNED);
+        let crc = crc32c::crc32c(&unaligned[CHECKSUMMED_FROM..]);
+        unaligned[4..8].copy_from_slice(&crc.to_be_bytes());
+        unaligned.extend(&whole);
+        assert_eq!(groups(&unaligned).len(), 2, "files of before there were blocks");
         let mut reused = bytes(9, &[entry(8, 100)]);
         reused.extend(bytes(4, &[entry(2, 5)]));
         assert_eq!(groups(&reused).len(), 1);

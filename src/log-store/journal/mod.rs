@@ -5,8 +5,9 @@
 //! waited for the disk is the next group. After a power cut the entries are written again to where they belong (`replay`).
 //!
 //! A file is full after [`crate::StoreOptions::journal_file_bytes`]. Then the committer asks for a sync of every segment with unsynced bytes, and
-//! behind these jobs for the file's release: its header is erased, and only then may it be used again. There are as many files as the
-//! syncs need to keep up, at most [`crate::StoreOptions::journal_files_max`]; then the committer waits.
+//! behind these jobs for the file's release: its header is erased, and only then may it be used again. While such syncs are under way the next full
+//! files wait for the jobs after them, so that a disk that is behind gets fewer and larger syncs. There are as many files as the syncs need to keep
+//! up, at most [`crate::StoreOptions::journal_files_max`]; then the committer waits.
 //!
 //! Invariants:
 //! - No request is answered before a sync of the journal that began after its entry was written.
@@ -15,6 +16,7 @@
 //!   bytes of a partition back says so before it does ([`Engine::fence`]).
 //! - A write or a sync that failed is final: the journal takes nothing more, the store answers errors until it is opened again.
 
+mod aligned;
 #[cfg(test)]
 mod cost_tests;
 pub(crate) mod format;
@@ -22,14 +24,16 @@ pub(crate) mod replay;
 pub(crate) mod writer;
 
 use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use model::TopicIdPartition;
 use parking_lot::{Condvar, Mutex};
 use rocksdb::WriteBatch;
+use rustix::fs::FallocateFlags;
 
 use crate::StorageError;
 use crate::engine::Engine;
@@ -37,8 +41,12 @@ use crate::keys::{self, Family, prefix_end};
 use crate::recovery::pass;
 use crate::segment;
 
+use aligned::{AlignedBuffer, BLOCK};
+
 /// A file grows by this much.
-const GROWTH_BYTES: u64 = 1 << 20;
+const GROWTH_BYTES: u64 = 4 << 20;
+/// Where blocks cannot be asked for, a file grows by zeros in pieces of this size.
+const ZEROS_BYTES: usize = 256 << 10;
 
 /// How many bits of a stamp count within a life of the journal.
 const STAMP_BITS: u32 = 40;
@@ -52,45 +60,96 @@ fn file_name(index: usize) -> String {
     format!("{index}.journal")
 }
 
-/// One file.
+/// One file. It is written past the page cache where the file system can: each byte is written once and read after a crash only.
 pub(crate) struct JournalFile {
     pub(crate) path: PathBuf,
-    pub(crate) file: File,
+    file: File,
+    /// Takes the place of `file` once that refused a direct write.
+    buffered: OnceLock<File>,
     /// Bytes up to here are allocated. Only the committer moves it.
-    pub(crate) length: AtomicU64,
+    length: AtomicU64,
 }
 
 impl JournalFile {
     fn open(path: PathBuf) -> Result<Self, StorageError> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = match open_direct(&options, &path) {
+            // Not every file system has direct I/O.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => options.open(&path),
+            other => other,
+        };
         let file = file.map_err(|error| StorageError::io("open journal", &path, error))?;
         let length = file.metadata().map_err(|error| StorageError::io("open journal", &path, error))?.len();
-        Ok(Self { path, file, length: AtomicU64::new(length) })
+        Ok(Self { path, file, buffered: OnceLock::new(), length: AtomicU64::new(length) })
     }
 
-    /// Fills it with zeros up to `end` and some more, so that most syncs have no new length or block to write.
+    fn writable(&self) -> &File {
+        self.buffered.get().unwrap_or(&self.file)
+    }
+
+    /// Writes whole blocks from memory that begins at a block.
+    pub(crate) fn write(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        match self.writable().write_all_at(bytes, position) {
+            // A device of larger blocks, or the rest of a write that was cut short.
+            Err(error) if error.kind() == ErrorKind::InvalidInput && self.buffered.get().is_none() => {
+                let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+                self.buffered.get_or_init(|| file).write_all_at(bytes, position)
+            }
+            other => other,
+        }
+    }
+
+    /// Brings what was written to the disk, with the file's length and blocks.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.writable().sync_data()
+    }
+
+    /// Gives it its blocks up to `end` and some more, so that a full disk is met before a byte of a segment is written, and most syncs have no
+    /// new length to write.
     fn grow(&self, end: u64) -> Result<(), StorageError> {
-        let mut from = self.length.load(Ordering::Relaxed);
-        if end <= from {
+        let length = self.length.load(Ordering::Relaxed);
+        if end <= length {
             return Ok(());
         }
-        let zeros = vec![0; 256 << 10];
         let grown = end.next_multiple_of(GROWTH_BYTES);
-        while from < grown {
-            let count = usize::try_from(grown - from).unwrap_or(usize::MAX).min(zeros.len());
-            let written = self.file.write_all_at(zeros.get(..count).unwrap_or_default(), from);
-            written.map_err(|error| StorageError::io("grow journal", &self.path, error))?;
-            from += u64::try_from(count).unwrap_or(0);
-            self.length.store(from, Ordering::Relaxed);
+        let allocated = match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), length, grown - length) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => self.fill(length, grown),
+            other => other.map_err(io::Error::from),
+        };
+        allocated.map_err(|error| StorageError::io("grow journal", &self.path, error))?;
+        self.length.store(grown, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes zeros.
+    fn fill(&self, from: u64, end: u64) -> io::Result<()> {
+        let zeros = AlignedBuffer::zeros(ZEROS_BYTES);
+        let mut position = from / BLOCK * BLOCK;
+        while position < end {
+            let count = usize::try_from(end - position).unwrap_or(usize::MAX).min(ZEROS_BYTES);
+            self.write(zeros.filled().get(..count).unwrap_or_default(), position)?;
+            position += u64::try_from(count).unwrap_or(0);
         }
         Ok(())
     }
 
     /// Makes its entries void.
     fn erase(&self) -> Result<(), StorageError> {
-        let erased = self.file.write_all_at(&[0; format::GROUP_HEADER_BYTES], 0).and_then(|()| self.file.sync_data());
+        let erased = self.write(AlignedBuffer::zeros(format::GROUP_HEADER_BYTES).filled(), 0).and_then(|()| self.sync());
         erased.map_err(|error| StorageError::io("release journal", &self.path, error))
     }
+}
+
+#[cfg(target_os = "linux")]
+fn open_direct(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.clone().custom_flags(i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0)).open(path)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_direct(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    options.open(path)
 }
 
 #[derive(Default)]
@@ -98,6 +157,8 @@ struct FilesState {
     free: Vec<Arc<JournalFile>>,
     count: usize,
     next_index: usize,
+    /// Files that wait for the syncs of what their entries belong to.
+    releasing: usize,
 }
 
 /// The files, and the clock that orders entries. It belongs to the engine, since truncations ask it too.
@@ -113,7 +174,7 @@ impl Journal {
     /// A journal for one life of the store, beside the files of earlier lives that are not released yet.
     pub(crate) fn new(life: u64, files_before: usize, next_index: usize) -> Self {
         Self {
-            state: Mutex::new(FilesState { free: Vec::new(), count: files_before, next_index }),
+            state: Mutex::new(FilesState { free: Vec::new(), count: files_before, next_index, releasing: 0 }),
             freed: Condvar::new(),
             clock: AtomicU64::new(life << STAMP_BITS),
             failed: AtomicBool::new(false),
@@ -123,6 +184,7 @@ impl Journal {
     /// The files of earlier lives: those with entries, to be released, are told; the others are free.
     pub(crate) fn adopt(&self, directory: &Path, with_entries: &[PathBuf]) -> Result<Vec<Release>, StorageError> {
         let mut releases = Vec::new();
+        self.note_releasing(with_entries.len());
         for path in with_entries {
             releases.push(Release { file: Arc::new(JournalFile::open(path.clone())?), stamp_end: self.tick() });
         }
@@ -148,6 +210,18 @@ impl Journal {
         self.failed.store(true, Ordering::Release);
         let _state = self.state.lock();
         self.freed.notify_all();
+    }
+
+    /// Whether files that are left should be given back now: none is on its way, so that the syncs have nothing to do, or none is to be had
+    /// otherwise. While the disk is behind, one sync of a segment serves several files.
+    pub(crate) fn wants_release(&self, engine: &Engine) -> bool {
+        let state = self.state.lock();
+        state.releasing == 0 || (state.free.is_empty() && state.count >= engine.options.journal_files_max.max(1))
+    }
+
+    /// So many files are on their way.
+    pub(crate) fn note_releasing(&self, count: usize) {
+        self.state.lock().releasing += count;
     }
 
     /// A file that may be written from its beginning: a free one, a new one, or after waiting the next that is released.
@@ -181,7 +255,9 @@ impl Journal {
         pass(engine, "journal.before_release", &release.file.path)?;
         release.file.erase()?;
         drop_fences(engine, release.stamp_end)?;
-        self.state.lock().free.push(release.file);
+        let mut state = self.state.lock();
+        state.free.push(release.file);
+        state.releasing = state.releasing.saturating_sub(1);
         self.freed.notify_all();
         Ok(())
     }
@@ -234,7 +310,7 @@ impl Cursor {
     pub(crate) fn take(&mut self, size_bytes: u64) -> Option<(Arc<JournalFile>, u64)> {
         let file = self.file.as_ref().map(Arc::clone)?;
         let position = self.position;
-        self.position = position.saturating_add(size_bytes);
+        self.position = position.saturating_add(size_bytes.next_multiple_of(BLOCK));
         Some((file, position))
     }
 }

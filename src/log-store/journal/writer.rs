@@ -1,15 +1,16 @@
 //! The thread that answers appends which wait for the disk: it writes a round's entries to the journal, or syncs segments (`flush.messages`), and
 //! then calls back. Rounds that came while it waited share one sync.
 
-use std::io::IoSlice;
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use model::Offset;
 
 use super::JournalFile;
+use super::aligned::AlignedBuffer;
 use super::format::{Entry, GroupHeads, group_size_bytes};
-use crate::append::{Appended, Done, write_all};
+use crate::append::{Appended, Done};
 use crate::engine::Engine;
 use crate::partition_log::PartitionLog;
 use crate::recovery::pass;
@@ -19,6 +20,9 @@ use crate::{AppendError, StorageError};
 
 /// Rounds are joined under one sync up to this size.
 const JOINED_BYTES_MAX: u64 = 8 << 20;
+/// They are written in pieces of this size at most.
+const BUFFER_BYTES_MAX: usize = 4 << 20;
+
 /// What the journal's thread is told.
 pub(crate) enum DiskCommand {
     Answer(Round),
@@ -51,8 +55,8 @@ impl Round {
     }
 
     /// Answers; a failure takes the place of every success.
-    fn finish(self, engine: &Engine, result: &Result<(), StorageError>) {
-        for Answers { log, log_end, flush, completions } in self.answers {
+    fn finish(&mut self, engine: &Engine, result: &Result<(), StorageError>) {
+        for Answers { log, log_end, flush, completions } in self.answers.drain(..) {
             let result = result.clone().and_then(|()| flush.iter().try_for_each(|segment| sync_segment(&log.0, segment)));
             match &result {
                 Ok(()) => log.0.advance_acknowledged_end(log_end),
@@ -75,7 +79,7 @@ impl Round {
 }
 
 pub(crate) fn run(engine: &Engine, commands: &Receiver<DiskCommand>) {
-    let mut writer = Writer { engine, unsynced: None, waiting: Vec::new() };
+    let mut writer = Writer { engine, waiting: Vec::new(), buffer: AlignedBuffer::default() };
     while let Ok(command) = commands.recv() {
         let mut joined = writer.take(command);
         while joined < JOINED_BYTES_MAX
@@ -89,14 +93,13 @@ pub(crate) fn run(engine: &Engine, commands: &Receiver<DiskCommand>) {
 
 struct Writer<'a> {
     engine: &'a Engine,
-    /// The file that was written since the last sync.
-    unsynced: Option<Arc<JournalFile>>,
-    /// Rounds that are written and not answered, and what became of the write.
-    waiting: Vec<(Round, Result<(), StorageError>)>,
+    /// Rounds that are not written yet; all in one file.
+    waiting: Vec<Round>,
+    buffer: AlignedBuffer,
 }
 
 impl Writer<'_> {
-    /// Writes a round; how many bytes.
+    /// Takes a round to those that wait; of how many bytes it is.
     fn take(&mut self, command: DiskCommand) -> u64 {
         match command {
             DiskCommand::Barrier(answer) => {
@@ -105,64 +108,102 @@ impl Writer<'_> {
                 0
             }
             DiskCommand::Answer(round) => {
-                let size = round.size_bytes();
-                let is_other = round.place.as_ref().zip(self.unsynced.as_ref());
-                if is_other.is_some_and(|((file, ..), unsynced)| !Arc::ptr_eq(file, unsynced)) {
+                let before = self.waiting.iter().find_map(|round| round.place.as_ref());
+                if before.zip(round.place.as_ref()).is_some_and(|((before, ..), (file, ..))| !Arc::ptr_eq(before, file)) {
                     // IMPORTANT: no group reaches the disk before those of the file before, which a replay would take for released.
                     self.finish();
                 }
-                let result = self.write(&round);
-                if result.is_ok()
-                    && let Some((file, ..)) = &round.place
-                {
-                    self.unsynced = Some(Arc::clone(file));
-                }
-                self.waiting.push((round, result));
+                let size = round.size_bytes();
+                self.waiting.push(round);
                 size
             }
         }
     }
 
-    fn write(&self, round: &Round) -> Result<(), StorageError> {
-        let (Some((file, position, number)), Some(journal)) = (&round.place, self.engine.journal.get()) else { return Ok(()) };
-        if journal.has_failed() {
-            return Err(StorageError::Stopped);
-        }
-        let write = || {
-            self.engine.failpoints().hit("journal.before_write")?;
-            let heads = GroupHeads::new(*number, &round.entries);
-            let mut pieces: Vec<IoSlice<'_>> = heads.pieces(&round.entries);
-            write_all(&file.file, &mut pieces, *position)
-        };
-        write().map_err(|error| {
-            journal.fail();
-            StorageError::io("write journal", &file.path, error)
-        })
-    }
-
-    /// Syncs what was written, and answers.
+    /// Writes what waits, syncs it, and answers.
     fn finish(&mut self) {
-        let synced = self.sync();
-        for (round, result) in self.waiting.drain(..) {
-            let result = if round.place.is_some() { result.and_then(|()| synced.clone()) } else { result };
-            round.finish(self.engine, &result);
+        let mut rounds = std::mem::take(&mut self.waiting);
+        if rounds.is_empty() {
+            return;
         }
-    }
-
-    fn sync(&mut self) -> Result<(), StorageError> {
-        let Some(file) = self.unsynced.take() else { return Ok(()) };
-        // Left out by a test that proves that it would be noticed.
+        // Planted by a test that proves that it would be noticed: the answers go out, and their entries stay behind.
         if self.engine.failpoints().skips("journal.before_sync") {
-            return Ok(());
+            rounds.iter_mut().for_each(|round| round.finish(self.engine, &Ok(())));
+            return;
         }
-        let result = pass(self.engine, "journal.before_sync", &file.path)
-            .and_then(|()| file.file.sync_data().map_err(|error| StorageError::io("sync journal", &file.path, error)))
-            .and_then(|()| pass(self.engine, "journal.after_sync", &file.path));
-        if result.is_err()
+        let on_disk = self.write(&rounds);
+        if on_disk.is_err()
             && let Some(journal) = self.engine.journal.get()
         {
             journal.fail();
         }
-        result
+        for round in &mut rounds {
+            let result = if round.place.is_some() { on_disk.clone() } else { Ok(()) };
+            round.finish(self.engine, &result);
+        }
+    }
+
+    /// Brings the rounds to the disk, with as few writes as their places allow.
+    fn write(&mut self, rounds: &[Round]) -> Result<(), StorageError> {
+        let placed = || rounds.iter().filter_map(|round| Some((round, round.place.as_ref()?)));
+        let (Some((_, (file, first, _))), Some(journal)) = (placed().next(), self.engine.journal.get()) else { return Ok(()) };
+        if journal.has_failed() {
+            return Err(StorageError::Stopped);
+        }
+        let size = placed().map(|(round, _)| round.size_bytes()).fold(0, u64::saturating_add);
+        self.buffer.make_room(usize::try_from(size).unwrap_or(usize::MAX).min(BUFFER_BYTES_MAX));
+        let mut target = Target { file, position: *first, buffer: &mut self.buffer };
+        let written = placed().try_for_each(|(round, (_, position, number))| {
+            self.engine.failpoints().hit("journal.before_write")?;
+            target.go_to(*position)?;
+            let heads = GroupHeads::new(*number, &round.entries);
+            heads.pieces(&round.entries).iter().try_for_each(|piece| target.put(piece))
+        });
+        let written = written.and_then(|()| target.flush());
+        self.buffer.clear();
+        written.map_err(|error| StorageError::io("write journal", &file.path, error))?;
+        pass(self.engine, "journal.before_sync", &file.path)?;
+        file.sync().map_err(|error| StorageError::io("sync journal", &file.path, error))?;
+        pass(self.engine, "journal.after_sync", &file.path)
+    }
+}
+
+/// Where bytes go, by way of the buffer.
+struct Target<'a> {
+    file: &'a JournalFile,
+    /// The place of the buffer's first byte.
+    position: u64,
+    buffer: &'a mut AlignedBuffer,
+}
+
+impl Target<'_> {
+    /// Fills the block up, and writes what there is unless the next group follows it.
+    fn go_to(&mut self, position: u64) -> io::Result<()> {
+        self.buffer.pad();
+        if self.position + u64::try_from(self.buffer.filled().len()).unwrap_or(0) != position {
+            self.flush()?;
+            self.position = position;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = self.buffer.take(bytes);
+        while !rest.is_empty() {
+            self.flush()?;
+            rest = self.buffer.take(rest);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.buffer.pad();
+        let filled = self.buffer.filled();
+        if !filled.is_empty() {
+            self.file.write(filled, self.position)?;
+            self.position += u64::try_from(filled.len()).unwrap_or(0);
+            self.buffer.clear();
+        }
+        Ok(())
     }
 }

@@ -80,8 +80,8 @@ fn a_full_file_is_used_again_only_after_its_segments_are_synced() {
         count.fetch_add(1, Ordering::SeqCst);
     }));
     let failpoints = Failpoints::arm([("journal.before_release", 3, copy)]).unwrap();
-    let store =
-        Store::open(StoreOptions { failpoints, journal_file_bytes: 4_000, journal_files_max: 2, ..group_options(dir.path()) }).unwrap();
+    let store = Store::open(StoreOptions { failpoints, journal_file_bytes: 30 * 4_096, journal_files_max: 2, ..group_options(dir.path()) })
+        .unwrap();
     let log = store.open_partition(partition(0), LogConfig::default()).unwrap();
     produce(&store, &log, 0..300);
     assert_eq!(copies.load(Ordering::SeqCst), 1);

@@ -57,7 +57,8 @@ fn path_of(call: &str) -> Option<&str> {
 /// The directories of segments, made before the journal's first file was left, that were not synced when it was released.
 fn directories_released_too_early(calls: &[String]) -> BTreeSet<String> {
     let left = calls.iter().position(|call| call.contains("openat(") && call.contains("journal/1.journal\"")).expect("a second file");
-    let is_release = |call: &&String| call.contains("pwrite64(") && call.contains("journal/0.journal>") && call.contains(", 24, 0");
+    let is_release =
+        |call: &&String| call.contains("pwrite64(") && call.contains(r#"journal/0.journal>, "\0\0\0\0"#) && call.contains(", 4096, 0)");
     let released = calls.iter().position(|call| is_release(&call)).expect("a release");
     let mut made: HashMap<&str, usize> = HashMap::new();
     for (number, call) in calls[..left].iter().enumerate() {
