@@ -79,6 +79,8 @@ pub(crate) trait Api: Send + Sync + 'static {
     const VERSIONS: Versions;
     /// Whether only the active controller can answer it; another broker forwards it.
     const FOR_CONTROLLER: bool = false;
+    /// Whether brokers send it, whom no quota of clients concerns.
+    const FROM_BROKERS: bool = false;
     /// The decoded request.
     type Request: Decodable + Send + 'static;
     /// The answer.

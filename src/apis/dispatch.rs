@@ -85,13 +85,23 @@ impl Dispatch for Apis {
         self.broker.live_limits.accept_pause()
     }
 
+    fn connection_closed(&self, connection: &Arc<ConnectionContext>) {
+        if self.audience == Audience::Brokers {
+            self.broker.controller.connection_closed(connection.id());
+        }
+    }
+
     fn dispatch(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {
         let head = match protocol::parse_request_header(&frame) {
             Ok(head) => head,
             Err(error) => return Outcome::Close(CloseReason::Undecodable(error.to_string())),
         };
         let (key, version) = (head.api_key, head.api_version);
-        let Some((place, found)) = table::find(key).filter(|(_, found)| found.served().contains(version)) else {
+        let known = match self.audience {
+            Audience::Clients => table::find(key),
+            Audience::Brokers => table::find_on_controller(key),
+        };
+        let Some((place, found)) = known.filter(|(_, found)| found.served().contains(version)) else {
             return refuse_version(key, version, head.correlation_id);
         };
         let body = frame.slice(head.body_offset..);

@@ -3,6 +3,7 @@
 
 use broker::controller::ControlError;
 use broker::partitions::{AppendError, PartitionError};
+use metadata::controller::ProducerIdsError;
 use protocol::{ErrorCode, StrBytes};
 use record_batch::ProduceRefusal;
 
@@ -25,6 +26,16 @@ pub(crate) const fn control(error: ControlError) -> ErrorCode {
         ControlError::NotController => ErrorCode::NotController,
         ControlError::Stopped => ErrorCode::BrokerNotAvailable,
         ControlError::Refused => ErrorCode::InvalidRequest,
+    }
+}
+
+/// Why a broker gets no producer ids.
+pub(crate) const fn producer_ids(error: ProducerIdsError) -> ErrorCode {
+    match error {
+        ProducerIdsError::StaleBrokerEpoch => ErrorCode::StaleBrokerEpoch,
+        ProducerIdsError::NotRegistered => ErrorCode::BrokerIdNotRegistered,
+        // There is no code for it, nor anybody who has seen 2^63 producers.
+        ProducerIdsError::Exhausted => ErrorCode::InvalidRequest,
     }
 }
 

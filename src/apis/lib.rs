@@ -6,6 +6,7 @@
 //! Invariants:
 //! - [`table::APIS`] is the only list of APIs: look-up, the ApiVersions answer, the metrics' labels
 //!   and the README's support table derive from it.
+//!   What brokers ask of the active controller has a list of its own, which only the controller listener serves.
 //! - A request is decoded only after the bounds scan has found that its counts fit its bytes and the memory permit.
 //! - Only fields that the request's version has are set in its answer: kafka-protocol refuses to encode others (a test runs each handler at each version).
 //! - An error code is chosen by an exhaustive match ([`error_codes`]); UNKNOWN_SERVER_ERROR is none of them, and
@@ -19,6 +20,7 @@ mod api;
 mod cluster;
 mod configs;
 mod connection;
+mod controller;
 mod dispatch;
 mod error_codes;
 mod groups;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use broker::metrics::{ApiLabel, Metrics};
 
 use crate::api::{ErasedApi, Serial};
-use crate::{cluster, configs, connection, groups, log, security, topics, transactions};
+use crate::{cluster, configs, connection, controller, groups, log, security, topics, transactions};
 
 /// All APIs that this broker serves.
 pub(crate) const APIS: &[&dyn ErasedApi] = &[
@@ -50,17 +50,42 @@ pub(crate) const APIS: &[&dyn ErasedApi] = &[
     &Serial::<topics::describe_topic_partitions::DescribeTopicPartitions>::NEW,
 ];
 
+/// What brokers ask of the active controller, sorted by key.
+pub(crate) const CONTROLLER_APIS: &[&dyn ErasedApi] = &[
+    &Serial::<controller::alter_partition::AlterPartition>::NEW,
+    &Serial::<controller::broker_registration::BrokerRegistration>::NEW,
+    &Serial::<controller::broker_heartbeat::BrokerHeartbeat>::NEW,
+    &Serial::<controller::allocate_producer_ids::AllocateProducerIds>::NEW,
+];
+
+/// What the controller listener serves beside ApiVersions: what brokers ask, and what of clients' requests only the active controller can answer.
+pub(crate) fn on_controller() -> impl Iterator<Item = &'static dyn ErasedApi> {
+    CONTROLLER_APIS.iter().copied().chain(APIS.iter().copied().filter(|api| api.is_for_controller()))
+}
+
+/// The API with a key on the controller listener, and its place: behind [`APIS`] if it is not in there.
+pub(crate) fn find_on_controller(key: i16) -> Option<(usize, &'static dyn ErasedApi)> {
+    if key == connection::api_versions::KEY {
+        let (place, _) = find(key)?;
+        return Some((place, &Serial::<controller::api_versions::ApiVersions>::NEW));
+    }
+    match CONTROLLER_APIS.binary_search_by_key(&key, |api| api.key()) {
+        Ok(place) => CONTROLLER_APIS.get(place).map(|api| (APIS.len() + place, *api)),
+        Err(_) => find(key).filter(|(_, api)| api.is_for_controller()),
+    }
+}
+
 /// The API with a key, and its place in the list.
 pub(crate) fn find(key: i16) -> Option<(usize, &'static dyn ErasedApi)> {
     let place = APIS.binary_search_by_key(&key, |api| api.key()).ok()?;
     APIS.get(place).map(|api| (place, *api))
 }
 
-/// Counters for a broker that serves these APIs; an API's counters stand at its place in the list.
+/// Counters for a broker that serves these APIs; an API's counters stand at its place in the list, those of brokers' APIs behind.
 #[must_use]
 pub fn new_metrics() -> Arc<Metrics> {
     let label = |api: &&dyn ErasedApi| ApiLabel { name: api.name(), version_min: api.served().min, version_max: api.served().max };
-    Metrics::new(&APIS.iter().map(label).collect::<Vec<_>>())
+    Metrics::new(&APIS.iter().chain(CONTROLLER_APIS).map(label).collect::<Vec<_>>())
 }
 
 /// One row of the support table.
@@ -79,9 +104,17 @@ pub struct Support {
 /// The support table, for the README.
 #[must_use]
 pub fn support() -> Vec<Support> {
-    APIS.iter()
-        .map(|api| Support { key: api.key(), name: api.name(), version_min: api.served().min, version_max: api.served().max })
-        .collect()
+    APIS.iter().map(|api| support_of(*api)).collect()
+}
+
+/// The same of what brokers ask of the active controller.
+#[must_use]
+pub fn controller_support() -> Vec<Support> {
+    CONTROLLER_APIS.iter().map(|api| support_of(*api)).collect()
+}
+
+fn support_of(api: &dyn ErasedApi) -> Support {
+    Support { key: api.key(), name: api.name(), version_min: api.served().min, version_max: api.served().max }
 }
 
 #[cfg(test)]
@@ -90,7 +123,9 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_by_key_without_repeats() {
-        assert!(APIS.windows(2).all(|pair| pair[0].key() < pair[1].key()));
+        for list in [APIS, CONTROLLER_APIS] {
+            assert!(list.windows(2).all(|pair| pair[0].key() < pair[1].key()));
+        }
     }
 
     #[test]
@@ -99,5 +134,14 @@ mod tests {
             assert_eq!(find(api.key()).map(|(_, found)| found.name()), Some(api.name()));
         }
         assert!(find(4).is_none());
+    }
+
+    #[test]
+    fn clients_find_nothing_that_is_for_brokers_and_brokers_find_nothing_that_is_for_clients() {
+        for (place, api) in CONTROLLER_APIS.iter().enumerate() {
+            assert!(find(api.key()).is_none());
+            assert_eq!(find_on_controller(api.key()).map(|(place, _)| place), Some(APIS.len() + place));
+        }
+        assert!(find_on_controller(0).is_none() && find_on_controller(19).is_some() && find_on_controller(18).is_some());
     }
 }

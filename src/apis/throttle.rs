@@ -32,10 +32,14 @@ macro_rules! throttled {
 
 throttled! {
     AlterClientQuotasResponse
+    AllocateProducerIdsResponse
     AlterConfigsResponse
     AlterPartitionReassignmentsResponse
+    AlterPartitionResponse
     AlterReplicaLogDirsResponse
     ApiVersionsResponse
+    BrokerHeartbeatResponse
+    BrokerRegistrationResponse
     CreatePartitionsResponse
     CreateTopicsResponse
     DeleteGroupsResponse
@@ -77,6 +81,9 @@ impl Throttled for messages::DescribeQuorumResponse {
 
 /// Runs a handler, charges its time, and mutes the connection for the longer of that wait and the one that the handler put into its answer.
 pub(crate) async fn handle<A: Api>(cx: Context, request: A::Request) -> A::Response {
+    if A::FROM_BROKERS {
+        return A::handle(cx, request).await;
+    }
     let (broker, connection) = (Arc::clone(&cx.broker), Arc::clone(&cx.connection));
     let (mut response, own_wait) = if broker.quotas.is_active(QuotaKind::Request) {
         let charged = cx.clone();

@@ -4,7 +4,13 @@
 //!
 //! In Kafka: `QuorumController`, `ControllerApis`.
 
+mod membership;
+#[cfg(test)]
+mod tests;
+mod watch;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use metadata::Image;
 use metadata::configs::{ConfigView, GROUP_ROWS, StaticConfig};
@@ -23,10 +29,12 @@ use protocol::messages::{
     AlterClientQuotasRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, CreatePartitionsRequest, CreateTopicsRequest,
     DeleteTopicsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
 };
-use quorum::MetadataQuorum;
+use quorum::{MetadataQuorum, ProposeError};
 use thiserror::Error;
 use tokio::sync::Mutex;
+use wire::clock::SharedClock;
 
+use crate::controller::membership::Members;
 use crate::controller_channel::{ControllerChannel, Elsewhere};
 use crate::entropy::Entropy;
 use crate::quotas::RequestMutations;
@@ -58,6 +66,10 @@ pub struct ControllerSettings {
     pub offsets_topic: InternalTopic,
     /// The keys that brokers have.
     pub broker_rows: Vec<Row>,
+    /// `broker.session.timeout.ms`.
+    pub session_timeout: Duration,
+    /// `leader.imbalance.check.interval.seconds`, unless `auto.leader.rebalance.enable` is off.
+    pub rebalance_interval: Option<Duration>,
 }
 
 /// The broker's way to the metadata log. Cheap to clone.
@@ -72,6 +84,9 @@ struct Inner {
     settings: ControllerSettings,
     /// The way to the active controller, where it may be another broker.
     channel: Option<ControllerChannel>,
+    clock: SharedClock,
+    /// Which brokers are alive, while this one is the active controller.
+    members: Members,
     /// Held from the look at the image to the end of the proposal.
     one_at_a_time: Mutex<()>,
 }
@@ -111,8 +126,10 @@ impl Controller {
         entropy: Arc<dyn Entropy>,
         settings: ControllerSettings,
         channel: Option<ControllerChannel>,
+        clock: SharedClock,
     ) -> Self {
-        Self { inner: Arc::new(Inner { quorum, entropy, settings, channel, one_at_a_time: Mutex::new(()) }) }
+        let (members, one_at_a_time) = (Members::default(), Mutex::new(()));
+        Self { inner: Arc::new(Inner { quorum, entropy, settings, channel, clock, members, one_at_a_time }) }
     }
 
     /// Whether this broker is the active controller, whose decisions count.
@@ -143,11 +160,17 @@ impl Controller {
         // the next one before its own records are applied.
         let change = tokio::spawn(async move {
             let _turn = inner.one_at_a_time.lock().await;
+            if !inner.quorum.is_active() {
+                return Err(ControlError::NotController);
+            }
             let Decision { records, response } = decision(&inner, &inner.quorum.image())?;
             if !records.is_empty() {
                 inner.quorum.propose(records).await.map_err(|error| {
                     tracing::warn!(%error, "a metadata change was not recorded");
-                    ControlError::Stopped
+                    match error {
+                        ProposeError::NotLeader { .. } => ControlError::NotController,
+                        ProposeError::Stopped { .. } => ControlError::Stopped,
+                    }
                 })?;
             }
             Ok(response)

@@ -168,7 +168,8 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
         Arc::clone(&metrics),
     ));
     let metadata = MetadataView::new(quorum.image());
-    let controller = Controller::new(Arc::clone(&quorum), Arc::clone(&entropy), controller_settings(&config), channel.clone());
+    let controller =
+        Controller::new(Arc::clone(&quorum), Arc::clone(&entropy), controller_settings(&config), channel.clone(), Arc::clone(&clock));
     let tasks = TaskTracker::new();
     let groups = Groups::new(GroupsParts {
         broker_id: config.broker_id,
@@ -238,6 +239,9 @@ impl StartingBroker {
     pub async fn join(self) -> Result<RunningBroker, StartError> {
         let Self { mut running, followers } = self;
         let broker = &running.broker;
+        if broker.channel.is_some() {
+            running.tasks.spawn(broker.controller.clone().watch_members(running.stopping.clone()));
+        }
         let member = match &broker.channel {
             Some(channel) => Some(cluster::register(broker, &running.quorum, channel, &running.registration).await?),
             None => None,
@@ -320,6 +324,8 @@ fn controller_settings(config: &BrokerConfig) -> ControllerSettings {
         broker_id: config.broker_id,
         given: config.set.clone(),
         broker_rows: config.rows.clone(),
+        session_timeout: config.session_timeout,
+        rebalance_interval: config.leader_rebalance_interval,
         defaults: TopicDefaults { num_partitions: config.num_partitions, replication_factor: config.default_replication_factor },
         offsets_topic: InternalTopic::ConsumerOffsets {
             partitions: config.offsets_topic_num_partitions,

@@ -71,7 +71,7 @@ fn served() -> Vec<ApiVersion> {
     table::APIS.iter().map(|api| version_row(api.key(), api.advertised())).collect()
 }
 
-fn version_row(key: i16, versions: Versions) -> ApiVersion {
+pub(crate) fn version_row(key: i16, versions: Versions) -> ApiVersion {
     let mut row = ApiVersion::default();
     row.api_key = key;
     row.min_version = versions.min;

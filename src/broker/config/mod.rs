@@ -59,6 +59,8 @@ pub struct BrokerConfig {
     pub heartbeat_interval: Duration,
     /// `broker.session.timeout.ms`.
     pub session_timeout: Duration,
+    /// `leader.imbalance.check.interval.seconds`; `None` where `auto.leader.rebalance.enable` is off.
+    pub leader_rebalance_interval: Option<Duration>,
     /// The data directory (`log.dirs`).
     pub data_directory: PathBuf,
     /// When a record counts as written (`klamm.durability`).
@@ -168,6 +170,7 @@ impl BrokerConfig {
             quorum: quorum::read(&values, broker_id, controllers)?,
             heartbeat_interval: milliseconds(&values, "broker.heartbeat.interval.ms"),
             session_timeout: milliseconds(&values, "broker.session.timeout.ms"),
+            leader_rebalance_interval: leader_rebalance_interval(&values),
             data_directory: data_directory(&values)?,
             durability: if values.text("klamm.durability") == Some("group") { Durability::Group } else { Durability::Os },
             journal_file_bytes: u64::try_from(values.long("klamm.journal.file.bytes")).unwrap_or(0),
@@ -285,6 +288,11 @@ fn groups(values: &Values) -> GroupConfig {
         offsets_retention_ms: values.long("offsets.retention.minutes").saturating_mul(60_000),
         ..GroupConfig::default()
     }
+}
+
+fn leader_rebalance_interval(values: &Values) -> Option<Duration> {
+    let seconds = u64::try_from(values.long("leader.imbalance.check.interval.seconds")).unwrap_or(300);
+    values.boolean("auto.leader.rebalance.enable").then(|| Duration::from_secs(seconds))
 }
 
 fn milliseconds(values: &Values, key: &str) -> Duration {

@@ -21,6 +21,8 @@ use crate::records::{ConfigResource, MetadataRecord};
 
 const SESSION_MS: u64 = 9000;
 const CLUSTER: &str = "c";
+/// No broker of the tests, so that all of them can be dead.
+const CONTROLLER: BrokerId = BrokerId::MAX;
 
 fn id(id: i32) -> BrokerId {
     BrokerId::new(id).expect("a broker id")
@@ -49,7 +51,7 @@ impl Cluster {
     /// Brokers that are up, and a topic `t` whose partitions have these replicas, all in sync.
     fn new(brokers: &[i32], partitions: &[&[i32]], configs: &[(&str, &str)]) -> Self {
         let image = Image::default().apply(1, &[MetadataRecord::Cluster { cluster_id: CLUSTER.to_owned() }]).0;
-        let sessions = BrokerSessions::begin(&image, SESSION_MS, 0);
+        let sessions = BrokerSessions::begin(CONTROLLER, &image, SESSION_MS, 0);
         let mut cluster = Self {
             image,
             sessions,
@@ -515,9 +517,12 @@ fn sessions_end_one_by_one_and_begin_anew_with_a_new_controller() {
     assert_eq!(cluster.sessions.over(SESSION_MS), Some(id(3)));
     cluster.fence(3);
     assert_eq!((cluster.sessions.over(SESSION_MS), cluster.sessions.next_deadline_ms()), (None, Some(14_000)));
-    let anew = BrokerSessions::begin(&cluster.image, SESSION_MS, 1_000_000);
-    assert_eq!(anew.next_deadline_ms(), Some(1_009_000));
-    assert!(anew.is_alive(id(2), 1_000_000) && !anew.is_alive(id(1), 1_000_000), "fenced brokers have no session");
+    let mut anew = BrokerSessions::begin(CONTROLLER, &cluster.image, SESSION_MS, 1_000_000);
+    assert_eq!((anew.next_deadline_ms(), anew.over(1_008_999), anew.over(1_009_000)), (Some(1_009_000), None, Some(id(2))));
+    assert!(!anew.is_alive(id(2), 1_000_000), "it is only supposed to be alive");
+    anew.touch(cluster.broker(2).expect("registered"), 1, 1_000_001);
+    assert!(anew.is_alive(id(2), 1_000_001));
+    assert_eq!(BrokerSessions::begin(id(2), &cluster.image, SESSION_MS, 0).next_deadline_ms(), None, "its own broker lives");
 }
 
 #[test]

@@ -14,6 +14,8 @@ use crate::image::{Broker, Image};
 struct Session {
     /// Of which registration this is.
     epoch: BrokerEpoch,
+    /// Whether this controller has heard of the broker itself.
+    is_heard: bool,
     /// From when on the broker counts as dead.
     deadline_ms: u64,
     /// Up to where the broker has the metadata log; 0 before it said so.
@@ -25,6 +27,8 @@ struct Session {
 /// The sessions of all brokers that are not fenced.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BrokerSessions {
+    /// The controller's own broker, which lives as long as anybody asks here.
+    own: BrokerId,
     timeout_ms: u64,
     sessions: BTreeMap<BrokerId, Session>,
 }
@@ -33,9 +37,12 @@ impl BrokerSessions {
     /// The sessions as a controller that has just become active must see them: it has not heard of anybody yet, so each broker has the whole
     /// of `broker.session.timeout.ms` from now.
     #[must_use]
-    pub fn begin(image: &Image, timeout_ms: u64, now_ms: u64) -> Self {
-        let mut sessions = Self { timeout_ms, sessions: BTreeMap::new() };
+    pub fn begin(own: BrokerId, image: &Image, timeout_ms: u64, now_ms: u64) -> Self {
+        let mut sessions = Self { own, timeout_ms, sessions: BTreeMap::new() };
         sessions.follow(image, now_ms);
+        for session in sessions.sessions.values_mut() {
+            session.is_heard = false;
+        }
         sessions
     }
 
@@ -51,6 +58,7 @@ impl BrokerSessions {
     pub fn touch(&mut self, broker: &Broker, metadata_index: u64, now_ms: u64) {
         let deadline_ms = now_ms.saturating_add(self.timeout_ms);
         let session = self.session(broker, now_ms);
+        session.is_heard = true;
         session.deadline_ms = session.deadline_ms.max(deadline_ms);
         session.metadata_index = session.metadata_index.max(metadata_index);
     }
@@ -63,24 +71,35 @@ impl BrokerSessions {
         }
     }
 
-    /// Whether a broker is alive as far as one knows.
+    /// Whether a broker is known to be alive. Of whom a new controller has not heard it is only supposed: after a start of the whole cluster
+    /// the next run of such a broker must not have to wait for the end of a session of the last.
     #[must_use]
     pub fn is_alive(&self, id: BrokerId, now_ms: u64) -> bool {
-        self.sessions.get(&id).is_some_and(|session| session.deadline_ms > now_ms)
+        self.sessions.get(&id).is_some_and(|session| session.is_heard && session.deadline_ms > now_ms)
     }
 
     /// The broker that has been dead for the longest time. One after the other: the partitions of the next one are looked at when those of
     /// this one have their new leaders.
     #[must_use]
     pub fn over(&self, now_ms: u64) -> Option<BrokerId> {
-        let dead = self.sessions.iter().filter(|(_, session)| session.deadline_ms <= now_ms);
+        let dead = self.others().filter(|(_, session)| session.deadline_ms <= now_ms);
         dead.min_by_key(|(id, session)| (session.deadline_ms, **id)).map(|(id, _)| *id)
+    }
+
+    /// Whether a broker that is not fenced is dead.
+    #[must_use]
+    pub fn is_over(&self, id: BrokerId, now_ms: u64) -> bool {
+        self.others().any(|(other, session)| *other == id && session.deadline_ms <= now_ms)
     }
 
     /// When to look next, if anybody is there to be looked at.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        self.sessions.values().map(|session| session.deadline_ms).min()
+        self.others().map(|(_, session)| session.deadline_ms).min()
+    }
+
+    fn others(&self) -> impl Iterator<Item = (&BrokerId, &Session)> {
+        self.sessions.iter().filter(|(id, _)| **id != self.own)
     }
 
     /// The partitions of a broker that wants to stop had moved away at this index of the log. The first word counts.
@@ -98,8 +117,13 @@ impl BrokerSessions {
     }
 
     fn session(&mut self, broker: &Broker, now_ms: u64) -> &mut Session {
-        let fresh =
-            Session { epoch: broker.epoch, deadline_ms: now_ms.saturating_add(self.timeout_ms), metadata_index: 0, shutdown_index: None };
+        let fresh = Session {
+            epoch: broker.epoch,
+            is_heard: true,
+            deadline_ms: now_ms.saturating_add(self.timeout_ms),
+            metadata_index: 0,
+            shutdown_index: None,
+        };
         let session = self.sessions.entry(broker.id).or_insert(fresh);
         if session.epoch != broker.epoch {
             *session = fresh;

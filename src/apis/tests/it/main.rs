@@ -3,6 +3,7 @@
 
 mod admin;
 mod compaction;
+mod controller;
 mod every_version;
 mod fetch;
 mod many_brokers;

@@ -2,7 +2,7 @@
 
 use model::config::{Kind, Row};
 
-use super::{INT, INT_LOW, SHORT, dynamic, fixed};
+use super::{INT, INT_LOW, LONG, SHORT, dynamic, fixed};
 
 pub(super) const ROWS: &[Row] = &[
     fixed("node.id", Kind::Int(0, INT), Some("1"), "The number of this broker in its cluster."),
@@ -56,6 +56,12 @@ pub(super) const ROWS: &[Row] = &[
     fixed("default.replication.factor", Kind::Int(1, SHORT), Some("1"), "The replicas of a topic that is created without a number."),
     fixed("auto.create.topics.enable", Kind::Boolean, Some("true"), "Whether asking for an unknown topic's metadata creates the topic."),
     fixed("delete.topic.enable", Kind::Boolean, Some("true"), "Whether topics can be deleted."),
+    fixed(
+        "leader.imbalance.check.interval.seconds",
+        Kind::Long(1, LONG),
+        Some("300"),
+        "How often leaders that are not the preferred ones are looked for, in seconds.",
+    ),
     fixed(
         "auto.leader.rebalance.enable",
         Kind::Boolean,

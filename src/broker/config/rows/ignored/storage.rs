@@ -19,12 +19,6 @@ pub(super) const ROWS: &[Row] = &[
         unused!("The length of each sample of the copying of replicas between directories, in seconds."),
     ),
     of_one_broker("cordoned.log.dirs", Kind::List(&[]), Some(""), unused!("The data directories that get no new partitions.")),
-    fixed(
-        "leader.imbalance.check.interval.seconds",
-        Kind::Long(1, LONG),
-        Some("300"),
-        unused!("How often leaders that are not the preferred ones are looked for, in seconds."),
-    ),
     dynamic(
         "log.cleaner.io.buffer.size",
         Kind::Int(0, INT),
