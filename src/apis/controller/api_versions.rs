@@ -3,7 +3,7 @@
 //! - The answer lists what brokers ask of the controller, and what of clients' requests only the controller can answer.
 //!
 //! # Deviations
-//! - No features are told here: whoever needs them finds them on a client listener.
+//! - The controller listener tells no features: whoever needs them finds them on a client listener.
 //!
 //! # Tests
 //! `every_controller_api_answers_every_version_that_it_serves`.
