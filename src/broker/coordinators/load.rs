@@ -13,10 +13,12 @@ use crate::read_pool::off_thread;
 /// How much of the log is held in memory at a time.
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// Replays all committed records of `partition` into `shard`.
+/// Replays all records of `partition` into `shard`, once they are committed: what a new leader has beyond its high watermark may have been
+/// acknowledged by an earlier one.
 pub(super) async fn load(shard: &mut GroupShard, partition: &Arc<Partition>) -> Result<(), PartitionError> {
     let mut offset = partition.offsets().log_start();
-    let end = partition.offsets().high_watermark();
+    let end = partition.offsets().log_end();
+    partition.committed_up_to(end).await?;
     while offset < end {
         let fetch = PartitionFetch {
             offset,

@@ -1,7 +1,8 @@
 //! The task that owns one shard.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use wire::clock::SharedClock;
 
 use crate::entropy::Entropy;
-use crate::partitions::{AppendRefusal, Partition, RequiredAcks};
+use crate::partitions::{AppendRefusal, Partition, PartitionError, RequiredAcks};
 
 use super::{Caller, Operation, load};
 
@@ -36,6 +37,8 @@ pub(super) struct ShardTask {
     clock: SharedClock,
     entropy: Arc<dyn Entropy>,
     work: mpsc::UnboundedReceiver<Work>,
+    /// What came while the shard was loaded.
+    early: VecDeque<Work>,
     replies: HashMap<ReplyId, oneshot::Sender<Result<GroupReply, ErrorCode>>>,
     next_reply: u64,
     timers: Timers,
@@ -83,14 +86,20 @@ impl ShardTask {
         entropy: Arc<dyn Entropy>,
         work: mpsc::UnboundedReceiver<Work>,
     ) -> Self {
-        Self { shard, partition, clock, entropy, work, replies: HashMap::new(), next_reply: 0, timers: Timers::default() }
+        let (early, replies, timers) = (VecDeque::new(), HashMap::new(), Timers::default());
+        Self { shard, partition, clock, entropy, work, early, replies, next_reply: 0, timers }
     }
 
     /// Loads the shard, then serves it until its sender is dropped or its log fails.
     pub(super) async fn run(mut self) {
-        if let Err(error) = load::load(&mut self.shard, &self.partition).await {
-            tracing::error!(partition = %self.partition.id(), %error, "the coordinator cannot load its partition and does not serve it");
-            return;
+        match self.load().await {
+            Some(Ok(())) => {}
+            // Another broker leads by now.
+            Some(Err(PartitionError::NotLeader)) | None => return,
+            Some(Err(error)) => {
+                tracing::error!(partition = %self.partition.id(), %error, "the coordinator cannot load its partition and does not serve it");
+                return;
+            }
         }
         let effects = self.shard.loaded(self.clock.now());
         if !self.carry_out(effects).await {
@@ -99,7 +108,23 @@ impl ShardTask {
         while self.step().await {}
     }
 
+    /// Loads the shard; what comes meanwhile waits. `None` if the shard is not wanted any more.
+    async fn load(&mut self) -> Option<Result<(), PartitionError>> {
+        let mut loading = pin!(load::load(&mut self.shard, &self.partition));
+        loop {
+            tokio::select! {
+                biased;
+                loaded = loading.as_mut() => return Some(loaded),
+                work = self.work.recv() => self.early.push_back(work?),
+            }
+        }
+    }
+
     async fn step(&mut self) -> bool {
+        if let Some(work) = self.early.pop_front() {
+            let effects = self.begin(work, self.clock.now());
+            return self.carry_out(effects).await;
+        }
         let due = self.timers.next_due();
         let clock = Arc::clone(&self.clock);
         let timer = async move {
@@ -161,7 +186,8 @@ impl ShardTask {
     /// Appends, replays, arms, replies. Returns false when the partition is gone: the shard is then dropped.
     async fn carry_out(&mut self, effects: Effects) -> bool {
         if !effects.records.is_empty() {
-            match self.append(&effects.records).await {
+            let partition = Arc::clone(&self.partition);
+            match append(&partition, &effects.records, self.clock.now()).await {
                 Ok(()) => {
                     for record in &effects.records {
                         self.shard.replay(&record.key, record.value.as_deref());
@@ -204,20 +230,19 @@ impl ShardTask {
             }
         }
     }
+}
 
-    async fn append(&self, records: &[CoordinatorRecord]) -> Result<(), AppendRefusal> {
-        let now = self.clock.now();
-        let mut builder = BatchBuilder::new();
-        for record in records {
-            builder.append(now.millis(), Some(&record.key), record.value.as_deref(), &[]);
-        }
-        let batch = CheckedBatch::from_trusted(builder.build()).map_err(|_| AppendRefusal::NotEnoughReplicas)?;
-        let ticket = self.partition.append(vec![batch], RequiredAcks::All, AppendOrigin::Coordinator, now);
-        match ticket.await {
-            Ok(Ok(_outcome)) => Ok(()),
-            Ok(Err(refusal)) => Err(refusal),
-            Err(_dropped) => Err(AppendRefusal::Partition(crate::partitions::PartitionError::NotLeader)),
-        }
+async fn append(partition: &Arc<Partition>, records: &[CoordinatorRecord], now: Timestamp) -> Result<(), AppendRefusal> {
+    let mut builder = BatchBuilder::new();
+    for record in records {
+        builder.append(now.millis(), Some(&record.key), record.value.as_deref(), &[]);
+    }
+    let batch = CheckedBatch::from_trusted(builder.build()).map_err(|_| AppendRefusal::NotEnoughReplicas)?;
+    let ticket = partition.append(vec![batch], RequiredAcks::All, AppendOrigin::Coordinator, now);
+    match ticket.await {
+        Ok(Ok(_outcome)) => Ok(()),
+        Ok(Err(refusal)) => Err(refusal),
+        Err(_dropped) => Err(AppendRefusal::Partition(PartitionError::NotLeader)),
     }
 }
 

@@ -5,6 +5,7 @@ use log_store::{ReadError, ReadRange};
 use model::{LeaderEpoch, LogOffsets, Offset, Piece};
 
 use super::partition::{Partition, PartitionError};
+use crate::purgatory::FetchWaiter;
 
 /// Up to where a reader may see, chosen once per request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,26 @@ impl PartitionRead {
 }
 
 impl Partition {
+    /// Waits until the high watermark has reached `end`.
+    ///
+    /// # Errors
+    /// If this broker does not lead the partition, or stops leading it.
+    pub async fn committed_up_to(&self, end: Offset) -> Result<(), PartitionError> {
+        let waiter = FetchWaiter::new();
+        let key = self.watchers.register(&waiter);
+        let reached = loop {
+            if let Err(refusal) = self.check_leader(None) {
+                break Err(refusal);
+            }
+            if self.offsets().high_watermark() >= end {
+                break Ok(());
+            }
+            waiter.woken().await;
+        };
+        self.watchers.remove(key);
+        reached
+    }
+
     /// Whether [`Self::read`] from this offset finds all in memory, so that a network worker may call it.
     #[must_use]
     pub fn is_warm(&self, from: Offset) -> bool {
