@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use log_store::{Durability, StorageError, Store};
 use metadata::controller::BrokerRegistration;
 use model::BrokerId;
 use protocol::messages::broker_registration_request::{Feature, Listener};
@@ -33,6 +34,8 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 const REGISTRATION_VERSION: i16 = 4;
 const HEARTBEAT_VERSION: i16 = 1;
+/// The wire's word for no broker epoch.
+const NO_EPOCH: i64 = -1;
 
 /// Waits until this broker knows what the metadata quorum has committed, which takes a majority of the voters.
 pub(crate) async fn catch_up(quorum: &dyn MetadataQuorum, clock: &dyn Clock) -> Result<(), StartError> {
@@ -62,18 +65,38 @@ struct Inner {
     may_go: watch::Sender<bool>,
 }
 
-/// Registers this run of the broker and waits until its metadata shows it.
+/// Whether the data directory has all that this broker ever had in it, as far as it can know: its disk has everything, or the machine has run
+/// without a break since the directory was used last, so that the system's memory has reached the disk or is there still. A directory that is
+/// used for the first time has nothing to lose, and nothing.
+///
+/// # Errors
+/// If the store fails.
+pub(crate) fn is_whole(store: &Store, durability: Durability) -> Result<bool, StorageError> {
+    const BOOT: &[u8] = b"boot";
+    let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let known = store.kv_get(BOOT)?;
+    let is_same = !boot.is_empty() && known.as_ref() == Some(&boot);
+    if !is_same {
+        store.kv_put_synced(BOOT, &boot)?;
+    }
+    Ok(known.is_some() && (is_same || durability == Durability::Group))
+}
+
+/// Registers this run of the broker and waits until its metadata shows it. `is_whole` says that nothing was lost since the last run.
 pub(crate) async fn register(
     broker: &Broker,
     quorum: &Arc<dyn MetadataQuorum>,
     channel: &ControllerChannel,
     registration: &BrokerRegistration,
+    is_whole: bool,
 ) -> Result<Member, StartError> {
     let cluster_id = begin(broker, &**quorum).await?;
     if let Some(configured) = broker.config.cluster_id.as_deref().filter(|configured| *configured != cluster_id) {
         return Err(StartError::OtherCluster { found: cluster_id, configured: configured.to_owned() });
     }
-    let request = request_of(registration, &cluster_id);
+    // What this run knows of the last one by its metadata; an epoch that is not the newest counts for nothing.
+    let previous = quorum.image().broker(registration.broker_id).filter(|_| is_whole).map_or(NO_EPOCH, |known| known.epoch.get());
+    let request = request_of(registration, &cluster_id).with_previous_broker_epoch(previous);
     let epoch = ask(broker, channel, &request).await?.broker_epoch;
     let mut published = quorum.published();
     while quorum.image().broker(registration.broker_id).is_none_or(|known| known.incarnation_id != registration.incarnation_id) {

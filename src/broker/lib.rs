@@ -22,6 +22,7 @@ pub mod controller_channel;
 pub mod coordinators;
 pub mod entropy;
 pub mod fetch_session;
+mod isr_by_controller;
 pub mod isr_changes;
 pub mod live_limits;
 mod maintenance;

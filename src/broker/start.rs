@@ -29,6 +29,7 @@ use crate::controller_channel::ControllerChannel;
 use crate::coordinators::{Groups, GroupsParts};
 use crate::entropy::Entropy;
 use crate::fetch_session::FetchSessions;
+use crate::isr_by_controller::ByController;
 use crate::isr_changes::{IsrChanges, IsrProposer};
 use crate::live_limits::LiveLimits;
 use crate::maintenance;
@@ -243,10 +244,17 @@ impl StartingBroker {
             running.tasks.spawn(broker.controller.clone().watch_members(running.stopping.clone()));
         }
         let member = match &broker.channel {
-            Some(channel) => Some(cluster::register(broker, &running.quorum, channel, &running.registration).await?),
+            Some(channel) => {
+                let is_whole = cluster::is_whole(&running.store, broker.config.durability)?;
+                Some(cluster::register(broker, &running.quorum, channel, &running.registration, is_whole).await?)
+            }
             None => None,
         };
         follow_metadata(&*running.quorum, followers, &broker.metadata)?;
+        if let Some(channel) = broker.channel.clone() {
+            let (metadata, clock) = (broker.metadata.clone(), Arc::clone(&broker.clock));
+            running.change_isr_by(Arc::new(ByController { broker_id: broker.config.broker_id, channel, metadata, clock }));
+        }
         if let Some(member) = &member {
             member.become_active(broker, &running.tasks, running.stopping.clone()).await?;
         }

@@ -127,8 +127,8 @@ impl Groups {
         let (sender, receiver) = mpsc::unbounded_channel();
         let inner = &self.inner;
         if let Some(partition) = inner.partitions.get(id) {
-            let shard = GroupShard::new(inner.config.clone());
-            let task = ShardTask::new(shard, partition, Arc::clone(&inner.clock), Arc::clone(&inner.entropy), receiver);
+            let config = inner.config.clone();
+            let task = ShardTask::new(config, partition, Arc::clone(&inner.clock), Arc::clone(&inner.entropy), receiver);
             inner.tasks.spawn_on(task.run(), &inner.runtime);
         }
         sender

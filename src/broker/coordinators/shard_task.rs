@@ -6,7 +6,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use group_coordinator::{CoordinatorRecord, Effects, GroupReply, GroupShard, GroupSummary, ReplyId, RequestMeta, TimerEffect, TimerKey};
+use group_coordinator::{
+    CoordinatorRecord, Effects, GroupConfig, GroupReply, GroupShard, GroupSummary, ReplyId, RequestMeta, TimerEffect, TimerKey,
+};
 use model::{Timestamp, TopicName};
 use protocol::ErrorCode;
 use record_batch::{AppendOrigin, BatchBuilder, CheckedBatch};
@@ -32,7 +34,10 @@ pub(super) enum Work {
 }
 
 pub(super) struct ShardTask {
+    config: GroupConfig,
     shard: GroupShard,
+    /// Whether the log may hold more than the shard knows, so that it must be loaded anew.
+    is_doubtful: bool,
     partition: Arc<Partition>,
     clock: SharedClock,
     entropy: Arc<dyn Entropy>,
@@ -80,32 +85,41 @@ impl Timers {
 
 impl ShardTask {
     pub(super) fn new(
-        shard: GroupShard,
+        config: GroupConfig,
         partition: Arc<Partition>,
         clock: SharedClock,
         entropy: Arc<dyn Entropy>,
         work: mpsc::UnboundedReceiver<Work>,
     ) -> Self {
         let (early, replies, timers) = (VecDeque::new(), HashMap::new(), Timers::default());
-        Self { shard, partition, clock, entropy, work, early, replies, next_reply: 0, timers }
+        let shard = GroupShard::new(config.clone());
+        Self { config, shard, is_doubtful: false, partition, clock, entropy, work, early, replies, next_reply: 0, timers }
     }
 
     /// Loads the shard, then serves it until its sender is dropped or its log fails.
     pub(super) async fn run(mut self) {
+        while self.serve().await {
+            self.shard = GroupShard::new(self.config.clone());
+            self.timers = Timers::default();
+        }
+    }
+
+    /// Loads the shard and serves it. Returns whether it is wanted again, loaded anew.
+    async fn serve(&mut self) -> bool {
         match self.load().await {
             Some(Ok(())) => {}
             // Another broker leads by now.
-            Some(Err(PartitionError::NotLeader)) | None => return,
+            Some(Err(PartitionError::NotLeader)) | None => return false,
             Some(Err(error)) => {
                 tracing::error!(partition = %self.partition.id(), %error, "the coordinator cannot load its partition and does not serve it");
-                return;
+                return false;
             }
         }
         let effects = self.shard.loaded(self.clock.now());
-        if !self.carry_out(effects).await {
-            return;
+        if self.carry_out(effects).await {
+            while self.step().await {}
         }
-        while self.step().await {}
+        std::mem::take(&mut self.is_doubtful)
     }
 
     /// Loads the shard; what comes meanwhile waits. `None` if the shard is not wanted any more.
@@ -203,6 +217,15 @@ impl ShardTask {
     /// The records were not appended: the shard takes back what it did, and answers whom it must.
     fn undo(&mut self, refused: Effects, refusal: &AppendRefusal) -> bool {
         tracing::error!(partition = %self.partition.id(), error = %refusal, "the coordinator's append failed");
+        if matches!(refusal, AppendRefusal::NotEnoughReplicasAfterAppend) {
+            // They lie in the log and may yet be committed, whatever is answered now.
+            let refused = self.shard.append_failed(self.clock.now(), refused, ErrorCode::CoordinatorNotAvailable);
+            self.release(refused);
+            let effects = self.shard.unload(ErrorCode::CoordinatorLoadInProgress);
+            self.release(effects);
+            self.is_doubtful = true;
+            return false;
+        }
         let gone = matches!(refusal, AppendRefusal::Partition(_));
         let code = if gone { ErrorCode::NotCoordinator } else { ErrorCode::CoordinatorNotAvailable };
         let effects = self.shard.append_failed(self.clock.now(), refused, code);

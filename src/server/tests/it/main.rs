@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod client;
+mod cluster;
 mod damaged;
 mod derived;
 mod hostile;
@@ -48,7 +49,16 @@ struct Running {
 impl Running {
     /// Starts it and waits for the ready line.
     fn start(command: &mut Command) -> Self {
-        let mut child = command.spawn().expect("starts");
+        let has_http = command.get_args().any(|argument| argument == "--http");
+        Self::take_with(command.spawn().expect("starts"), has_http)
+    }
+
+    /// Waits for the ready line of a process that was started without `--http`.
+    fn take(child: Child) -> Self {
+        Self::take_with(child, false)
+    }
+
+    fn take_with(mut child: Child, has_http: bool) -> Self {
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let ready_line = match lines.next() {
             Some(line) => line.expect("text"),
@@ -56,7 +66,6 @@ impl Running {
         };
         let rest = ready_line.strip_prefix("klamm is ready on ").unwrap_or_else(|| panic!("{ready_line}"));
         let address = rest.split([' ', ',']).next().expect("an address").to_owned();
-        let has_http = command.get_args().any(|argument| argument == "--http");
         let http = has_http.then(|| {
             let line = lines.next().expect("a line").expect("text");
             let rest = line.strip_prefix("status on http://").unwrap_or_else(|| panic!("{line}"));
