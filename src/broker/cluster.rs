@@ -58,6 +58,8 @@ struct Inner {
     broker_id: BrokerId,
     epoch: i64,
     channel: ControllerChannel,
+    /// Who is to be told.
+    leadership: watch::Receiver<Option<BrokerId>>,
     /// Whether the broker wants to stop.
     leaves: AtomicBool,
     told: Notify,
@@ -104,7 +106,8 @@ pub(crate) async fn register(
         published.changed().await.map_err(ended)?;
     }
     let (broker_id, leaves, told) = (registration.broker_id, AtomicBool::new(false), Notify::new());
-    let inner = Inner { broker_id, epoch, channel: channel.clone(), leaves, told, may_go: watch::Sender::new(false) };
+    let (channel, leadership) = (channel.clone(), quorum.leadership());
+    let inner = Inner { broker_id, epoch, channel, leadership, leaves, told, may_go: watch::Sender::new(false) };
     Ok(Member { inner: Arc::new(inner) })
 }
 
@@ -199,8 +202,10 @@ impl Member {
     /// Tells it until the broker stops.
     async fn tell(self, broker: Arc<Broker>, stopping: CancellationToken) {
         let inner = &*self.inner;
+        let mut leadership = inner.leadership.clone();
         let mut told = None;
         loop {
+            leadership.borrow_and_update();
             let request = BrokerHeartbeatRequest::default()
                 .with_broker_id(inner.broker_id.get().into())
                 .with_broker_epoch(inner.epoch)
@@ -228,6 +233,8 @@ impl Member {
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = inner.told.notified() => {}
+                // A new controller knows of nobody that it lives.
+                Ok(()) = leadership.changed() => {}
                 () = broker.clock.sleep_until(now + broker.config.heartbeat_interval) => {}
             }
         }

@@ -21,6 +21,10 @@ use super::{ControlError, Controller, Inner, refusable};
 /// A broker whose connections to the controller are closed has so long to come back before it counts as dead. A process that died does not.
 const CONTACT_GRACE: Duration = Duration::from_millis(200);
 
+/// Whoever led the quorum until now has so long to tell the new active controller that it lives. Most leaders that are followed by another have
+/// died, and a broker tells a new controller at once.
+const FORMER_LEADER_GRACE: Duration = Duration::from_millis(500);
+
 /// What the active controller knows of the brokers beside the metadata.
 #[derive(Default)]
 pub(super) struct Members {
@@ -28,6 +32,8 @@ pub(super) struct Members {
     sessions: Mutex<Option<(u64, BrokerSessions)>>,
     /// On which connections brokers told that they live.
     connections: Mutex<BTreeMap<u64, (BrokerId, BrokerEpoch)>>,
+    /// The last other broker that was seen to lead the quorum.
+    pub(super) former_leader: Mutex<Option<BrokerId>>,
     /// Somebody's session may end sooner.
     pub(super) sooner: Notify,
 }
@@ -48,7 +54,12 @@ impl Inner {
             }
             _ => {
                 let timeout_ms = u64::try_from(self.settings.session_timeout.as_millis()).unwrap_or(u64::MAX);
-                held.insert((term, BrokerSessions::begin(self.settings.broker_id, image, timeout_ms, now_ms)))
+                let mut sessions = BrokerSessions::begin(self.settings.broker_id, image, timeout_ms, now_ms);
+                if let Some(former) = self.members.former_leader.lock().take().and_then(|id| image.broker(id)) {
+                    let grace_ms = u64::try_from(FORMER_LEADER_GRACE.as_millis()).unwrap_or(0);
+                    sessions.contact_lost(former.id, former.epoch, now_ms, grace_ms);
+                }
+                held.insert((term, sessions))
             }
         };
         look(sessions, now_ms)

@@ -22,7 +22,11 @@ impl Controller {
         let mut rebalance_at = None;
         loop {
             published.borrow_and_update();
-            let leads = *leadership.borrow_and_update() == Some(inner.settings.broker_id);
+            let leader = *leadership.borrow_and_update();
+            let leads = leader == Some(inner.settings.broker_id);
+            if let Some(other) = leader.filter(|_| !leads) {
+                *inner.members.former_leader.lock() = Some(other);
+            }
             let now = inner.clock.monotonic();
             let next = if inner.quorum.is_active() {
                 let due = *rebalance_at.get_or_insert_with(|| inner.settings.rebalance_interval.map(|interval| now + interval));

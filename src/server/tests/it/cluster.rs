@@ -137,7 +137,8 @@ impl Cluster {
     fn append(&self, beside: usize, value: &str) -> (i32, i64) {
         let patience = Instant::now() + PATIENCE;
         loop {
-            let leader = self.metadata(beside).topics[0].partitions.iter().find(|row| row.partition_index == 0).map_or(-1, |row| row.leader_id.0);
+            let leader =
+                self.metadata(beside).topics[0].partitions.iter().find(|row| row.partition_index == 0).map_or(-1, |row| row.leader_id.0);
             let is_alive = leader > 0 && usize::try_from(leader).unwrap() != beside;
             if let Some(offset) = is_alive.then(|| self.produce(leader, 0, value)).flatten() {
                 return (leader, offset);
