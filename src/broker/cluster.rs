@@ -31,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// A broker that stops waits so long for its partitions to be led by others.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+/// It goes all the same if no controller is reached for so long.
+const CONTROLLER_GONE: Duration = Duration::from_secs(1);
 
 const REGISTRATION_VERSION: i16 = 4;
 const HEARTBEAT_VERSION: i16 = 1;
@@ -206,15 +208,17 @@ impl Member {
         let mut told = None;
         loop {
             leadership.borrow_and_update();
+            let leaves = inner.leaves.load(Ordering::Relaxed);
             let request = BrokerHeartbeatRequest::default()
                 .with_broker_id(inner.broker_id.get().into())
                 .with_broker_epoch(inner.epoch)
                 .with_current_metadata_offset(i64::try_from(broker.metadata.image().index()).unwrap_or(i64::MAX))
-                .with_want_shut_down(inner.leaves.load(Ordering::Relaxed));
+                .with_want_shut_down(leaves);
             let now = broker.clock.monotonic();
+            let patience = if leaves { CONTROLLER_GONE } else { broker.config.session_timeout };
             let answered = tokio::select! {
                 () = stopping.cancelled() => return,
-                answered = inner.channel.send(HEARTBEAT_VERSION, &request, now + broker.config.session_timeout) => answered,
+                answered = inner.channel.send(HEARTBEAT_VERSION, &request, now + patience) => answered,
             };
             let trouble = match answered {
                 Ok(response) if response.error_code == 0 => {
@@ -224,7 +228,13 @@ impl Member {
                     None
                 }
                 Ok(response) => Some(format!("the controller answers {}", protocol::error_name(response.error_code))),
-                Err(error) => Some(error.to_string()),
+                Err(error) => {
+                    if leaves {
+                        // All stop at once, it seems: nobody is left to take over.
+                        inner.may_go.send_replace(true);
+                    }
+                    Some(error.to_string())
+                }
             };
             if let Some(trouble) = trouble.as_ref().filter(|trouble| told.as_ref() != Some(*trouble)) {
                 tracing::warn!("the controller does not take this broker's heartbeat: {trouble}");

@@ -13,6 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   klamm                                         a broker on 127.0.0.1:9092, data in ./klamm-data
   klamm --ephemeral --listen 127.0.0.1:0        a broker for a test: any free port, data gone at exit
+  klamm --brokers 3                             three brokers in one process, one cluster, on ports 9092 to 9094
   klamm server -c server.properties             Apache Kafka's own file, with Kafka's defaults
   KAFKA_NUM_PARTITIONS=3 klamm                  any key by its variable, as Kafka's image reads them
   klamm --http 127.0.0.1:9080                   the same, with a status page, /metrics, /healthz and /readyz
@@ -51,7 +52,7 @@ struct DeveloperArgs {
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
     /// How many brokers to run in this process, as one cluster; each has its own port, from that of --listen on
-    #[arg(long, value_name = "N", default_value_t = 1, hide = true, hide_default_value = true, value_parser = clap::value_parser!(u16).range(1..=9))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
     brokers: u16,
     /// Keep the data in a temporary directory that is gone at exit
     #[arg(long, conflicts_with = "data")]
