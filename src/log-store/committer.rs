@@ -167,6 +167,9 @@ impl Committer {
         for (log, group) in group(requests) {
             let outcome = log.append_group(group);
             if outcome.waits_for_disk {
+                if outcome.appended {
+                    log.tell_written();
+                }
                 round.entries.extend(outcome.entries);
                 let (log_end, flush, completions) = (outcome.log_end, outcome.flush, outcome.completions);
                 round.answers.push(Answers { log: log.clone(), log_end, flush, completions });

@@ -31,6 +31,9 @@ impl fmt::Debug for PartitionLog {
     }
 }
 
+/// Told of bytes that are written.
+type WrittenHook = Arc<dyn Fn() + Send + Sync>;
+
 pub(crate) struct Inner {
     pub(crate) id: TopicIdPartition,
     pub(crate) engine: Arc<Engine>,
@@ -48,6 +51,8 @@ pub(crate) struct Inner {
     /// Held where segments go or come elsewhere than at the end: by a compaction's swap, a truncation, a move of the log's start, a deletion. Taken
     /// before the index lock.
     pub(crate) segments_lock: Mutex<()>,
+    /// Told when something is written that is not acknowledged yet.
+    written: Mutex<Option<WrittenHook>>,
     /// Files that a compaction replaced, until they are removed.
     pub(crate) retired: Mutex<Vec<Retired>>,
     /// The committer's, and for short moments that of a truncation, a deletion or a change of configuration. Readers never take it.
@@ -105,6 +110,7 @@ impl PartitionLog {
             epochs: RwLock::new(epochs),
             tail: Tail::default(),
             segments_lock: Mutex::default(),
+            written: Mutex::default(),
             retired: Mutex::default(),
             state: Mutex::new(LogState {
                 config,
@@ -193,6 +199,19 @@ impl PartitionLog {
         let mut state = self.0.state.lock();
         state.fence = state.fence.max(epoch);
         self.0.epochs.write().forget_assigned();
+    }
+
+    /// Has `hook` called, on the committer's thread, whenever something was written that must yet reach the disk before it is acknowledged: others may
+    /// read it already, so that their disks work at the same time. `None` ends that. It must be short.
+    pub fn on_written(&self, hook: Option<Arc<dyn Fn() + Send + Sync>>) {
+        *self.0.written.lock() = hook;
+    }
+
+    pub(crate) fn tell_written(&self) {
+        let hook = self.0.written.lock().clone();
+        if let Some(hook) = hook {
+            hook();
+        }
     }
 
     /// Takes a changed configuration; it holds from the next append on.

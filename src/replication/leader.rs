@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{BrokerId, LeaderEpoch, Offset};
+use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset};
 
 use crate::epoch::{EpochCheck, check_epoch};
 use crate::isr::{IsrProposal, IsrState};
@@ -73,13 +73,15 @@ struct Follower {
     /// When it last had all that the leader had.
     caught_up_ms: u64,
     last_fetch_ms: u64,
+    /// The registration that it fetched as, if it said.
+    broker_epoch: Option<BrokerEpoch>,
     /// The leader's log end at the last fetch: reaching it now means that the follower was caught up then.
     leader_end_at_last_fetch: Offset,
 }
 
 impl Follower {
     const fn new(now_ms: u64) -> Self {
-        Self { log_end: Offset::ZERO, caught_up_ms: now_ms, last_fetch_ms: 0, leader_end_at_last_fetch: Offset::MAX }
+        Self { log_end: Offset::ZERO, caught_up_ms: now_ms, last_fetch_ms: 0, broker_epoch: None, leader_end_at_last_fetch: Offset::MAX }
     }
 }
 
@@ -179,6 +181,21 @@ impl LeaderState {
     #[must_use]
     pub fn has_follower(&self, broker: BrokerId) -> bool {
         self.followers.contains_key(&broker)
+    }
+
+    /// Takes note of the registration that a follower fetches as. To be called before the fetch is handled.
+    pub fn note_broker_epoch(&mut self, broker: BrokerId, broker_epoch: Option<BrokerEpoch>) {
+        if let Some(follower) = self.followers.get_mut(&broker) {
+            follower.broker_epoch = broker_epoch;
+        }
+    }
+
+    /// The registrations that followers fetched as, in this term: a proposal speaks of these, not of what is registered by the time it reaches the
+    /// controller, since a broker may have come back with an empty disk meanwhile (KIP-903).
+    #[must_use]
+    pub fn broker_epochs(&self) -> BTreeMap<BrokerId, BrokerEpoch> {
+        let known = self.followers.iter().filter_map(|(broker, follower)| Some((*broker, follower.broker_epoch?)));
+        known.collect()
     }
 
     /// Whether others hold replicas.

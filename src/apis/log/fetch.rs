@@ -8,7 +8,8 @@
 //!   the brokers' own TOPIC_AUTHORIZATION_FAILED.
 //! - Sessions as KIP-227: an incremental answer holds only partitions with news (see `broker::fetch_session`).
 //! - Beyond `consumer_byte_rate` or `request_percentage` an empty answer tells the wait, its bytes do not count, and the connection is muted.
-//! - Version 12 tells a diverging epoch (KIP-595), version 13 names topics by id (KIP-516). Version 18's high watermark is said by followers only (KIP-1166).
+//! - Version 12 tells a diverging epoch (KIP-595), version 13 names topics by id (KIP-516), version 16 tells who leads and where with
+//!   NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH (KIP-951). Version 18's high watermark is said by followers only (KIP-1166).
 //! - Record bytes are not copied: ranges of files leave by sendfile.
 //!
 //! # Deviations
@@ -23,18 +24,21 @@ use std::time::Duration;
 
 use broker::fetch_session::{RequestedPartition, SessionPlan, SessionRefusal, SessionRequest, Told, TopicKey};
 use broker::metrics::{FetchBy, ParkedFetch};
-use broker::partitions::{FetchBound, Partition, PartitionError, PartitionFetch, PartitionRead};
+use broker::partitions::{FetchBound, Follower, Partition, PartitionError, PartitionFetch, PartitionRead};
 use broker::purgatory::{FetchWaiter, WatchList};
 use broker::quotas::QuotaKind;
 use broker::read_pool::off_thread;
 use bytes::{Bytes, BytesMut};
 use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, Piece, TopicId};
-use protocol::fetch_response::{DivergingEpoch, FetchPartition, FetchResponseHead, FetchTopic, Segment, write_fetch_response};
+use protocol::fetch_response::{
+    CurrentLeader, DivergingEpoch, FetchPartition, FetchResponseHead, FetchTopic, NodeEndpoint, Segment, write_fetch_response,
+};
 use protocol::messages::FetchRequest;
 use protocol::{ErrorCode, StrBytes};
 use wire::clock::timeout_at;
 use wire::{CloseReason, Outcome, ResponseFrame};
 
+use super::leader_hints::{LeaderHints, Node};
 use super::{TopicRef, find_partition};
 use crate::api::{self, Context, ErasedApi, Versions};
 use crate::{error_codes, throttle};
@@ -84,11 +88,7 @@ struct Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {
     Consumer,
-    Follower {
-        broker: BrokerId,
-        /// Whether it may join the in-sync replicas: of this registration, alive and not about to stop.
-        is_eligible: bool,
-    },
+    Follower(Follower),
     /// A broker that gets nothing.
     Refused(ErrorCode),
 }
@@ -111,6 +111,13 @@ struct Answer {
 impl Answer {
     fn length_bytes(&self) -> usize {
         self.result.as_ref().map_or(0, |read| read.length_bytes)
+    }
+
+    fn topic(&self) -> TopicRef<'_> {
+        match &self.asked.topic {
+            TopicKey::Id(id) => TopicRef::Id(id.0),
+            TopicKey::Name(name) => TopicRef::Name(name.as_str()),
+        }
     }
 
     /// Whether the answer must leave at once because of this partition.
@@ -215,7 +222,7 @@ fn limits(cx: &Context, request: &FetchRequest) -> Limits {
         bound: match reader {
             Reader::Consumer if request.isolation_level == READ_COMMITTED => FetchBound::LastStable,
             Reader::Consumer => FetchBound::HighWatermark,
-            Reader::Follower { .. } | Reader::Refused(_) => FetchBound::LogEnd,
+            Reader::Follower(_) | Reader::Refused(_) => FetchBound::LogEnd,
         },
         reader,
     }
@@ -234,9 +241,12 @@ fn reader(cx: &Context, request: &FetchRequest) -> Reader {
     let image = cx.broker.metadata.image();
     match (image.broker(broker), epoch) {
         (Some(registered), Some(epoch)) if epoch < registered.epoch => Reader::Refused(ErrorCode::NotLeaderOrFollower),
-        (Some(registered), Some(epoch)) => Reader::Follower { broker, is_eligible: epoch == registered.epoch && registered.is_active() },
+        (Some(registered), Some(epoch)) => {
+            let is_eligible = epoch == registered.epoch && registered.is_active();
+            Reader::Follower(Follower { broker, broker_epoch: Some(epoch), is_eligible })
+        }
         // Not known here yet, or too old to tell.
-        (None, _) | (_, None) => Reader::Follower { broker, is_eligible: false },
+        (None, _) | (_, None) => Reader::Follower(Follower { broker, broker_epoch: epoch, is_eligible: false }),
     }
 }
 
@@ -275,8 +285,8 @@ fn session_request(cx: &Context, request: FetchRequest) -> SessionRequest {
 /// Reads until there is enough, something urgent, or the deadline.
 async fn gather(cx: &Context, partitions: Vec<RequestedPartition>, limits: &Limits) -> Vec<Answer> {
     let mut answers = read_where_it_may_wait(cx, &partitions, limits).await;
-    if let Reader::Follower { broker, is_eligible } = limits.reader {
-        answers.iter_mut().for_each(|answer| note_follower(cx, broker, is_eligible, answer));
+    if let Reader::Follower(follower) = limits.reader {
+        answers.iter_mut().for_each(|answer| note_follower(cx, follower, answer));
     }
     if is_complete(cx, &answers, limits) {
         return answers;
@@ -293,13 +303,13 @@ async fn gather(cx: &Context, partitions: Vec<RequestedPartition>, limits: &Limi
 }
 
 /// Tells a partition how far its follower is, once for each request.
-fn note_follower(cx: &Context, broker: BrokerId, is_eligible: bool, answer: &mut Answer) {
+fn note_follower(cx: &Context, follower: Follower, answer: &mut Answer) {
     let asked = &answer.asked;
     if let (Some(partition), Ok(PartitionRead { diverging: None, .. }), Some(offset)) =
         (&answer.partition, &answer.result, Offset::new(asked.fetch_offset))
     {
         let epoch = LeaderEpoch::new(asked.current_leader_epoch);
-        if let Err(error) = partition.follower_fetched(broker, epoch, offset, is_eligible, cx.broker.clock.monotonic()) {
+        if let Err(error) = partition.follower_fetched(follower, epoch, offset, cx.broker.clock.monotonic()) {
             answer.result = Err(error_codes::partition(&error));
         } else if let Ok(read) = &mut answer.result {
             // The high watermark may have moved by it.
@@ -374,7 +384,7 @@ fn read_all(
             let current_leader_epoch = LeaderEpoch::new(asked.current_leader_epoch);
             match limits.reader {
                 Reader::Consumer => {}
-                Reader::Follower { broker, .. } => {
+                Reader::Follower(Follower { broker, .. }) => {
                     partition.check_leader(current_leader_epoch).map_err(|error| error_codes::partition(&error))?;
                     if !partition.has_follower(broker) {
                         return Err(ErrorCode::NotLeaderOrFollower);
@@ -457,11 +467,17 @@ fn respond(cx: &Context, session_id: i32, answers: Vec<Answer>, limits: &Limits)
     let mut head = FetchResponseHead { session_id, ..FetchResponseHead::default() };
     let mut records = Vec::with_capacity(answers.len());
     let mut last_topic: Option<TopicKey> = None;
+    let (mut hints, mut image) = (LeaderHints::default(), None);
     for answer in answers {
         if !limits.by_follower() {
             answer.count(cx);
         }
-        let row = partition_row(&answer, limits);
+        let mut row = partition_row(&answer, limits);
+        if cx.version >= 16 && matches!(answer.result, Err(ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)) {
+            let leader =
+                hints.leader_of(cx, image.get_or_insert_with(|| cx.broker.metadata.image()), answer.topic(), answer.asked.partition);
+            row.current_leader = Some(CurrentLeader { leader_id: leader.id, leader_epoch: leader.epoch });
+        }
         if last_topic.as_ref() != Some(&answer.asked.topic) {
             head.topics.push(topic_row(&answer.asked.topic));
             last_topic = Some(answer.asked.topic.clone());
@@ -471,6 +487,8 @@ fn respond(cx: &Context, session_id: i32, answers: Vec<Answer>, limits: &Limits)
         }
         records.push(answer.result.map(|read| read.pieces).unwrap_or_default());
     }
+    let endpoint = |(node_id, Node { host, port, rack })| NodeEndpoint { node_id, host, port, rack };
+    head.node_endpoints = hints.nodes().map(endpoint).collect();
     write(cx, head, records, limits)
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod delete_records;
 pub(crate) mod describe_producers;
 pub(crate) mod fetch;
+mod leader_hints;
 pub(crate) mod list_offsets;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
@@ -10,7 +11,7 @@ pub(crate) mod produce;
 use std::sync::Arc;
 
 use broker::partitions::Partition;
-use metadata::Image;
+use metadata::{Image, Topic};
 use model::{LeaderEpoch, PartitionIndex, TopicId, TopicIdPartition};
 use protocol::ErrorCode;
 use uuid::Uuid;
@@ -30,13 +31,22 @@ pub(crate) enum TopicRef<'a> {
     Id(Uuid),
 }
 
+/// The topic that a request means, if it exists.
+fn topic_of<'i>(image: &'i Image, topic: TopicRef<'_>) -> Option<&'i Topic> {
+    let topic = match topic {
+        TopicRef::Name(name) => image.topic_by_name(name),
+        TopicRef::Id(id) => image.topic_by_id(TopicId(id)),
+    };
+    topic.map(Arc::as_ref)
+}
+
 /// The partition that a request means, if this broker serves it; else the code that the client must see.
 pub(crate) fn find_partition(cx: &Context, image: &Image, topic: TopicRef<'_>, partition: i32) -> Result<Arc<Partition>, ErrorCode> {
-    let (topic, unknown) = match topic {
-        TopicRef::Name(name) => (image.topic_by_name(name), ErrorCode::UnknownTopicOrPartition),
-        TopicRef::Id(id) => (image.topic_by_id(TopicId(id)), ErrorCode::UnknownTopicId),
+    let unknown = match topic {
+        TopicRef::Name(_) => ErrorCode::UnknownTopicOrPartition,
+        TopicRef::Id(_) => ErrorCode::UnknownTopicId,
     };
-    let topic = topic.ok_or(unknown)?;
+    let topic = topic_of(image, topic).ok_or(unknown)?;
     let partition = PartitionIndex::new(partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let id = TopicIdPartition { topic_id: topic.id, partition };
     if image.partition(id).is_none() {

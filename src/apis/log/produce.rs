@@ -28,13 +28,16 @@ use metadata::Image;
 use metadata::configs::{TimestampType, TopicCompression, TopicConfig};
 use model::{Offset, Timestamp};
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use protocol::messages::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
+use protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
 use protocol::messages::{ProduceRequest, ProduceResponse};
 use protocol::{ErrorCode, StrBytes};
 use record_batch::{AppendOrigin, BatchError, Codec, InvalidReason, ProduceRefusal, ProduceRules, check_produced};
 use wire::clock::timeout_at;
 use wire::{CloseReason, Outcome};
 
+use super::leader_hints::{LeaderHints, Node};
 use super::{TopicRef, find_partition};
 use crate::api::{self, Context, ErasedApi, Versions};
 use crate::{error_codes, throttle};
@@ -233,6 +236,7 @@ fn is_told_by_the_log(refusal: &ProduceRefusal) -> bool {
 
 async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, wait: Wait) -> Outcome {
     let deadline = cx.broker.clock.monotonic() + wait.timeout;
+    let (mut hints, mut image) = (LeaderHints::default(), None);
     let mut response = ProduceResponse::default();
     response.throttle_time_ms = wait.throttle_time_ms;
     let mut first_error = None;
@@ -253,6 +257,13 @@ async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, wai
                 Ok(outcome) => appended(&mut partition, &outcome, cx.version),
                 Err(refusal) => {
                     first_error.get_or_insert(refusal.code);
+                    if cx.version >= 10 && refusal.code == ErrorCode::NotLeaderOrFollower {
+                        let image = image.get_or_insert_with(|| cx.broker.metadata.image());
+                        let topic = if cx.version >= 13 { TopicRef::Id(row.topic_id) } else { TopicRef::Name(row.name.as_str()) };
+                        let leader = hints.leader_of(&cx, image, topic, index);
+                        partition.current_leader =
+                            LeaderIdAndEpoch::default().with_leader_id(leader.id.into()).with_leader_epoch(leader.epoch);
+                    }
                     refused(&mut partition, refusal, cx.version);
                 }
             }
@@ -260,6 +271,10 @@ async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, wai
         }
         response.responses.push(row);
     }
+    let endpoint = |(id, Node { host, port, rack }): (i32, Node)| {
+        NodeEndpoint::default().with_node_id(id.into()).with_host(host).with_port(port).with_rack(rack)
+    };
+    response.node_endpoints = hints.nodes().map(endpoint).collect();
     let measure = cx.measure;
     match (acks, first_error) {
         (RequiredAcks::None, None) => measure.end(Outcome::NoReply),

@@ -3,10 +3,10 @@
 //! A change of the in-sync replicas is the controller's to make. A partition's proposal goes into a channel; who takes it out asks the controller and
 //! brings the answer back (`crate::isr_changes`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{BrokerId, LeaderEpoch, Offset, TopicIdPartition};
+use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicIdPartition};
 use replication::{Effects, EpochCheck, Event, IsrProposal, LeaderState, MinIsr};
 use tokio::sync::mpsc;
 
@@ -26,6 +26,19 @@ pub struct PartitionProposal {
     pub leader_epoch: LeaderEpoch,
     /// The set that it wants, and the partition epoch that this rests on.
     pub proposal: IsrProposal,
+    /// The registrations that the followers fetched as. One that has not fetched in this term has none; it is a member already, if it is one.
+    pub broker_epochs: BTreeMap<BrokerId, BrokerEpoch>,
+}
+
+/// A broker that fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Follower {
+    /// Its id.
+    pub broker: BrokerId,
+    /// The registration that it fetches as, if it says.
+    pub broker_epoch: Option<BrokerEpoch>,
+    /// Whether the controller would take it into the in-sync replicas: it is of the registration that is known here, alive, and not about to stop.
+    pub is_eligible: bool,
 }
 
 /// What became of a proposal.
@@ -55,14 +68,16 @@ pub(super) struct Consequences {
     /// Replicated, but to too few.
     refused: Vec<Waiting>,
     has_moved: bool,
-    proposal: Option<(LeaderEpoch, IsrProposal)>,
+    proposal: Option<(LeaderEpoch, IsrProposal, BTreeMap<BrokerId, BrokerEpoch>)>,
 }
 
 impl State {
     /// Takes what followed from an event of replication.
     pub(super) fn take_effects(&mut self, effects: Effects) -> Consequences {
         let mut consequences = self.take_high_watermark();
-        consequences.proposal = effects.propose.map(|proposal| (self.leader_epoch, proposal));
+        if let (Some(proposal), Some(leader)) = (effects.propose, &self.replication) {
+            consequences.proposal = Some((self.leader_epoch, proposal, leader.broker_epochs()));
+        }
         consequences
     }
 
@@ -110,31 +125,31 @@ impl Partition {
         if has_moved {
             self.watchers.wake_all();
         }
-        if let Some((leader_epoch, proposal)) = proposal {
+        if let Some((leader_epoch, proposal, broker_epochs)) = proposal {
             // Nobody takes it out of the channel when the broker stops.
-            let _stopping = self.proposals.send(PartitionProposal { id: self.id(), leader_epoch, proposal });
+            let _stopping = self.proposals.send(PartitionProposal { id: self.id(), leader_epoch, proposal, broker_epochs });
         }
     }
 
-    /// Another broker has fetched: it has all that lies before `offset`. `is_eligible` says whether the controller would take it into the in-sync
-    /// replicas.
+    /// Another broker has fetched: it has all that lies before `offset`.
     ///
     /// # Errors
     /// If the partition is led under another epoch by now, or the broker holds no replica.
     pub fn follower_fetched(
         &self,
-        broker: BrokerId,
+        follower: Follower,
         current_leader_epoch: Option<LeaderEpoch>,
         offset: Offset,
-        is_eligible: bool,
         now: Duration,
     ) -> Result<(), PartitionError> {
+        let Follower { broker, broker_epoch, is_eligible } = follower;
         let consequences = {
             let mut state = self.state.lock();
             let leader = state.replication.as_mut().ok_or(PartitionError::NotLeader)?;
             if leader.check_epoch(current_leader_epoch) != EpochCheck::Current || !leader.has_follower(broker) {
                 return Err(PartitionError::NotLeader);
             }
+            leader.note_broker_epoch(broker, broker_epoch);
             let effects = leader.handle(Event::Fetched { broker, offset, eligible: is_eligible, now_ms: milliseconds(now) });
             state.take_effects(effects)
         };

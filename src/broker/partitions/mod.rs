@@ -30,7 +30,7 @@ pub use log_store::AppendError;
 
 pub use append::{AppendOutcome, AppendRefusal, AppendTicket, RequiredAcks};
 pub use following::FollowError;
-pub use isr::{PartitionProposal, ProposalAnswer};
+pub use isr::{Follower, PartitionProposal, ProposalAnswer};
 pub use offsets::{FoundOffset, OffsetQuery};
 pub use partition::{Partition, PartitionError};
 pub use read::{FetchBound, PartitionFetch, PartitionRead};

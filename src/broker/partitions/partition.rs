@@ -90,7 +90,7 @@ pub struct Partition {
     /// Parked fetches of consumers, woken when the high watermark moves.
     pub watchers: WatchList,
     /// Parked fetches of other brokers, woken when the log's end moves.
-    pub follower_watchers: WatchList,
+    pub follower_watchers: Arc<WatchList>,
 }
 
 impl Partition {
@@ -106,7 +106,7 @@ impl Partition {
             waiting: VecDeque::new(),
             config,
         };
-        let (watchers, follower_watchers) = (WatchList::default(), WatchList::default());
+        let (watchers, follower_watchers) = (WatchList::default(), Arc::default());
         let (role, state) = (Mutex::default(), Mutex::new(state));
         Self { topic, broker_id, log, store, role, state, traffic, proposals, watchers, follower_watchers }
     }

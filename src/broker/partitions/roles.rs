@@ -1,5 +1,7 @@
 //! Leading and following: what the metadata makes of a partition.
 
+use std::sync::Arc;
+
 use replication::{Event, LeaderState, PartitionTerm};
 
 use super::AppendRefusal;
@@ -10,7 +12,14 @@ impl Partition {
     pub(super) fn apply_state(&self, given: &metadata::Partition, now_ms: u64) {
         let _role = self.role.lock();
         let leads = given.leader == Some(self.broker_id);
-        if self.leader_epoch() > given.leader_epoch || (leads && self.goes_on_leading(given, now_ms)) {
+        if self.leader_epoch() > given.leader_epoch {
+            return;
+        }
+        let watchers = Arc::clone(&self.follower_watchers);
+        let has_followers = leads && given.replicas.len() > 1;
+        // The followers' disks need not wait for this one's.
+        self.log.on_written(has_followers.then(|| Arc::new(move || watchers.wake_all()) as Arc<dyn Fn() + Send + Sync>));
+        if leads && self.goes_on_leading(given, now_ms) {
             return;
         }
         if leads {

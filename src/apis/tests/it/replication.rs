@@ -323,6 +323,10 @@ async fn a_follower_that_lags_leaves_the_in_sync_replicas_and_comes_back() {
     cluster.tell(&[1, 2], &elect(1, Some(&[1, 2]))).await;
     let (proposal, reply) = proposed.recv().await.unwrap();
     assert_eq!(proposal.proposal.isr, BTreeSet::from_iter(ids(&[1, 2, 3])));
+    let image = cluster.brokers[0].running.broker.metadata.image();
+    for member in ids(&[2, 3]) {
+        assert_eq!(proposal.broker_epochs.get(&member), image.broker(member).map(|broker| &broker.epoch), "the registration that fetched");
+    }
     reply.send(committed(&proposal)).unwrap();
     until("3 is in sync", || cluster.partition(1).in_sync().is_some_and(|in_sync| in_sync.len() == 3)).await;
     assert_eq!(produce(&mut client, -1, 30_000, "c").await, (0, 2));
@@ -427,5 +431,30 @@ async fn a_new_leader_tells_no_end_before_it_knows_what_its_predecessor_showed()
     cluster.tell(&[1], &elect(2, Some(&[1, 2]))).await;
     until("the end is known", || cluster.partition(2).has_current_high_watermark()).await;
     assert_eq!(latest(&mut client).await, (0, 1));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_to_a_follower_is_told_who_leads_and_where() {
+    let cluster = Cluster::start(2, &[]).await;
+    cluster.create(&[1, 2]).await;
+    cluster.tell_all(&elect(1, Some(&[1, 2]))).await;
+    let mut client = cluster.client(2).await;
+    let leader_port = i32::from(cluster.brokers[0].address.port());
+    let data = PartitionProduceData::default().with_index(0).with_records(Some(batch(1, &["a"])));
+    let topic = TopicProduceData::default().with_name(topic_name("t")).with_partition_data(vec![data]);
+    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(1_000).with_topic_data(vec![topic]);
+    let response = client.call(10, &request).await;
+    let row = &response.responses[0].partition_responses[0];
+    assert_eq!((row.error_code, row.current_leader.leader_id.0, row.current_leader.leader_epoch), (NOT_LEADER_OR_FOLLOWER, 1, 1));
+    assert_eq!((response.node_endpoints[0].node_id.0, response.node_endpoints[0].port), (1, leader_port));
+    assert!(client.call(9, &request).await.node_endpoints.is_empty());
+    let partition = FetchPartition::default().with_current_leader_epoch(-1).with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic_id(TOPIC).with_partitions(vec![partition]);
+    let request = FetchRequest::default().with_max_bytes(1 << 20).with_topics(vec![topic]).with_session_epoch(-1);
+    let response = client.call(16, &request).await;
+    let row = &response.responses[0].partitions[0];
+    assert_eq!((row.error_code, row.current_leader.leader_id.0, row.current_leader.leader_epoch), (NOT_LEADER_OR_FOLLOWER, 1, 1));
+    assert_eq!((response.node_endpoints[0].node_id.0, response.node_endpoints[0].port), (1, leader_port));
     cluster.stop().await;
 }

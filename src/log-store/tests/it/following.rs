@@ -259,3 +259,25 @@ fn a_reset_log_begins_and_ends_where_it_is_told_in_both_directions_and_after_a_c
         }
     }
 }
+
+#[test]
+fn what_waits_for_the_disk_is_told_of_and_can_be_read_before_it_is_acknowledged() {
+    let dir = scratch();
+    let (go, gate) = channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let hold = FailAction::Call(Arc::new(move || gate.lock().unwrap().recv().unwrap()));
+    let store = open_as(dir.path(), Durability::Group, Failpoints::arm([("journal.before_sync", 1, hold)]).unwrap());
+    let log = log(&store, 0);
+    let (written, told) = channel();
+    log.on_written(Some(Arc::new(move || written.send(()).unwrap())));
+    let appending = {
+        let (store, log) = (store.clone(), log.clone());
+        std::thread::spawn(move || append(&store, &log, batch(&[NOW; 3], 10)))
+    };
+    told.recv().unwrap();
+    assert_eq!((log.log_end_offset(), log.acknowledged_end_offset()), (offset(3), offset(0)));
+    assert_eq!(offsets(&read_bytes(&log, offset(0), Offset::MAX, 1 << 20).unwrap()), [(0, 3)]);
+    go.send(()).unwrap();
+    appending.join().unwrap().unwrap();
+    assert_eq!(log.acknowledged_end_offset(), offset(3));
+}
