@@ -26,6 +26,8 @@
 
 mod epoch;
 mod follower;
+#[cfg(test)]
+mod histories_tests;
 mod isr;
 mod leader;
 #[cfg(test)]

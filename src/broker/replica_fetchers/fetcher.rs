@@ -151,18 +151,26 @@ impl Fetcher {
             match result {
                 // From here on nothing is given up half-way.
                 Ok(Answers { bounds, records }) => {
-                    self.failures = 0;
+                    if std::mem::take(&mut self.failures) > 0 {
+                        tracing::info!(leader = %shared.leader, "fetches from a leader again");
+                    }
                     self.take_bounds(&plan.bounds, bounds).await;
                     self.take_records(&plan.records, records).await;
                 }
                 Err(error) => {
                     self.connection = None;
                     let pause = RECONNECT_PAUSE_FIRST.saturating_mul(1 << self.failures.min(16)).min(self.parts.config.backoff_max);
+                    if self.failures == 0 {
+                        tracing::warn!(leader = %shared.leader, %error, "cannot fetch from a leader; it is tried until it works or another one leads");
+                    } else {
+                        tracing::debug!(leader = %shared.leader, %error, failures = self.failures, "cannot fetch from a leader");
+                    }
                     self.failures = self.failures.saturating_add(1);
-                    tracing::warn!(leader = %shared.leader, %error, pause_ms = pause.as_millis(), "cannot fetch from a leader");
                     let due = clock.monotonic() + pause;
                     tokio::select! {
                         () = stopping.cancelled() => return,
+                        // The leader has come back under another address, or so.
+                        () = shared.changed.notified() => {}
                         () = clock.sleep_until(due) => {}
                     }
                 }
