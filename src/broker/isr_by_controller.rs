@@ -54,8 +54,10 @@ impl ByController {
     fn request(&self, proposal: &PartitionProposal) -> AlterPartitionRequest {
         let image = self.metadata.image();
         let epoch_of = |id: BrokerId| image.broker(id).map_or(NO_EPOCH, |broker| broker.epoch.get());
-        let members =
-            proposal.proposal.isr.iter().map(|id| BrokerState::default().with_broker_id(id.get().into()).with_broker_epoch(epoch_of(*id)));
+        // IMPORTANT: of a follower the registration that fetched; what is registered under its id by now may have begun with an empty disk.
+        let member_epoch = |id: BrokerId| proposal.broker_epochs.get(&id).map_or_else(|| epoch_of(id), |fetched| fetched.get());
+        let members = proposal.proposal.isr.iter();
+        let members = members.map(|id| BrokerState::default().with_broker_id(id.get().into()).with_broker_epoch(member_epoch(*id)));
         let partition = PartitionData::default()
             .with_partition_index(proposal.id.partition.get())
             .with_leader_epoch(proposal.leader_epoch.get())
