@@ -9,6 +9,8 @@ mod membership;
 mod tests;
 mod watch;
 
+pub use membership::Probe;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,7 +130,18 @@ impl Controller {
         channel: Option<ControllerChannel>,
         clock: SharedClock,
     ) -> Self {
-        let (members, one_at_a_time) = (Members::default(), Mutex::new(()));
+        let probe = channel.clone().map(|channel| Arc::new(channel) as Arc<dyn Probe>);
+        Self::with_probe(quorum, entropy, settings, channel, (clock, probe))
+    }
+
+    fn with_probe(
+        quorum: Arc<dyn MetadataQuorum>,
+        entropy: Arc<dyn Entropy>,
+        settings: ControllerSettings,
+        channel: Option<ControllerChannel>,
+        (clock, probe): (SharedClock, Option<Arc<dyn Probe>>),
+    ) -> Self {
+        let (members, one_at_a_time) = (Members::new(probe), Mutex::new(()));
         Self { inner: Arc::new(Inner { quorum, entropy, settings, channel, clock, members, one_at_a_time }) }
     }
 

@@ -16,13 +16,15 @@ use protocol::{Encodable as _, Request, StrBytes};
 use quorum::MetadataQuorum;
 use wire::clock::{SharedClock, timeout_at};
 
-use crate::controller::ControlError;
+use crate::controller::{ControlError, Probe};
 use crate::voter_peers::VoterPeers;
 
 /// The most that decoding an answer of the controller may take.
 const ANSWER_MEMORY_BYTES_MAX: usize = 64 << 20;
 /// Between two attempts when nobody leads or the leader does not answer.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long a connection to a broker that may be dead is waited for.
+const PROBE_WITHIN: Duration = Duration::from_millis(500);
 const CREATE_TOPICS_VERSION: i16 = 7;
 /// How long a new topic is waited for in this broker's own metadata.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -92,6 +94,16 @@ impl ControllerChannel {
     #[must_use]
     pub fn leader(&self) -> Option<BrokerId> {
         self.quorum.leader()
+    }
+}
+
+impl Probe for ControllerChannel {
+    fn is_refused(&self, id: BrokerId) -> quorum::BoxFuture<bool> {
+        let (peers, clock) = (self.peers.clone(), Arc::clone(&self.clock));
+        Box::pin(async move {
+            let until = clock.monotonic() + PROBE_WITHIN;
+            matches!(timeout_at(&*clock, until, peers.probe(id)).await, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
+        })
     }
 }
 

@@ -74,6 +74,16 @@ impl VoterPeers {
         Ok(answer)
     }
 
+    /// Connects to a voter, to see whether it is there.
+    ///
+    /// # Errors
+    /// If it is not reached.
+    pub async fn probe(&self, voter: BrokerId) -> io::Result<()> {
+        let client = self.connect(voter).await?;
+        self.inner.idle.lock().push((voter, client));
+        Ok(())
+    }
+
     async fn connect(&self, voter: BrokerId) -> io::Result<PeerClient> {
         let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("voter {voter} is not in controller.quorum.voters"));
         let address = self.address(voter).ok_or_else(unknown)?;

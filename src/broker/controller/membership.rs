@@ -2,7 +2,8 @@
 //!
 //! A heartbeat that changes nothing, as nearly all, waits for nobody: it renews the session before the turn of the one change at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use metadata::Image;
@@ -13,32 +14,56 @@ use model::{BrokerEpoch, BrokerId};
 use parking_lot::Mutex;
 use protocol::messages::AlterPartitionRequest;
 use protocol::messages::alter_partition_response::TopicData;
+use quorum::BoxFuture;
 use tokio::sync::Notify;
 use wire::ConnectionId;
 
 use super::{ControlError, Controller, Inner, refusable};
 
-/// A broker whose connections to the controller are closed has so long to come back before it counts as dead. A process that died does not.
-const CONTACT_GRACE: Duration = Duration::from_millis(200);
+/// A broker whose connections to the controller are closed has so long to come back before it counts as dead, even if something listens at its
+/// address: that may be its next run.
+const CONTACT_GRACE: Duration = Duration::from_millis(500);
+
+/// Between two looks at the address of a broker that may be dead.
+const PROBE_AGAIN: Duration = Duration::from_millis(25);
+
+/// Looks whether a broker's process is there.
+pub trait Probe: Send + Sync {
+    /// Whether the broker's host refuses the connection, as it does where nothing listens. Silence is no refusal.
+    fn is_refused(&self, id: BrokerId) -> BoxFuture<bool>;
+}
 
 /// Whoever led the quorum until now has so long to tell the new active controller that it lives. Most leaders that are followed by another have
 /// died, and a broker tells a new controller at once.
 const FORMER_LEADER_GRACE: Duration = Duration::from_millis(500);
 
 /// What the active controller knows of the brokers beside the metadata.
-#[derive(Default)]
 pub(super) struct Members {
+    probe: Option<Arc<dyn Probe>>,
     /// Of which term of the quorum's leader, and who is alive.
     sessions: Mutex<Option<(u64, BrokerSessions)>>,
     /// On which connections brokers told that they live.
     connections: Mutex<BTreeMap<u64, (BrokerId, BrokerEpoch)>>,
     /// The last other broker that was seen to lead the quorum.
     pub(super) former_leader: Mutex<Option<BrokerId>>,
+    /// Those whose address is being looked at.
+    probed: Mutex<BTreeSet<(BrokerId, BrokerEpoch)>>,
     /// Somebody's session may end sooner.
     pub(super) sooner: Notify,
 }
 
+impl Members {
+    pub(super) fn new(probe: Option<Arc<dyn Probe>>) -> Self {
+        let (sessions, connections, former_leader, probed) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        Self { probe, sessions, connections, former_leader, probed, sooner: Notify::new() }
+    }
+}
+
 impl Inner {
+    fn suspects(&self) -> Vec<(BrokerId, BrokerEpoch)> {
+        self.with_sessions(&self.quorum.image(), |sessions, _| sessions.suspects())
+    }
+
     pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
     }
@@ -131,6 +156,36 @@ impl Controller {
             let grace_ms = u64::try_from(CONTACT_GRACE.as_millis()).unwrap_or(0);
             inner.with_sessions(&inner.quorum.image(), |sessions, now_ms| sessions.contact_lost(id, epoch, now_ms, grace_ms));
             inner.members.sooner.notify_one();
+        }
+    }
+
+    /// Finds out of each broker that may be dead whether anything listens at its address: where the connection is refused its process is dead,
+    /// and there is nothing to wait for. Of a dead host one hears nothing; its session ends by itself.
+    pub(super) fn probe_suspects(&self) {
+        let inner = &self.inner;
+        let Some(probe) = inner.members.probe.clone().filter(|_| inner.quorum.is_active()) else { return };
+        for suspect in inner.suspects() {
+            if !inner.members.probed.lock().insert(suspect) {
+                continue;
+            }
+            let (controller, probe) = (self.clone(), Arc::clone(&probe));
+            tokio::spawn(async move {
+                controller.probe_until_known(&*probe, suspect).await;
+                controller.inner.members.probed.lock().remove(&suspect);
+            });
+        }
+    }
+
+    async fn probe_until_known(&self, probe: &dyn Probe, suspect: (BrokerId, BrokerEpoch)) {
+        let inner = &self.inner;
+        let (id, epoch) = suspect;
+        while inner.quorum.is_active() && inner.suspects().contains(&suspect) {
+            if probe.is_refused(id).await {
+                inner.with_sessions(&inner.quorum.image(), |sessions, now_ms| sessions.contact_lost(id, epoch, now_ms, 0));
+                inner.members.sooner.notify_one();
+                return;
+            }
+            inner.clock.sleep_until(inner.clock.monotonic() + PROBE_AGAIN).await;
         }
     }
 

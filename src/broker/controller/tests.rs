@@ -16,7 +16,7 @@ use uuid::Uuid;
 use wire::ConnectionId;
 use wire::clock::ManualClock;
 
-use super::{ControlError, Controller, ControllerSettings};
+use super::{ControlError, Controller, ControllerSettings, Probe};
 use crate::entropy::SystemEntropy;
 
 const SESSION: Duration = Duration::from_secs(9);
@@ -87,11 +87,22 @@ impl MetadataQuorum for ListQuorum {
     }
 }
 
+/// Refuses for the brokers that a test lets die.
+#[derive(Default)]
+struct Dead(Mutex<Vec<BrokerId>>);
+
+impl Probe for Dead {
+    fn is_refused(&self, id: BrokerId) -> BoxFuture<bool> {
+        Box::pin(std::future::ready(self.0.lock().contains(&id)))
+    }
+}
+
 /// Brokers 1 to 3 with one partition on all of them; broker 1 is the active controller and looks after them.
 struct Cluster {
     quorum: Arc<ListQuorum>,
     clock: ManualClock,
     controller: Controller,
+    dead: Arc<Dead>,
     stopping: CancellationToken,
 }
 
@@ -114,9 +125,11 @@ impl Cluster {
             rebalance_interval: Some(REBALANCE),
         };
         let shared: Arc<dyn MetadataQuorum> = Arc::<ListQuorum>::clone(&quorum);
-        let controller = Controller::new(shared, Arc::new(SystemEntropy), settings, None, clock.shared());
+        let dead = Arc::new(Dead::default());
+        let probe: Arc<dyn Probe> = Arc::<Dead>::clone(&dead);
+        let controller = Controller::with_probe(shared, Arc::new(SystemEntropy), settings, None, (clock.shared(), Some(probe)));
         let stopping = CancellationToken::new();
-        let cluster = Self { quorum, clock, controller, stopping };
+        let cluster = Self { quorum, clock, controller, dead, stopping };
         cluster.propose(vec![MetadataRecord::Cluster { cluster_id: "c".to_owned() }]).await;
         for broker in 1..=3 {
             cluster.register(broker, 1).await.unwrap();
@@ -175,12 +188,22 @@ impl Cluster {
         }
     }
 
-    /// Waits until the controller sleeps to this time, then moves the clock there.
+    /// Lets time pass up to a moment, from one deadline to the next.
     async fn advance_to(&self, time: Duration) {
-        while self.clock.next_deadline() != Some(time) {
+        loop {
+            let Some(next) = self.clock.next_deadline() else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let now = self.clock.shared().monotonic();
+            if next > now {
+                self.clock.advance(next.min(time).saturating_sub(now));
+            }
+            if next >= time {
+                return;
+            }
             tokio::task::yield_now().await;
         }
-        self.clock.advance(time - self.clock.shared().monotonic());
     }
 
     fn leader(&self) -> Option<BrokerId> {
@@ -214,8 +237,7 @@ async fn a_broker_whose_connection_closed_is_fenced_at_once_unless_it_comes_back
     cluster.controller.connection_closed(ConnectionId(3));
     cluster.controller.connection_closed(ConnectionId(2));
     assert!(!cluster.beat(3).await.is_fenced);
-    let grace = Duration::from_millis(200);
-    cluster.advance_to(grace).await;
+    cluster.advance_to(Duration::from_millis(500)).await;
     cluster.until(|image| is_fenced(image, 2)).await;
     assert_eq!((cluster.leader(), is_fenced(&cluster.quorum.image(), 3)), (Some(id(1)), false));
     // The same process, still alive, is taken back.
@@ -223,10 +245,30 @@ async fn a_broker_whose_connection_closed_is_fenced_at_once_unless_it_comes_back
 }
 
 #[tokio::test]
+async fn a_broker_whose_host_refuses_connections_is_fenced_without_any_grace() {
+    let cluster = Cluster::start().await;
+    cluster.dead.0.lock().push(id(2));
+    cluster.controller.connection_closed(ConnectionId(2));
+    cluster.until(|image| is_fenced(image, 2)).await;
+    assert_eq!((cluster.clock.shared().monotonic(), cluster.leader()), (Duration::ZERO, Some(id(1))));
+}
+
+#[tokio::test]
+async fn a_new_controller_finds_out_at_once_who_died_before_it_heard_of_anybody() {
+    let cluster = Cluster::start().await;
+    cluster.dead.0.lock().push(id(2));
+    cluster.quorum.term.fetch_add(1, Ordering::SeqCst);
+    cluster.quorum.leadership.send_replace(None);
+    cluster.quorum.leadership.send_replace(Some(id(1)));
+    cluster.until(|image| is_fenced(image, 2)).await;
+    assert_eq!((cluster.clock.shared().monotonic(), is_fenced(&cluster.quorum.image(), 3)), (Duration::ZERO, false));
+}
+
+#[tokio::test]
 async fn the_connection_of_an_earlier_run_means_nothing() {
     let cluster = Cluster::start().await;
     cluster.controller.connection_closed(ConnectionId(2));
-    cluster.advance_to(Duration::from_millis(200)).await;
+    cluster.advance_to(Duration::from_millis(500)).await;
     cluster.until(|image| is_fenced(image, 2)).await;
     cluster.register(2, 2).await.unwrap();
     assert!(!cluster.beat(2).await.is_fenced);

@@ -65,6 +65,7 @@ impl Controller {
     /// Fences who is dead, one after the other; ends with the moment at which the next may be.
     async fn look_after(&self, rebalances: bool) -> Result<Option<Duration>, ControlError> {
         let inner = &self.inner;
+        self.probe_suspects();
         if rebalances {
             self.rebalance(ELECTIONS_AT_ONCE).await?;
         }

@@ -459,7 +459,11 @@ fn a_second_process_of_a_living_broker_is_refused_until_its_session_is_over() {
     let refusal = cluster.register(1, false).expect_err("the broker is alive");
     assert_eq!(refusal.code, ErrorCode::DuplicateBrokerRegistration);
     let epoch = cluster.broker(1).expect("registered").epoch;
+    assert_eq!(cluster.sessions.suspects(), []);
+    cluster.sessions.contact_lost(id(1), BrokerEpoch::ZERO, 0, 0);
+    assert_eq!(cluster.sessions.suspects(), [], "an earlier run's connection means nothing");
     cluster.sessions.contact_lost(id(1), epoch, 0, 100);
+    assert_eq!(cluster.sessions.suspects(), [(id(1), epoch)]);
     cluster.now_ms = 99;
     assert!(cluster.register(1, false).is_err());
     cluster.now_ms = 100;
@@ -520,8 +524,9 @@ fn sessions_end_one_by_one_and_begin_anew_with_a_new_controller() {
     let mut anew = BrokerSessions::begin(CONTROLLER, &cluster.image, SESSION_MS, 1_000_000);
     assert_eq!((anew.next_deadline_ms(), anew.over(1_008_999), anew.over(1_009_000)), (Some(1_009_000), None, Some(id(2))));
     assert!(!anew.is_alive(id(2), 1_000_000), "it is only supposed to be alive");
+    assert_eq!(anew.suspects().len(), 1);
     anew.touch(cluster.broker(2).expect("registered"), 1, 1_000_001);
-    assert!(anew.is_alive(id(2), 1_000_001));
+    assert!(anew.is_alive(id(2), 1_000_001) && anew.suspects().is_empty());
     assert_eq!(BrokerSessions::begin(id(2), &cluster.image, SESSION_MS, 0).next_deadline_ms(), None, "its own broker lives");
 }
 

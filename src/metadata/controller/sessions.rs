@@ -16,6 +16,8 @@ struct Session {
     epoch: BrokerEpoch,
     /// Whether this controller has heard of the broker itself.
     is_heard: bool,
+    /// Whether the broker's connections were closed since it was heard of last.
+    is_lost: bool,
     /// From when on the broker counts as dead.
     deadline_ms: u64,
     /// Up to where the broker has the metadata log; 0 before it said so.
@@ -59,6 +61,7 @@ impl BrokerSessions {
         let deadline_ms = now_ms.saturating_add(self.timeout_ms);
         let session = self.session(broker, now_ms);
         session.is_heard = true;
+        session.is_lost = false;
         session.deadline_ms = session.deadline_ms.max(deadline_ms);
         session.metadata_index = session.metadata_index.max(metadata_index);
     }
@@ -67,8 +70,17 @@ impl BrokerSessions {
     /// within the grace, it is dead. Of an earlier registration this means nothing.
     pub fn contact_lost(&mut self, id: BrokerId, epoch: BrokerEpoch, now_ms: u64, grace_ms: u64) {
         if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.epoch == epoch) {
+            session.is_lost = true;
             session.deadline_ms = session.deadline_ms.min(now_ms.saturating_add(grace_ms));
         }
+    }
+
+    /// The others that may be dead for all that this controller knows: it has not heard of them yet, or their connections were closed. Whether
+    /// anything listens at their address can be found out at once.
+    #[must_use]
+    pub fn suspects(&self) -> Vec<(BrokerId, BrokerEpoch)> {
+        let suspects = self.others().filter(|(_, session)| !session.is_heard || session.is_lost);
+        suspects.map(|(id, session)| (*id, session.epoch)).collect()
     }
 
     /// Whether a broker is known to be alive. Of whom a new controller has not heard it is only supposed: after a start of the whole cluster
@@ -120,6 +132,7 @@ impl BrokerSessions {
         let fresh = Session {
             epoch: broker.epoch,
             is_heard: true,
+            is_lost: false,
             deadline_ms: now_ms.saturating_add(self.timeout_ms),
             metadata_index: 0,
             shutdown_index: None,
