@@ -72,14 +72,14 @@ PORTS_GIVEN = set()
 PORTS_LOCK = threading.Lock()
 
 
-def free_port():
-    """A port whose successor is free too (Apache Kafka's controller listens there)."""
+def free_port(count=2):
+    """A port whose successors are free too (Apache Kafka's controller listens there, or klamm's further brokers)."""
     with PORTS_LOCK:
-        for port in range(21000 + os.getpid() % 500 * 8, 32000, 2):
+        for port in range(21000 + os.getpid() % 500 * 8, 32000, count):
             if port in PORTS_GIVEN:
                 continue
             try:
-                for candidate in (port, port + 1):
+                for candidate in range(port, port + count):
                     with socket.socket() as probe:
                         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                         probe.bind(("127.0.0.1", candidate))
@@ -105,10 +105,10 @@ def answers(port):
 class Broker:
     """One broker process of a target, on one port and directory for its whole life, kills included."""
 
-    def __init__(self, target, directory, klamm_binary, settings):
+    def __init__(self, target, directory, klamm_binary, settings, brokers=1):
         self.environment = dict(os.environ)
         self.directory = directory
-        self.port = free_port()
+        self.port = free_port(2 * brokers)
         self.log_path = directory / "broker.log"
         self.process = None
         self.lock = threading.Lock()
@@ -119,9 +119,9 @@ class Broker:
             lines = [self.environment.get("KAFKA_EXTRA", ""), *(f"{key}={value}" for key, value in settings.items())]
             self.environment["KAFKA_EXTRA"] = "\n".join(lines)
         else:
-            self.metrics_port = self.port + 1
+            self.metrics_port = self.port + brokers
             self.command = [str(klamm_binary), "--listen", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.metrics_port}"]
-            self.command += ["--data", str(directory / "data")]
+            self.command += ["--data", str(directory / "data"), "--brokers", str(brokers)]
             self.command += [word for key, value in settings.items() for word in ("--override", f"{key}={value}")]
 
     def start(self):
@@ -272,7 +272,7 @@ def play(name, target, options, work):
             took = "" if seconds is None else f" {seconds:.1f} s"
             print(f"{target:5} {name:12} {scenario}: {result}{took}{' (' + reason + ')' if reason else ''}", flush=True)
 
-    broker = Broker(target, directory, options.klamm_binary, BROKER_SETTINGS.get(name, {}))
+    broker = Broker(target, directory, options.klamm_binary, BROKER_SETTINGS.get(name, {}), options.brokers)
     scenarios = list(options.scenario or SCENARIOS)
     try:
         broker.start()
@@ -323,6 +323,7 @@ def arguments():
     parser.add_argument("--client", action="append", choices=CLIENTS, help="may be repeated; default: all")
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, metavar="NAME", help="may be repeated; default: all")
     parser.add_argument("--klamm-binary", type=pathlib.Path, default=CACHE / "target" / "release" / "klamm")
+    parser.add_argument("--brokers", type=int, default=1, help="how many brokers klamm is, in one process, as one cluster (default 1)")
     parser.add_argument("--jobs", type=int, default=4, help="clients at a time, each with its own broker (default 4: they wait more than they compute)")
     parser.add_argument("--timeout", type=int, default=90, help="seconds that one scenario may take (default 90)")
     parser.add_argument("--write", action="store_true", help="record the results in scoreboard.json")

@@ -31,7 +31,7 @@ use protocol::messages::{
     AlterClientQuotasRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, CreatePartitionsRequest, CreateTopicsRequest,
     DeleteTopicsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
 };
-use quorum::{MetadataQuorum, ProposeError};
+use quorum::{MetadataQuorum, ProposeError, VoterProgress};
 use thiserror::Error;
 use tokio::sync::Mutex;
 use wire::clock::SharedClock;
@@ -143,6 +143,12 @@ impl Controller {
     ) -> Self {
         let (members, one_at_a_time) = (Members::new(probe), Mutex::new(()));
         Self { inner: Arc::new(Inner { quorum, entropy, settings, channel, clock, members, one_at_a_time }) }
+    }
+
+    /// The voters of the metadata quorum.
+    #[must_use]
+    pub fn voters(&self) -> Vec<VoterProgress> {
+        self.inner.quorum.voters()
     }
 
     /// Whether this broker is the active controller, whose decisions count.

@@ -74,6 +74,15 @@ pub enum ProposeError {
     },
 }
 
+/// How far a voter has the metadata log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VoterProgress {
+    /// The voter.
+    pub broker_id: BrokerId,
+    /// The index behind its last entry; `None` if that is not known here.
+    pub log_end: Option<u64>,
+}
+
 /// Where the cluster's metadata is agreed upon.
 pub trait MetadataQuorum: Send + Sync {
     /// Proposes records, to be applied at once. Ends with the log index at which they stand, when they are synced, applied and all observers
@@ -92,6 +101,9 @@ pub trait MetadataQuorum: Send + Sync {
 
     /// The term of the quorum's leader.
     fn leader_term(&self) -> u64;
+
+    /// The voters, as far as this broker knows them: a leader knows how far each has the log.
+    fn voters(&self) -> Vec<VoterProgress>;
 
     /// Whether this broker leads the quorum and has applied all that was committed before it did: the active controller.
     fn is_active(&self) -> bool;

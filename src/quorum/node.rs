@@ -19,7 +19,7 @@ use crate::log_storage::LogStorage;
 use crate::network::{self, Network, NoPeers, Peers};
 use crate::state_machine::{Shared, StateMachine};
 use crate::types::{Proposal, Raft};
-use crate::{BoxFuture, MetadataQuorum, Observer, ProposeError, ReceiveError};
+use crate::{BoxFuture, MetadataQuorum, Observer, ProposeError, ReceiveError, VoterProgress};
 
 /// A sole voter has nobody to tell that it lives, so its clock ticks only so that openraft's own checks run at all.
 const HEARTBEAT_MS: u64 = 60_000;
@@ -289,6 +289,20 @@ impl MetadataQuorum for RaftQuorum {
 
     fn leader_term(&self) -> u64 {
         self.raft.metrics().borrow().current_term
+    }
+
+    fn voters(&self) -> Vec<VoterProgress> {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow();
+        let log_end = |id: u64| {
+            if id == self.id {
+                return Some(now.last_log_index.map_or(0, |last| last.saturating_add(1)));
+            }
+            let matched = now.replication.as_ref()?.get(&id)?;
+            Some(matched.map_or(0, |matched| matched.index.saturating_add(1)))
+        };
+        let voters = now.membership_config.voter_ids().filter_map(|id| Some((id, broker_of(id)?)));
+        voters.map(|(id, broker_id)| VoterProgress { broker_id, log_end: log_end(id) }).collect()
     }
 
     fn is_active(&self) -> bool {

@@ -116,6 +116,11 @@ async fn three_voters_elect_one_and_agree_on_what_it_proposes() {
         cluster.voter(leader).propose(topic(number)).await.expect("proposed");
     }
     cluster.all_have(20).await;
+    let ends: Vec<_> = cluster.voter(leader).voters().into_iter().map(|voter| (voter.broker_id, voter.log_end)).collect();
+    let end = cluster.voter(leader).image().index() + 1;
+    assert_eq!(ends.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [broker(1), broker(2), broker(3)]);
+    assert!(ends.iter().all(|(_, known)| known.is_some_and(|known| known <= end)), "{ends:?}");
+    assert!(ends.iter().filter(|(_, known)| *known == Some(end)).count() >= 2, "no majority has {end}: {ends:?}");
     let other = others(leader).next().expect("two");
     let refused = cluster.voter(other).propose(topic(99)).await;
     assert_eq!(refused, Err(ProposeError::NotLeader { leader: Some(leader) }));

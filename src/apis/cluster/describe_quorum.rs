@@ -4,7 +4,8 @@
 //!
 //! # Deviations
 //! - The offsets are indexes of klamm's metadata log, where one entry holds all records of a change.
-//! - A voter's endpoint is the listener by which the request came, since there is no separate controller listener.
+//! - The endpoint of a broker that is a cluster by itself is the listener by which the request came, since it has no controller listener.
+//! - When another voter was last in contact is not known: one that has all entries is told as caught up now, another as never.
 //!
 //! # Tests
 //! Java tools `kafka-metadata-quorum describe --status`, `--replication`.
@@ -19,6 +20,8 @@ use crate::api::{Api, Context, Versions};
 const METADATA_TOPIC: &str = "__cluster_metadata";
 const WITH_TIMES: i16 = 1;
 const WITH_NODES: i16 = 2;
+/// The wire's word for an offset or a time that is not known.
+const UNKNOWN: i64 = -1;
 
 pub(crate) struct DescribeQuorum;
 
@@ -64,19 +67,36 @@ fn unknown(version: i16, index: i32) -> PartitionData {
 fn described(cx: &Context) -> PartitionData {
     let image = cx.broker.metadata.image();
     let log_end = i64::try_from(image.index()).unwrap_or(i64::MAX).saturating_add(1);
-    let mut voter = ReplicaState::default().with_replica_id(wire_id(Some(cx.broker.config.broker_id))).with_log_end_offset(log_end);
-    if cx.version >= WITH_TIMES {
-        let now = cx.broker.clock.now().millis();
-        voter = voter.with_last_fetch_timestamp(now).with_last_caught_up_timestamp(now);
-    }
+    let (this, now) = (cx.broker.config.broker_id, cx.broker.clock.now().millis());
+    let voters = cx.broker.controller.voters().into_iter().map(|voter| {
+        // Of itself a broker tells what it has published, so that a leader is never behind its own high watermark.
+        let known = voter.log_end.and_then(|end| i64::try_from(end).ok());
+        let end = if voter.broker_id == this { Some(log_end) } else { known.map(|end| end.min(log_end)) };
+        let mut row = ReplicaState::default().with_replica_id(wire_id(Some(voter.broker_id))).with_log_end_offset(end.unwrap_or(UNKNOWN));
+        if cx.version >= WITH_TIMES {
+            let seen = if end == Some(log_end) { now } else { UNKNOWN };
+            row = row.with_last_fetch_timestamp(seen).with_last_caught_up_timestamp(seen);
+        }
+        row
+    });
     PartitionData::default()
         .with_leader_id(wire_id(cx.broker.controller.leader()))
         .with_leader_epoch(i32::try_from(cx.broker.controller.leader_term()).unwrap_or(i32::MAX))
         .with_high_watermark(log_end)
-        .with_current_voters(vec![voter])
+        .with_current_voters(voters.collect())
 }
 
+/// The voters and their controller listeners; a broker alone names its own listener.
 fn nodes(cx: &Context) -> Vec<Node> {
+    if let Some(quorum) = &cx.broker.config.quorum {
+        let name = || StrBytes::from_string(quorum.listener.name.clone());
+        let rows = quorum.voters.iter().map(|(id, address)| {
+            let host = StrBytes::from_string(address.host.clone());
+            let listener = Listener::default().with_name(name()).with_host(host).with_port(address.port);
+            Node::default().with_node_id(wire_id(Some(*id))).with_listeners(vec![listener])
+        });
+        return rows.collect();
+    }
     let image = cx.broker.metadata.image();
     let voter = image.broker(cx.broker.config.broker_id);
     let rows = voter.into_iter().map(|broker| {

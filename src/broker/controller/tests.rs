@@ -35,6 +35,10 @@ struct ListQuorum {
 }
 
 impl MetadataQuorum for ListQuorum {
+    fn voters(&self) -> Vec<quorum::VoterProgress> {
+        Vec::new()
+    }
+
     fn propose(&self, records: Vec<MetadataRecord>) -> BoxFuture<Result<u64, ProposeError>> {
         let mut image = self.image.lock();
         let index = image.index() + 1;
