@@ -198,6 +198,14 @@ impl LeaderState {
         known.collect()
     }
 
+    /// Of the given brokers the follower that has most, if it has all before `offset`. In Kafka: `RackAwareReplicaSelector`.
+    #[must_use]
+    pub fn fullest_follower(&self, among: &[BrokerId], offset: Offset) -> Option<BrokerId> {
+        let able = self.followers.iter().filter(|(broker, follower)| among.contains(broker) && follower.log_end >= offset);
+        // Of several that have the same, always the same one.
+        able.max_by_key(|(broker, follower)| (follower.log_end, std::cmp::Reverse(**broker))).map(|(broker, _)| *broker)
+    }
+
     /// Whether others hold replicas.
     #[must_use]
     pub fn has_followers(&self) -> bool {

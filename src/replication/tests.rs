@@ -233,6 +233,16 @@ fn a_new_leader_has_no_current_high_watermark_before_its_log_at_the_begin_of_the
 }
 
 #[test]
+fn the_follower_that_has_most_is_chosen_if_it_has_the_offset() {
+    let mut state = leader(&[1, 2, 3, 4], &[1], 10, 1);
+    for (id, at) in [(2, 6), (3, 8), (4, 8)] {
+        state.handle(fetched(id, at, 1100));
+    }
+    let chosen = |among: &[i32], at: i64| state.fullest_follower(&brokers(among), offset(at)).map(|broker| broker.get());
+    assert_eq!([chosen(&[2, 3, 4], 8), chosen(&[2], 6), chosen(&[2], 7), chosen(&[1, 9], 0)], [Some(3), Some(2), None, None]);
+}
+
+#[test]
 fn changed_replicas_keep_what_is_known_of_those_that_stay() {
     let mut state = leader(&[1, 2, 3], &[1, 2, 3], 0, 1);
     state.handle(Event::LocalLogEnd(offset(10)));

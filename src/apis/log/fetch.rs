@@ -10,6 +10,8 @@
 //! - Beyond `consumer_byte_rate` or `request_percentage` an empty answer tells the wait, its bytes do not count, and the connection is muted.
 //! - Version 12 tells a diverging epoch (KIP-595), version 13 names topics by id (KIP-516), version 16 tells who leads and where with
 //!   NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH (KIP-951). Version 18's high watermark is said by followers only (KIP-1166).
+//! - From version 11 on consumers may read at followers, up to the high watermark that these know. With the rack-aware `replica.selector.class` the leader
+//!   names the fullest replica in a consumer's rack instead of answering with records (KIP-392).
 //! - Record bytes are not copied: ranges of files leave by sendfile.
 //!
 //! # Deviations
@@ -75,19 +77,24 @@ impl ErasedApi for Fetch {
 }
 
 /// The limits of one fetch, with the wire's sentinels resolved.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Limits {
     bytes_max: usize,
     bytes_min: usize,
     deadline: Duration,
     bound: FetchBound,
     reader: Reader,
+    /// The brokers in the consumer's rack, if it is to read from one of them (KIP-392); none if this broker stands there, too.
+    near: Option<Arc<[BrokerId]>>,
 }
 
 /// Who fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {
-    Consumer,
+    Consumer {
+        /// Whether it knows of replicas that it may read beside the leader.
+        leader_only: bool,
+    },
     Follower(Follower),
     /// A broker that gets nothing.
     Refused(ErrorCode),
@@ -96,7 +103,7 @@ enum Reader {
 impl Limits {
     /// Whether a broker fetches, so that no client's quota holds.
     const fn by_follower(&self) -> bool {
-        !matches!(self.reader, Reader::Consumer)
+        !matches!(self.reader, Reader::Consumer { .. })
     }
 }
 
@@ -105,6 +112,8 @@ struct Answer {
     asked: RequestedPartition,
     /// None if it is not known.
     partition: Option<Arc<Partition>>,
+    /// Whom to read from instead.
+    preferred: Option<BrokerId>,
     result: Result<PartitionRead, ErrorCode>,
 }
 
@@ -122,7 +131,7 @@ impl Answer {
 
     /// Whether the answer must leave at once because of this partition.
     fn is_urgent(&self) -> bool {
-        self.result.as_ref().map_or(true, |read| read.diverging.is_some())
+        self.preferred.is_some() || self.result.as_ref().map_or(true, |read| read.diverging.is_some())
     }
 
     /// Counts what was given, or that it was refused.
@@ -210,7 +219,7 @@ fn answer_bytes(answers: &[Answer]) -> usize {
 fn limits(cx: &Context, request: &FetchRequest) -> Limits {
     let reader = reader(cx, request);
     let mut bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(cx.broker.config.fetch_bytes_max);
-    if reader == Reader::Consumer
+    if matches!(reader, Reader::Consumer { .. })
         && let Some(allowed) = cx.broker.quotas.fetch_bytes_max(cx.client())
     {
         bytes_max = bytes_max.min(allowed);
@@ -220,12 +229,21 @@ fn limits(cx: &Context, request: &FetchRequest) -> Limits {
         bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
         deadline: cx.broker.clock.monotonic() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         bound: match reader {
-            Reader::Consumer if request.isolation_level == READ_COMMITTED => FetchBound::LastStable,
-            Reader::Consumer => FetchBound::HighWatermark,
+            Reader::Consumer { .. } if request.isolation_level == READ_COMMITTED => FetchBound::LastStable,
+            Reader::Consumer { .. } => FetchBound::HighWatermark,
             Reader::Follower(_) | Reader::Refused(_) => FetchBound::LogEnd,
         },
         reader,
+        near: near(cx, request),
     }
+}
+
+/// The brokers that live in the consumer's rack (`RackAwareReplicaSelector`).
+fn near(cx: &Context, request: &FetchRequest) -> Option<Arc<[BrokerId]>> {
+    let rack = Some(request.rack_id.as_str()).filter(|rack| cx.broker.config.selects_replicas_by_rack && !rack.is_empty())?;
+    let image = cx.broker.metadata.image();
+    let near: Vec<BrokerId> = image.alive_brokers().filter(|broker| broker.rack.as_deref() == Some(rack)).map(|broker| broker.id).collect();
+    Some(near.into()).filter(|near: &Arc<[BrokerId]>| !near.is_empty() && !near.contains(&cx.broker.config.broker_id))
 }
 
 fn reader(cx: &Context, request: &FetchRequest) -> Reader {
@@ -233,7 +251,7 @@ fn reader(cx: &Context, request: &FetchRequest) -> Reader {
         15.. => (request.replica_state.replica_id.0, BrokerEpoch::new(request.replica_state.replica_epoch)),
         _ => (request.replica_id.0, None),
     };
-    let Some(broker) = BrokerId::new(replica_id) else { return Reader::Consumer };
+    let Some(broker) = BrokerId::new(replica_id) else { return Reader::Consumer { leader_only: cx.version < 11 } };
     // A client that pretends to be a follower could acknowledge what no other broker has (CVE-2018-1288).
     if cx.listener() != cx.broker.config.inter_broker_listener {
         return Reader::Refused(ErrorCode::TopicAuthorizationFailed);
@@ -354,7 +372,7 @@ fn resolve(cx: &Context, partitions: &[RequestedPartition]) -> Vec<Resolved> {
 
 /// Reads here what is in memory or the page cache, and on the read pool what may need the disk.
 async fn read_where_it_may_wait(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Vec<Answer> {
-    let (resolved, limits) = (resolve(cx, partitions), *limits);
+    let (resolved, limits) = (resolve(cx, partitions), limits.clone());
     let of_files = resolved.iter().filter(|one| !one.is_warm()).count();
     if of_files <= READ_NOW_MAX
         && let Some(answers) = read_all(resolved, &limits, Partition::read_now)
@@ -362,8 +380,14 @@ async fn read_where_it_may_wait(cx: &Context, partitions: &[RequestedPartition],
         return answers;
     }
     let resolved = resolve(cx, partitions);
-    let failed =
-        || partitions.iter().map(|asked| Answer { asked: asked.clone(), partition: None, result: Err(ErrorCode::KafkaStorageError) });
+    let failed = || {
+        partitions.iter().map(|asked| Answer {
+            asked: asked.clone(),
+            partition: None,
+            preferred: None,
+            result: Err(ErrorCode::KafkaStorageError),
+        })
+    };
     let answers = off_thread(move || read_all(resolved, &limits, |partition, fetch| Some(partition.read(fetch)))).await;
     answers.flatten().unwrap_or_else(|| failed().collect())
 }
@@ -383,7 +407,7 @@ fn read_all(
         let fetch = |partition: Arc<Partition>| {
             let current_leader_epoch = LeaderEpoch::new(asked.current_leader_epoch);
             match limits.reader {
-                Reader::Consumer => {}
+                Reader::Consumer { .. } => {}
                 Reader::Follower(Follower { broker, .. }) => {
                     partition.check_leader(current_leader_epoch).map_err(|error| error_codes::partition(&error))?;
                     if !partition.has_follower(broker) {
@@ -397,16 +421,24 @@ fn read_all(
                 bytes_max,
                 at_least_one_batch: nothing_yet,
                 bound: limits.bound,
+                leader_only: limits.reader != (Reader::Consumer { leader_only: false }),
                 current_leader_epoch,
                 last_fetched_epoch: LeaderEpoch::new(asked.last_fetched_epoch),
             };
             Ok((partition, fetch))
         };
+        let mut preferred = None;
         let result = match partition.and_then(fetch) {
-            Ok((partition, fetch)) => read(&partition, &fetch)?.map_err(|error| error_codes::partition(&error)),
+            Ok((partition, mut fetch)) => {
+                preferred = limits.near.as_deref().and_then(|near| partition.fullest_follower(near, fetch.offset));
+                if preferred.is_some() {
+                    (fetch.bytes_max, fetch.at_least_one_batch) = (0, false);
+                }
+                read(&partition, &fetch)?.map_err(|error| error_codes::partition(&error))
+            }
             Err(refusal) => Err(refusal),
         };
-        let answer = Answer { asked, partition: known, result };
+        let answer = Answer { asked, partition: known, preferred, result };
         bytes_left = bytes_left.saturating_sub(answer.length_bytes());
         nothing_yet &= answer.length_bytes() == 0;
         answers.push(answer);
@@ -519,6 +551,7 @@ fn partition_row(answer: &Answer, limits: &Limits) -> FetchPartition {
             row.diverging_epoch =
                 read.diverging.map(|(epoch, end_offset)| DivergingEpoch { epoch: epoch.get(), end_offset: end_offset.get() });
             row.records_bytes = read.length_bytes;
+            row.preferred_read_replica = BrokerId::to_wire(answer.preferred);
         }
     }
     row

@@ -105,6 +105,8 @@ pub struct BrokerConfig {
     pub controller_quota_window: Window,
     /// `replica.lag.time.max.ms`.
     pub replica_lag_time_max_ms: i64,
+    /// Whether `replica.selector.class` is the rack-aware one: consumers are sent to replicas in their rack.
+    pub selects_replicas_by_rack: bool,
     /// How this broker fetches from the leaders of the partitions that it follows.
     pub replica_fetch: ReplicaFetchConfig,
     /// `queued.max.request.bytes`; `None` derives it from the memory that the process may use.
@@ -126,6 +128,9 @@ pub struct BrokerConfig {
     /// Keys that Kafka knows and klamm has no use for.
     pub unused_keys: Vec<String>,
 }
+
+/// The one selector that Kafka brings beside its default.
+const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 
 /// How a follower fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +198,7 @@ impl BrokerConfig {
             quota_window: window(&values, "quota.window.num", "quota.window.size.seconds"),
             controller_quota_window: window(&values, "controller.quota.window.num", "controller.quota.window.size.seconds"),
             replica_lag_time_max_ms: values.long("replica.lag.time.max.ms"),
+            selects_replicas_by_rack: values.text("replica.selector.class") == Some(RACK_AWARE_SELECTOR),
             replica_fetch: ReplicaFetchConfig {
                 partition_bytes_max: values.int("replica.fetch.max.bytes"),
                 response_bytes_max: values.int("replica.fetch.response.max.bytes"),

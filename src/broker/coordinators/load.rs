@@ -24,6 +24,7 @@ pub(super) async fn load(shard: &mut GroupShard, partition: &Arc<Partition>) -> 
             offset,
             bytes_max: CHUNK_BYTES,
             at_least_one_batch: true,
+            leader_only: true,
             bound: FetchBound::HighWatermark,
             current_leader_epoch: None,
             last_fetched_epoch: None,

@@ -163,6 +163,12 @@ impl Partition {
         self.state.lock().replication.as_ref().is_some_and(|leader| leader.has_follower(broker))
     }
 
+    /// Of the given brokers the follower that has most, if it has all before `offset` and this broker leads.
+    #[must_use]
+    pub fn fullest_follower(&self, among: &[BrokerId], offset: Offset) -> Option<BrokerId> {
+        self.state.lock().replication.as_ref()?.fullest_follower(among, offset)
+    }
+
     /// The in-sync replicas that the controller is known to have, if this broker leads.
     #[must_use]
     pub fn in_sync(&self) -> Option<BTreeSet<BrokerId>> {

@@ -54,6 +54,8 @@ pub enum PartitionError {
 pub(super) struct State {
     pub(super) leader_epoch: LeaderEpoch,
     pub(super) leads: bool,
+    /// Whether its service has ended.
+    pub(super) is_closed: bool,
     /// The first term of the time for which it has led without a break; what was appended before is not this leader's to acknowledge.
     pub(super) leads_since: LeaderEpoch,
     pub(super) offsets: LogOffsets,
@@ -100,6 +102,7 @@ impl Partition {
         let state = State {
             leader_epoch: LeaderEpoch::ZERO,
             leads: false,
+            is_closed: false,
             leads_since: LeaderEpoch::ZERO,
             offsets,
             replication: None,
@@ -245,6 +248,16 @@ impl Partition {
             EpochCheck::Unknown => Err(PartitionError::UnknownLeaderEpoch),
             EpochCheck::Current if self.state.lock().leads => Ok(()),
             EpochCheck::Current => Err(PartitionError::NotLeader),
+        }
+    }
+
+    /// Checks the request's leader epoch alone: a follower may be read, too (KIP-392).
+    pub(super) fn check_replica(&self, requested: Option<LeaderEpoch>) -> Result<(), PartitionError> {
+        match check_epoch(self.leader_epoch(), requested) {
+            EpochCheck::Fenced => Err(PartitionError::FencedLeaderEpoch),
+            EpochCheck::Unknown => Err(PartitionError::UnknownLeaderEpoch),
+            EpochCheck::Current if self.state.lock().is_closed => Err(PartitionError::NotLeader),
+            EpochCheck::Current => Ok(()),
         }
     }
 

@@ -39,6 +39,8 @@ pub struct PartitionFetch {
     pub at_least_one_batch: bool,
     /// Up to where.
     pub bound: FetchBound,
+    /// Whether only the leader may answer.
+    pub leader_only: bool,
     /// The epoch under which the reader thinks the partition is led.
     pub current_leader_epoch: Option<LeaderEpoch>,
     /// The epoch of the last batch that the reader has (KIP-595's divergence check).
@@ -118,7 +120,11 @@ impl Partition {
         fetch: &PartitionFetch,
         read: impl FnOnce(Offset) -> Option<Result<ReadRange, ReadError>>,
     ) -> Result<Option<PartitionRead>, PartitionError> {
-        self.check_leader(fetch.current_leader_epoch)?;
+        if fetch.leader_only {
+            self.check_leader(fetch.current_leader_epoch)?;
+        } else {
+            self.check_replica(fetch.current_leader_epoch)?;
+        }
         let offsets = self.offsets();
         // Followers may have what is still on its way to this broker's disk.
         let log_end = self.log.log_end_offset().max(offsets.log_end());

@@ -80,6 +80,7 @@ impl Partition {
         let waiting = {
             let mut state = self.state.lock();
             state.leads = false;
+            state.is_closed = true;
             state.replication = None;
             state.waiting.drain(..).collect()
         };

@@ -23,6 +23,7 @@ use crate::support::{TestBroker, TestClient, batch, topic_name};
 const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 const REQUEST_TIMED_OUT: i16 = 7;
 const NOT_ENOUGH_REPLICAS: i16 = 19;
+const FENCED_LEADER_EPOCH: i16 = 74;
 const TOPIC: Uuid = Uuid::from_u128(0x7091c);
 
 fn ids(numbers: &[i32]) -> Vec<BrokerId> {
@@ -40,6 +41,7 @@ struct Cluster {
 }
 
 impl Cluster {
+    /// Each stands in a rack of its own: `rack-1`, `rack-2`, ...
     async fn start(count: usize, settings: &[(&str, &str)]) -> Self {
         let mut cluster = Self { brokers: Vec::new(), directories: Vec::new() };
         for number in 1..=count {
@@ -61,7 +63,7 @@ impl Cluster {
                 broker_id: ids(&[i32::try_from(place + 1).unwrap()])[0],
                 incarnation_id: Uuid::from_u128(u128::try_from(place).unwrap()),
                 listeners: vec![endpoint],
-                rack: None,
+                rack: Some(format!("rack-{}", place + 1)),
                 features: std::collections::BTreeMap::new(),
                 fenced: false,
             };
@@ -160,6 +162,15 @@ async fn latest(client: &mut TestClient) -> (i16, i64) {
     let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
     let row = client.call(7, &request).await.topics.remove(0).partitions.remove(0);
     (row.error_code, row.offset)
+}
+
+/// A consumer's fetch by topic id.
+fn consumers_fetch(offset: i64, leader_epoch: i32, rack: &str) -> FetchRequest {
+    let partition =
+        FetchPartition::default().with_fetch_offset(offset).with_current_leader_epoch(leader_epoch).with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic_id(TOPIC).with_partitions(vec![partition]);
+    let rack = protocol::StrBytes::from_string(rack.to_owned());
+    FetchRequest::default().with_max_bytes(1 << 20).with_topics(vec![topic]).with_session_epoch(-1).with_rack_id(rack)
 }
 
 /// A controller that grants what is asked for, to all brokers.
@@ -377,6 +388,7 @@ async fn a_new_replica_begins_where_the_leaders_log_begins() {
         bytes_max: 1 << 20,
         at_least_one_batch: true,
         bound: FetchBound::LogEnd,
+        leader_only: true,
         current_leader_epoch: None,
         last_fetched_epoch: None,
     });
@@ -449,12 +461,42 @@ async fn who_comes_to_a_follower_is_told_who_leads_and_where() {
     assert_eq!((row.error_code, row.current_leader.leader_id.0, row.current_leader.leader_epoch), (NOT_LEADER_OR_FOLLOWER, 1, 1));
     assert_eq!((response.node_endpoints[0].node_id.0, response.node_endpoints[0].port), (1, leader_port));
     assert!(client.call(9, &request).await.node_endpoints.is_empty());
-    let partition = FetchPartition::default().with_current_leader_epoch(-1).with_partition_max_bytes(1 << 20);
-    let topic = FetchTopic::default().with_topic_id(TOPIC).with_partitions(vec![partition]);
-    let request = FetchRequest::default().with_max_bytes(1 << 20).with_topics(vec![topic]).with_session_epoch(-1);
-    let response = client.call(16, &request).await;
+    let response = client.call(16, &consumers_fetch(0, 0, "")).await;
     let row = &response.responses[0].partitions[0];
-    assert_eq!((row.error_code, row.current_leader.leader_id.0, row.current_leader.leader_epoch), (NOT_LEADER_OR_FOLLOWER, 1, 1));
+    assert_eq!((row.error_code, row.current_leader.leader_id.0, row.current_leader.leader_epoch), (FENCED_LEADER_EPOCH, 1, 1));
     assert_eq!((response.node_endpoints[0].node_id.0, response.node_endpoints[0].port), (1, leader_port));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_is_sent_to_the_replica_in_its_rack_and_reads_there_what_is_replicated() {
+    let cluster = Cluster::start(3, &[("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector")]).await;
+    cluster.create(&[1, 2, 3]).await;
+    let mut leader = cluster.client(1).await;
+    for number in 0..3 {
+        assert_eq!(produce(&mut leader, -1, 30_000, "value").await, (0, number));
+    }
+    let mut preferred = Vec::new();
+    for (offset, rack) in [(0, "rack-2"), (3, "rack-3"), (0, "rack-1"), (0, "nowhere"), (0, "")] {
+        let response = leader.call(16, &consumers_fetch(offset, 0, rack)).await;
+        let row = &response.responses[0].partitions[0];
+        assert_eq!((row.error_code, row.high_watermark), (0, 3), "{rack}");
+        let has_records = row.records.as_ref().is_some_and(|records| !records.is_empty());
+        preferred.push((row.preferred_read_replica.0, has_records));
+    }
+    assert_eq!(preferred, [(2, false), (3, false), (-1, true), (-1, true), (-1, true)]);
+    until("2 knows that all is replicated", || cluster.partition(2).offsets().high_watermark() == Offset::new(3).unwrap()).await;
+    let mut follower = cluster.client(2).await;
+    let response = follower.call(16, &consumers_fetch(0, 0, "rack-2")).await;
+    let row = &response.responses[0].partitions[0];
+    assert_eq!((row.error_code, row.preferred_read_replica.0), (0, -1));
+    assert!(row.records.as_ref().is_some_and(|records| !records.is_empty()));
+    // A consumer that waits at a follower is answered by what is replicated later.
+    let waiting =
+        tokio::spawn(async move { follower.call(16, &consumers_fetch(3, 0, "rack-2").with_max_wait_ms(60_000).with_min_bytes(1)).await });
+    until("it waits", || !cluster.partition(2).watchers.is_empty()).await;
+    assert_eq!(produce(&mut leader, -1, 30_000, "later").await, (0, 3));
+    let response = waiting.await.unwrap();
+    assert!(response.responses[0].partitions[0].records.as_ref().is_some_and(|records| !records.is_empty()));
     cluster.stop().await;
 }

@@ -96,6 +96,12 @@ pub(super) const ROWS: &[Row] = &[
     fixed("replica.fetch.response.max.bytes", Kind::Int(0, INT), Some("10485760"), "The most bytes that a follower asks for at once."),
     fixed("replica.fetch.wait.max.ms", Kind::Int(INT_LOW, INT), Some("500"), "How long an answer to a follower may wait for bytes."),
     fixed("replica.socket.timeout.ms", Kind::Int(INT_LOW, INT), Some("30000"), "How long a follower waits for an answer."),
+    fixed(
+        "replica.selector.class",
+        Kind::Text,
+        None,
+        "With org.apache.kafka.common.replica.RackAwareReplicaSelector a consumer reads from a replica in its own rack; any other class means: from the leader.",
+    ),
     dynamic(
         "producer.id.expiration.ms",
         Kind::Int(1, INT),

@@ -62,7 +62,6 @@ pub(super) const ROWS: &[Row] = &[
         Some("5000"),
         unused!("How often high watermarks are written down."),
     ),
-    fixed("replica.selector.class", Kind::Text, None, unused!("A Java class that says which replica a consumer should read from.")),
     fixed(
         "replica.socket.receive.buffer.bytes",
         Kind::Int(INT_LOW, INT),
