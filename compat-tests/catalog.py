@@ -84,6 +84,7 @@ TOOL_SCENARIOS = {
     "e2e-latency": "kafka-e2e-latency",
     "dump-log": "kafka-dump-log on a segment file of the broker",
     "dump-log-compacted": "kafka-dump-log on a segment file that compaction has written",
+    "dump-log-by-klamm": "klamm log dump says of every segment file, also of damaged ones, what kafka-dump-log says",
 }
 
 # klamm's own command line tools. What they must print is written once: it is the same against both brokers.
@@ -91,6 +92,7 @@ KLAMM_TOOL_SCENARIOS = {
     "klamm-topics": "create, list, describe, delete; what is refused and how",
     "klamm-produce": "lines, keys, headers, codecs, partitions as the Java client chooses them, an idempotent producer",
     "klamm-consume": "from the beginning, the end, an offset, a time, the last N; formats and JSON",
+    "klamm-consume-group": "a member of a group beside librdkafka's: shares, commits, goes on, leaves at a signal, is replaced after a kill",
     "klamm-groups": "list, describe with members and lag, reset, delete",
     "klamm-describe": "cluster, brokers, controller, features",
 }

@@ -21,6 +21,7 @@ import java.util.stream.Stream;
 import kafka.admin.ConfigCommand;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.tools.ClusterTool;
 import org.apache.kafka.tools.ConsumerPerformance;
@@ -56,7 +57,8 @@ final class AdminTools {
             .add("consumer-perf", AdminTools::consumerPerf)
             .add("e2e-latency", AdminTools::endToEndLatency)
             .add("dump-log", AdminTools::dumpLog)
-            .add("dump-log-compacted", AdminTools::dumpCompacted);
+            .add("dump-log-compacted", AdminTools::dumpCompacted)
+            .add("dump-log-by-klamm", AdminTools::dumpByKlamm);
     }
 
     private static String file(String name, String text) throws Exception {
@@ -347,5 +349,71 @@ final class AdminTools {
         transcript.play("kafka-dump-log", dump, "--files", segment, "--print-data-log");
         transcript.play("kafka-dump-log", dump, "--files", segment, "--deep-iteration", "--skip-record-metadata", "--print-data-log");
         transcript.end();
+    }
+
+    /** Of each segment file, klamm's or Kafka's, also of damaged ones, klamm's own dump says line for line what Kafka's says. */
+    private static void dumpByKlamm() throws Exception {
+        for (String codec : List.of("none", "gzip", "snappy", "lz4", "zstd")) {
+            String topic = create("t-klamm-dump-" + codec, 1, "message.timestamp.type", codec.equals("lz4") ? "LogAppendTime" : "CreateTime");
+            List<ProducerRecord<byte[], byte[]>> records = new ArrayList<>();
+            for (int i = 0; i < 40; i++) {
+                ProducerRecord<byte[], byte[]> record = Kafka.record(topic, 0, i % 3 == 0 ? null : "k\u00e9y " + i, i % 7 == 0 ? null : "klamm-dump " + i);
+                if (i % 5 == 0) record.headers().add("h" + i, new byte[] {(byte) 0xff, 0}).add("n", null);
+                records.add(record);
+            }
+            boolean idempotent = !codec.equals("gzip");
+            Kafka.send(records, "compression.type", codec, "linger.ms", 20, "batch.size", 300, "enable.idempotence", idempotent);
+        }
+        try (KafkaConsumer<byte[], byte[]> consumer = Kafka.consumer("klamm-dump-group")) {
+            TopicPartition partition = new TopicPartition("t-klamm-dump-none", 0);
+            consumer.assign(List.of(partition));
+            consumer.commitSync(Map.of(partition, new OffsetAndMetadata(5, "a note")));
+        }
+        int compared = 0, damaged = 0;
+        for (Path segment : segmentFiles()) {
+            String where = copied(segment, "whole");
+            equalDumps(where, "--deep-iteration", "--print-data-log");
+            equalDumps(where);
+            equal(Tools.klamm("log", "verify", where).code(), 0, "exit code of the check of " + segment);
+            compared++;
+            byte[] bytes = Files.readAllBytes(segment);
+            if (bytes.length < 300) continue;
+            bytes[bytes.length - 1] ^= 1;
+            String flipped = Files.write(Path.of(copied(segment, "flipped")), bytes).toString();
+            equalDumps(flipped);
+            Tools.Outcome told = Tools.klamm("log", "verify", flipped);
+            equal(told.code(), 1, "exit code of the check of a flipped bit");
+            told.has("has a wrong checksum");
+            String cut = Files.write(Path.of(copied(segment, "cut")), Arrays.copyOf(bytes, bytes.length - 7)).toString();
+            equalDumps(cut);
+            Tools.klamm("log", "verify", cut).has("no whole batch is here");
+            damaged++;
+        }
+        check(compared >= 6 && damaged >= 5, compared + " segments, " + damaged + " damaged ones");
+    }
+
+    private static List<Path> segmentFiles() throws IOException {
+        try (Stream<Path> files = Files.walk(WORK.resolve("data"))) {
+            return files.filter(file -> file.getFileName().toString().matches("\\d{20}(\\.\\d+)?\\.log") && file.toFile().length() > 0)
+                .filter(file -> !file.toString().contains("__cluster_metadata")).toList();
+        }
+    }
+
+    /** A copy, since the broker may go on writing. */
+    private static String copied(Path segment, String folder) throws IOException {
+        Path target = WORK.resolve("dumped").resolve(folder).resolve(segment.getParent().getFileName()).resolve(segment.getFileName());
+        Files.createDirectories(target.getParent());
+        return Files.copy(segment, target).toString();
+    }
+
+    private static void equalDumps(String file, String... options) throws Exception {
+        String[] arguments = Stream.concat(Stream.of("--files", file), Arrays.stream(options)).toArray(String[]::new);
+        Tools.Outcome kafkas = Tools.run(DumpLogSegments::main, arguments);
+        Tools.Outcome klamms = options.length == 0 ? Tools.klamm("log", "dump", file) : Tools.klamm("log", "dump", file, "--records");
+        equal(klamms.code(), kafkas.code(), "exit code of the dump of " + file);
+        List<String> expected = kafkas.said().lines().toList(), got = klamms.said().lines().toList();
+        for (int i = 0; i < Math.max(expected.size(), got.size()); i++) {
+            equal(i < got.size() ? got.get(i) : "nothing more", i < expected.size() ? expected.get(i) : "nothing more", "line " + (i + 1) + " of " + file);
+        }
     }
 }

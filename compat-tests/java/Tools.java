@@ -105,6 +105,14 @@ public final class Tools {
         return new Outcome(exitCode == null ? 0 : exitCode, SINK.text());
     }
 
+    /** Runs klamm's binary; what it says on standard output and standard error. */
+    static Outcome klamm(String... arguments) throws Exception {
+        List<String> command = Stream.concat(Stream.of(System.getenv("COMPAT_KLAMM")), Arrays.stream(arguments)).toList();
+        Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+        String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        return new Outcome(process.waitFor(), said);
+    }
+
     static Outcome bootstrapped(Main tool, String... arguments) throws Exception {
         return run(tool, Stream.concat(Stream.of("--bootstrap-server", BOOTSTRAP), Arrays.stream(arguments)).toArray(String[]::new));
     }

@@ -149,6 +149,9 @@ def consume():
     equal(producer.flush(30), 0, "records left")
     says("t2\nt3\n", "consume", "tool-times", "-e", "--from", "@1700000001500", "-c", "2")
     says("", "consume", "tool-times", "-e", "--from", "@1700000009999")
+    says("t2\nt3\n", "consume", "tool-times", "-e", "--from", "@2023-11-14T23:13:21.5+01:00", "-c", "2")
+    says("", "consume", "tool-times", "-e", "--from", "-P7D")
+    equal(len(run("consume", "tool-times", "-e", "--from", "-P36500D").splitlines()), 5, "records of the last century")
     records = [json.loads(line) for line in run("consume", "tool-times", "-e", "--json").splitlines()]
     base = {"topic": "tool-times", "partition": 0, "tstype": "create"}
     equal(records[0], {**base, "offset": 0, "ts": 1_700_000_000_000, "headers": ["h", "v", "n", None], "key": "", "payload": "t0"}, "JSON of the first record")
@@ -162,6 +165,79 @@ def consume():
     until(lambda: run("produce", "tool-consume", lines=["later"]) == "" and following.poll() is not None, "two records that come later")
     reader.join(30)
     equal((following.returncode, lines), (0, ["later\n"] * 2), "what came later")
+
+
+def described(group):
+    return as_json("groups", "describe", group)
+
+
+def committed(group):
+    return {row["partition"]: row["committed"] for row in described(group)["partitions"]}
+
+
+class Following:
+    """klamm consume in the background; its lines as they come."""
+
+    def __init__(self, *arguments):
+        self.lines = []
+        self.process = subprocess.Popen([KLAMM, "consume", *arguments, "-b", BOOTSTRAP], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.reader = threading.Thread(target=lambda: self.lines.extend(line.rstrip("\n") for line in self.process.stdout))
+        self.reader.start()
+
+    def ends(self, code):
+        equal(self.process.wait(30), code, "exit code")
+        self.reader.join(30)
+        equal(self.process.stderr.read(), "", "standard error")
+
+
+@scenario("klamm-consume-group")
+def consume_group():
+    create("tool-shared", 3)
+    for partition in range(3):
+        run("produce", "tool-shared", "-p", str(partition), lines=[f"{partition}-{i}" for i in range(10)])
+    read = ("consume", "tool-shared", "--group", "tool-members", "-e")
+    equal(sorted(run(*read).splitlines()), sorted(f"{p}-{i}" for p in range(3) for i in range(10)), "the first time")
+    equal((committed("tool-members"), described("tool-members")["state"]), ({0: 10, 1: 10, 2: 10}, "Empty"), "what is left of it")
+    says("", *read)
+    run("produce", "tool-shared", "-p", "2", lines=["a", "b", "c"])
+    says("a\nb\n", "consume", "tool-shared", "-g", "tool-members", "-c", "2")
+    equal(committed("tool-members")[2], 12, "what was printed is committed, and no more")
+    last = json.loads(run(*read, "--json"))
+    equal((last["partition"], last["offset"], last["payload"]), (2, 12, "c"), "JSON of the rest")
+    # Without an offset it begins where it is told.
+    says("", "consume", "tool-shared", "-g", "tool-late", "-e", "--from", "end")
+    equal(committed("tool-late"), {0: 10, 1: 10, 2: 13}, "the end is remembered, too")
+    # It shares with another client's member, and takes over what that one has.
+    other = Consumer({"bootstrap.servers": BOOTSTRAP, "group.id": "tool-members", "session.timeout.ms": 6000, "partition.assignment.strategy": "range"})
+    other.subscribe(["tool-shared"])
+    mine = Following("tool-shared", "-g", "tool-members", "--session-timeout-ms", "6000")
+    got = []
+    until(lambda: got.extend(m for m in other.consume(20, 0.2) if not m.error()) or sorted(m["partitions"] for m in described("tool-members")["members"]) == [1, 2], "two members that share")
+    assignor = described("tool-members")["assignor"]
+    equal(assignor, "range", "assignor")
+    for partition in range(3):
+        run("produce", "tool-shared", "-p", str(partition), lines=[f"shared-{partition}"])
+    until(lambda: got.extend(m for m in other.consume(20, 0.2) if not m.error()) or len(got) + len(mine.lines) == 3, lambda: f"{len(got)} and {len(mine.lines)} records")
+    equal(sorted([m.value().decode() for m in got] + mine.lines), [f"shared-{p}" for p in range(3)], "each record once")
+    other.commit(asynchronous=False)
+    other.close()
+    until(lambda: [m["partitions"] for m in described("tool-members")["members"]] == [3], "all partitions are klamm's")
+    run("produce", "tool-shared", "-p", "0", lines=["alone"])
+    until(lambda: "alone" in mine.lines, lambda: f"{mine.lines}")
+    # A signal ends it cleanly: it has committed, and the group does not wait for its session.
+    for signal in ("INT", "TERM"):
+        subprocess.run(["kill", f"-{signal}", str(mine.process.pid)], check=True)
+        mine.ends(0)
+        equal((described("tool-members")["state"], committed("tool-members")), ("Empty", {0: 12, 1: 11, 2: 14}), f"after SIG{signal}")
+        mine = Following("tool-shared", "-g", "tool-members", "--session-timeout-ms", "6000")
+        until(lambda: described("tool-members")["state"] == "Stable", "it is back")
+    # After a kill the next one has its partitions when the session is over.
+    mine.process.kill()
+    mine.process.wait()
+    run("produce", "tool-shared", "-p", "1", lines=["after the kill"])
+    says("after the kill\n", "consume", "tool-shared", "-g", "tool-members", "-c", "1")
+    told = run("consume", "tool-shared", "-g", "tool-members", "--session-timeout-ms", "10", code=1)
+    true("INVALID_SESSION_TIMEOUT" in told and "group.min.session.timeout.ms" in told, told)
 
 
 @scenario("klamm-groups")
@@ -193,7 +269,7 @@ def groups():
 tool-grouped          0      10      4
 nothing was changed (--dry-run)
 """, "groups", "reset", "tool-group", "-t", "tool-grouped", "-p", "0", "--to", "4", "--dry-run")
-    for to, expected in (("4", 4), ("earliest", 0), ("latest", 10), ("999", 10), ("@1", 0), ("7", 7)):
+    for to, expected in (("4", 4), ("earliest", 0), ("latest", 10), ("999", 10), ("@1", 0), ("@1970-01-01T00:00:00Z", 0), ("-P1D", 0), ("-PT0S", 10), ("7", 7)):
         after = as_json("groups", "reset", "tool-group", "--topic", "tool-grouped", "--to", to)
         equal([row["after"] for row in after["partitions"]], [expected] * 2, f"reset to {to}")
     says("""group tool-group (classic) is Empty with 0 members

@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::moments;
+
 /// What every command takes.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Common {
@@ -45,7 +47,7 @@ pub const GROUPS_EXAMPLES: &str = "\
 Examples:
   klamm groups                                              all groups with their states
   klamm groups describe readers                             members, offsets, lag
-  klamm groups reset readers --topic orders --to earliest   or latest, an offset, @MILLISECONDS
+  klamm groups reset readers --topic orders --to earliest   or latest, an offset, -PT1H, @MILLISECONDS
   klamm groups delete readers";
 
 /// The examples of `klamm produce --help`.
@@ -63,7 +65,10 @@ Examples:
   klamm consume greetings -e                                up to the end, then exit
   klamm consume greetings --from -10 -e                     the last 10 of each partition
   klamm consume greetings --from @1767225600000 -p 0 -c 5   five records from a time on (ms since 1970)
+  klamm consume greetings --from @2026-01-31T12:00:00Z -e   the same by date
+  klamm consume greetings --from -PT10M -e                  the last ten minutes
   klamm consume greetings -f '%p %o %k: %s\\n'
+  klamm consume greetings --group readers                   as a member of a group, which remembers where it was
   klamm consume greetings --json -e
 
 Format: %s value, %k key, %S and %K their lengths (-1: null), %o offset, %p partition, %t topic, %T timestamp, %h headers, %% percent;
@@ -155,8 +160,8 @@ pub enum GroupsAction {
         /// Of which partition [default: all]; may be repeated
         #[arg(short, long = "partition", value_name = "N")]
         partitions: Vec<i32>,
-        /// earliest, latest, an offset, or @MILLISECONDS since 1970
-        #[arg(long, value_name = "WHERE", value_parser = Position::parse_absolute)]
+        /// earliest, latest, an offset, a time as @MILLISECONDS since 1970 or @2026-01-31T12:00:00Z, or -PT1H (that long ago)
+        #[arg(long, value_name = "WHERE", allow_hyphen_values = true, value_parser = Position::parse_absolute)]
         to: Position,
         /// Show what would be done
         #[arg(long)]
@@ -229,12 +234,19 @@ pub struct ConsumeArgs {
     pub common: Common,
     /// The topic
     pub topic: String,
-    /// beginning, end, an offset, -N (the last N of each partition), or @MILLISECONDS since 1970
+    /// beginning, end, an offset, -N (the last N of each partition), a time as @MILLISECONDS since 1970 or @2026-01-31T12:00:00Z, or -PT1H (that
+    /// long ago); with --group only where it has no offset
     #[arg(short = 'o', long, value_name = "WHERE", default_value = "beginning", allow_hyphen_values = true, value_parser = Position::parse)]
     pub from: Position,
     /// The partition [default: all]; may be repeated
     #[arg(short, long = "partition", value_name = "N")]
     pub partitions: Vec<i32>,
+    /// Read as a member of this group: it shares the partitions among its members and keeps their offsets
+    #[arg(short, long, value_name = "NAME", conflicts_with = "partitions", value_parser = not_empty)]
+    pub group: Option<String>,
+    /// With --group: how long the group waits for a member that is silent
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 45_000, requires = "group")]
+    pub session_timeout_ms: i32,
     /// Exit at the end of all partitions
     #[arg(short = 'e', long)]
     pub exit_at_end: bool,
@@ -268,6 +280,8 @@ pub enum Position {
     BeforeEnd(i64),
     /// The first record of this time, in ms since 1970, or of a later one.
     Timestamp(i64),
+    /// The first record that is not older than this, in ms.
+    Age(i64),
 }
 
 impl Position {
@@ -276,7 +290,7 @@ impl Position {
     /// # Errors
     /// What is expected.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const EXPECTED: &str = "expected beginning, end, an offset, -N, or @MILLISECONDS";
+        const EXPECTED: &str = "expected beginning, end, an offset, -N, -PT1H (a duration ago), @MILLISECONDS or @2026-01-31T12:00:00Z";
         let number = |text: &str| text.parse::<i64>().ok().filter(|number| *number >= 0);
         match text {
             "beginning" | "earliest" => return Ok(Self::Earliest),
@@ -284,7 +298,8 @@ impl Position {
             _ => {}
         }
         let found = match (text.strip_prefix('@'), text.strip_prefix('-')) {
-            (Some(timestamp), _) => number(timestamp).map(Self::Timestamp),
+            (Some(time), _) => number(time).or_else(|| moments::datetime(time)).map(Self::Timestamp),
+            (_, Some(duration)) if duration.starts_with('P') => moments::duration(duration).map(Self::Age),
             (_, Some(count)) => number(count).map(Self::BeforeEnd),
             _ => number(text).map(Self::Offset),
         };
@@ -297,7 +312,9 @@ impl Position {
     /// What is expected.
     pub fn parse_absolute(text: &str) -> Result<Self, &'static str> {
         match Self::parse(text) {
-            Ok(Self::BeforeEnd(_)) | Err(_) => Err("expected earliest, latest, an offset, or @MILLISECONDS"),
+            Ok(Self::BeforeEnd(_)) | Err(_) => {
+                Err("expected earliest, latest, an offset, -PT1H (a duration ago), @MILLISECONDS or @2026-01-31T12:00:00Z")
+            }
             position => position,
         }
     }
@@ -326,13 +343,15 @@ mod tests {
             ("0", Position::Offset(0)),
             ("-3", Position::BeforeEnd(3)),
             ("@1700000000000", Position::Timestamp(1_700_000_000_000)),
+            ("@2026-01-01T01:00:00+01:00", Position::Timestamp(1_767_225_600_000)),
+            ("-PT1H30M", Position::Age(5_400_000)),
         ];
         for (text, position) in table {
             assert_eq!(Position::parse(text), Ok(position), "{text}");
         }
-        for text in ["", "-", "@", "@-1", "1.5", "begin", "--1"] {
+        for text in ["", "-", "@", "@-1", "1.5", "begin", "--1", "@2026-01-01", "-P", "P1D"] {
             assert!(Position::parse(text).is_err(), "{text}");
         }
-        assert!(Position::parse_absolute("-3").is_err());
+        assert!(Position::parse_absolute("-3").is_err() && Position::parse_absolute("-P1D").is_ok());
     }
 }

@@ -137,7 +137,23 @@ impl Cluster {
     /// Asks a broker by id.
     pub(crate) async fn ask<R: Spoken>(&mut self, broker_id: i32, request: &R) -> Result<R::Response, ToolProblem> {
         let key = self.open(broker_id).await?;
-        self.exchange(key, request).await
+        self.exchange(key, request, self.timeout).await
+    }
+
+    /// Asks a broker by id for what may take its time.
+    pub(crate) async fn ask_within<R: Spoken>(
+        &mut self,
+        broker_id: i32,
+        request: &R,
+        timeout: Duration,
+    ) -> Result<R::Response, ToolProblem> {
+        let key = self.open(broker_id).await?;
+        self.exchange(key, request, timeout).await
+    }
+
+    /// Closes all connections: after a request whose answer nobody waited for, they are of no use. The next request connects again.
+    pub(crate) fn disconnect(&mut self) {
+        self.connections.clear();
     }
 
     /// Asks the broker that was connected to first.
@@ -150,7 +166,7 @@ impl Cluster {
             })?;
             self.connections.insert(BOOTSTRAP, connection);
         }
-        self.exchange(BOOTSTRAP, request).await
+        self.exchange(BOOTSTRAP, request, self.timeout).await
     }
 
     /// Asks the broker that Metadata names as the controller, for what only that one did before KRaft.
@@ -168,11 +184,11 @@ impl Cluster {
         Ok(self.connections.get(&key).is_some_and(|connection| connection.version::<R>().is_some()))
     }
 
-    async fn exchange<R: Spoken>(&mut self, key: i32, request: &R) -> Result<R::Response, ToolProblem> {
+    async fn exchange<R: Spoken>(&mut self, key: i32, request: &R, timeout: Duration) -> Result<R::Response, ToolProblem> {
         let Some(connection) = self.connections.get_mut(&key) else {
             return Err(ToolProblem::Lost { address: self.bootstrap.clone(), api: R::NAME, reason: "not connected".to_owned() });
         };
-        let outcome = connection.call(&self.clock, request).await;
+        let outcome = connection.call_within(&self.clock, request, timeout).await;
         if matches!(outcome, Err(ToolProblem::Lost { .. } | ToolProblem::NotKafka { .. })) {
             self.connections.remove(&key);
         }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use protocol::messages::{
     ApiVersionsRequest, ConsumerGroupDescribeRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
-    DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, ListGroupsRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, RequestHeader, ResponseHeader,
+    DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest,
+    JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+    ProduceRequest, RequestHeader, ResponseHeader, SyncGroupRequest,
 };
 use protocol::{Decodable as _, Encodable as _, HeaderVersion as _, Request, StrBytes};
 use wire::PeerClient;
@@ -56,6 +57,10 @@ spoken! {
     OffsetFetchRequest "OffsetFetch" 8 9
     OffsetCommitRequest "OffsetCommit" 8 9
     InitProducerIdRequest "InitProducerId" 4 5
+    JoinGroupRequest "JoinGroup" 7 9
+    SyncGroupRequest "SyncGroup" 5 5
+    HeartbeatRequest "Heartbeat" 4 4
+    LeaveGroupRequest "LeaveGroup" 4 5
 }
 
 /// A cluster-wide feature that was finalized, with its level.
@@ -112,18 +117,28 @@ impl Connection {
 
     /// Sends a request and waits for its answer. After an error other than [`ToolProblem::TooOld`] the connection is of no use.
     pub(crate) async fn call<R: Spoken>(&mut self, clock: &SystemClock, request: &R) -> Result<R::Response, ToolProblem> {
+        self.call_within(clock, request, self.timeout).await
+    }
+
+    /// The same, with another time-out.
+    pub(crate) async fn call_within<R: Spoken>(
+        &mut self,
+        clock: &SystemClock,
+        request: &R,
+        timeout: Duration,
+    ) -> Result<R::Response, ToolProblem> {
         let too_old = || ToolProblem::TooOld { address: self.address.clone(), api: R::NAME };
         let version = self.version::<R>().ok_or_else(too_old)?;
         self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
         let frame = encode(self.next_correlation_id, version, request)?;
-        let deadline = clock.monotonic() + self.timeout;
+        let deadline = clock.monotonic() + timeout;
         let exchanged = timeout_at(clock, deadline, self.client.exchange(&frame)).await;
         let lost = |reason: String| ToolProblem::Lost { address: self.address.clone(), api: R::NAME, reason };
         let answer = match exchanged {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => return Err(self.not_kafka(&error)),
             Ok(Err(error)) => return Err(lost(error.to_string())),
-            Err(_) => return Err(lost(format!("no answer within {} ms", self.timeout.as_millis()))),
+            Err(_) => return Err(lost(format!("no answer within {} ms", timeout.as_millis()))),
         };
         self.decode::<R>(version, answer)
     }

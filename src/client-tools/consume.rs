@@ -1,7 +1,7 @@
 //! `klamm consume`: partitions read from their leaders, in the order in which answers come.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
 use std::ops::ControlFlow;
 
 use protocol::ErrorCode;
@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, is_retriable, topic_name};
 use crate::format::{Format, Printed, as_json};
 use crate::offsets::{self, EARLIEST, LATEST, Place};
 use crate::output::{self, Progress};
-use crate::{ToolProblem, groups};
+use crate::{ToolProblem, group_consume, groups};
 
 /// How long a leader holds an answer back while there is nothing, shared by the leaders that are asked in turn.
 const FETCH_WAIT_MS: i32 = 500;
@@ -26,18 +26,15 @@ const FETCH_BYTES_MAX: i32 = 16 << 20;
 const BATCH_BYTES_MAX: usize = 1 << 30;
 
 pub(crate) async fn run(args: &ConsumeArgs) -> Result<(), ToolProblem> {
-    let format = args.format.as_deref().map_or_else(|| Ok(Format::plain()), Format::parse)?;
+    let mut reader = Reader::new(args)?;
     let mut cluster = Cluster::connect(&args.common).await?;
+    if let Some(group) = &args.group {
+        return group_consume::run(args, group, &mut cluster, reader).await;
+    }
     let topic = cluster.topic(&args.topic, false).await?;
     let places: Vec<Place> =
         groups::chosen(&topic, &args.partitions)?.into_iter().map(|partition| (topic.name.clone(), partition)).collect();
-    let positions = begin(&mut cluster, &places, args.from).await?;
-    let reader = Reader {
-        topic: &args.topic,
-        printer: Printer { common: &args.common, format, topic: &args.topic, left: args.count, records: 0, bytes: 0 },
-        positions,
-        exit_at_end: args.exit_at_end,
-    };
+    reader.positions = begin(&mut cluster, &places, args.from).await?;
     reader.run(&mut cluster).await
 }
 
@@ -80,60 +77,102 @@ impl Printer<'_> {
     }
 }
 
-struct Reader<'a> {
+/// Reads partitions and prints what comes.
+pub(crate) struct Reader<'a> {
     topic: &'a str,
     printer: Printer<'a>,
+    out: BufWriter<StdoutLock<'static>>,
+    progress: Progress,
     /// The next offset of each partition that is still read.
-    positions: BTreeMap<i32, i64>,
-    exit_at_end: bool,
+    pub(crate) positions: BTreeMap<i32, i64>,
+    /// The same of those that were read to their end.
+    pub(crate) ended: BTreeMap<i32, i64>,
+    pub(crate) exit_at_end: bool,
 }
 
-impl Reader<'_> {
+/// A partition that a leader refused, and why.
+pub(crate) type Refusal = (i32, i16);
+
+impl<'a> Reader<'a> {
+    /// A reader of no partition yet.
+    pub(crate) fn new(args: &'a ConsumeArgs) -> Result<Self, ToolProblem> {
+        let format = args.format.as_deref().map_or_else(|| Ok(Format::plain()), Format::parse)?;
+        Ok(Self {
+            topic: &args.topic,
+            printer: Printer { common: &args.common, format, topic: &args.topic, left: args.count, records: 0, bytes: 0 },
+            out: output::stdout(),
+            progress: Progress::new("read", io::stdout().is_terminal()),
+            positions: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            exit_at_end: args.exit_at_end,
+        })
+    }
+
     async fn run(mut self, cluster: &mut Cluster) -> Result<(), ToolProblem> {
-        let mut out = output::stdout();
-        let mut progress = Progress::new("read", io::stdout().is_terminal());
         let mut deadline = cluster.deadline();
         let mut leaders = self.leaders(cluster).await?;
-        while !self.positions.is_empty() && !self.printer.is_done() {
-            let mut refused = None;
-            let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-            for partition in self.positions.keys() {
-                match leaders.get(partition) {
-                    Some(Some(leader)) => by_leader.entry(*leader).or_default().push(*partition),
-                    _ => refused = Some((*partition, ErrorCode::LeaderNotAvailable.code())),
-                }
-            }
-            let wait_ms = FETCH_WAIT_MS / i32::try_from(by_leader.len().max(1)).unwrap_or(FETCH_WAIT_MS);
-            for (leader, partitions) in by_leader {
-                for data in self.fetch(cluster, leader, &partitions, wait_ms).await? {
-                    match data.error_code {
-                        0 => self.take(&mut out, &data)?,
-                        code => refused = Some((data.partition_index, code)),
-                    }
-                    if self.printer.is_done() {
-                        break;
-                    }
-                }
-                out.flush()?;
-                progress.tell(&cluster.clock, self.printer.records, self.printer.bytes);
-            }
-            match refused {
+        while !self.positions.is_empty() && !self.is_done() {
+            match self.round(cluster, &leaders).await? {
                 None => deadline = cluster.deadline(),
                 Some((_, code)) if is_retriable(code) && code != ErrorCode::OffsetOutOfRange.code() && cluster.pause(deadline).await => {
                     leaders = self.leaders(cluster).await?;
                 }
-                Some((partition, code)) => {
-                    progress.end();
-                    return Err(ToolProblem::refused(format!("partition {partition} of '{}'", self.topic), code, None));
-                }
+                Some(refusal) => return Err(self.refused(refusal)),
             }
         }
-        out.flush()?;
-        progress.end();
-        Ok(())
+        self.end()
     }
 
-    async fn leaders(&self, cluster: &mut Cluster) -> Result<BTreeMap<i32, Option<i32>>, ToolProblem> {
+    /// Whether there were as many records as were wanted.
+    pub(crate) fn is_done(&self) -> bool {
+        self.printer.is_done()
+    }
+
+    /// What a leader's refusal means for who waits.
+    pub(crate) fn refused(&mut self, (partition, code): Refusal) -> ToolProblem {
+        self.progress.end();
+        ToolProblem::refused(format!("partition {partition} of '{}'", self.topic), code, None)
+    }
+
+    /// Ends the output.
+    pub(crate) fn end(&mut self) -> Result<(), ToolProblem> {
+        self.progress.end();
+        Ok(self.out.flush()?)
+    }
+
+    /// Asks each leader once and prints what comes; gives a partition that was refused.
+    pub(crate) async fn round(
+        &mut self,
+        cluster: &mut Cluster,
+        leaders: &BTreeMap<i32, Option<i32>>,
+    ) -> Result<Option<Refusal>, ToolProblem> {
+        let mut refused = None;
+        let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+        for partition in self.positions.keys() {
+            match leaders.get(partition) {
+                Some(Some(leader)) => by_leader.entry(*leader).or_default().push(*partition),
+                _ => refused = Some((*partition, ErrorCode::LeaderNotAvailable.code())),
+            }
+        }
+        let wait_ms = FETCH_WAIT_MS / i32::try_from(by_leader.len().max(1)).unwrap_or(FETCH_WAIT_MS);
+        for (leader, partitions) in by_leader {
+            for data in self.fetch(cluster, leader, &partitions, wait_ms).await? {
+                match data.error_code {
+                    0 => self.take(&data)?,
+                    code => refused = Some((data.partition_index, code)),
+                }
+                if self.is_done() {
+                    break;
+                }
+            }
+            self.out.flush()?;
+            self.progress.tell(&cluster.clock, self.printer.records, self.printer.bytes);
+        }
+        Ok(refused)
+    }
+
+    /// Who leads which partition.
+    pub(crate) async fn leaders(&self, cluster: &mut Cluster) -> Result<BTreeMap<i32, Option<i32>>, ToolProblem> {
         let topic = cluster.topic(self.topic, false).await?;
         Ok(topic.partitions.iter().map(|partition| (partition.index, partition.leader)).collect())
     }
@@ -165,8 +204,8 @@ impl Reader<'_> {
         Ok(answer.responses.into_iter().flat_map(|topic| topic.partitions).collect())
     }
 
-    /// Prints what a partition brought and moves its position.
-    fn take(&mut self, out: &mut impl Write, data: &PartitionData) -> Result<(), ToolProblem> {
+    /// Prints what a partition brought and moves its position behind what was printed.
+    fn take(&mut self, data: &PartitionData) -> Result<(), ToolProblem> {
         let partition = data.partition_index;
         let Some(mut position) = self.positions.get(&partition).copied() else { return Ok(()) };
         let records = data.records.clone().unwrap_or_default();
@@ -174,34 +213,39 @@ impl Reader<'_> {
             let batch = batch.map_err(|error| self.unreadable(partition, position, &error))?;
             // Markers of transactions are for the clients' libraries.
             if !batch.header().attributes.is_control() {
-                self.print_batch(out, partition, position, &batch)?;
+                let printed_to = self.print_batch(partition, position, &batch)?;
+                self.positions.insert(partition, printed_to);
             }
-            position = batch.header().next_offset().max(position);
-            if self.printer.is_done() {
+            if self.is_done() {
                 return Ok(());
             }
+            position = batch.header().next_offset().max(position);
+            self.positions.insert(partition, position);
         }
         if self.exit_at_end && position >= data.high_watermark {
             self.positions.remove(&partition);
-        } else {
-            self.positions.insert(partition, position);
+            self.ended.insert(partition, position);
         }
         Ok(())
     }
 
-    fn print_batch(&mut self, out: &mut impl Write, partition: i32, position: i64, batch: &BatchView<'_>) -> Result<(), ToolProblem> {
+    /// The offset behind the last record that was printed.
+    fn print_batch(&mut self, partition: i32, position: i64, batch: &BatchView<'_>) -> Result<i64, ToolProblem> {
         let mut outcome = Ok(());
-        let printer = &mut self.printer;
+        let mut printed_to = position;
+        let (printer, out) = (&mut self.printer, &mut self.out);
         // A batch may begin before the offset that was asked for.
         let mut print = |record: RecordView<'_>| {
             if record.offset >= position {
                 outcome = printer.print(out, partition, batch, record);
+                printed_to = record.offset.saturating_add(1);
             }
             if outcome.is_err() || printer.is_done() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let walked = batch.walk_records(DecompressLimits::new(BATCH_BYTES_MAX), &mut print);
         outcome?;
-        walked.map_err(|error| self.unreadable(partition, batch.header().base_offset, &error))
+        walked.map_err(|error| self.unreadable(partition, batch.header().base_offset, &error))?;
+        Ok(printed_to)
     }
 
     fn unreadable(&self, partition: i32, offset: i64, error: &record_batch::BatchError) -> ToolProblem {

@@ -1,11 +1,11 @@
 //! Who is in a group: of both protocols, the classic one and KIP-848's.
 
-use bytes::{Buf as _, Bytes};
 use protocol::ErrorCode;
 use protocol::messages::{ConsumerGroupDescribeRequest, DescribeGroupsRequest, GroupId};
 
 use crate::ToolProblem;
 use crate::cluster::{Cluster, is_retriable, text};
+use crate::group_protocol;
 use crate::offsets::Place;
 
 /// A member.
@@ -103,39 +103,9 @@ fn classic_group(found: protocol::messages::describe_groups_response::DescribedG
             client_id: member.client_id.to_string(),
             host: member.client_host.to_string(),
             // Of a protocol other than the consumers' nothing is known.
-            assigned: assignment(member.member_assignment).unwrap_or_default(),
+            assigned: group_protocol::assigned(member.member_assignment).unwrap_or_default(),
         });
     }
     members.sort_by(|a, b| a.id.cmp(&b.id));
     Group { state: found.group_state.to_string(), kind: "classic", assignor: found.protocol_data.to_string(), members }
-}
-
-/// Reads a `ConsumerProtocolAssignment` as far as all its versions are the same; `None` if it is none.
-fn assignment(mut bytes: Bytes) -> Option<Vec<Place>> {
-    let mut assigned = Vec::new();
-    bytes.try_get_i16().ok()?;
-    for _ in 0..bytes.try_get_i32().ok()? {
-        let length = usize::try_from(bytes.try_get_i16().ok()?).ok().filter(|length| *length <= bytes.len())?;
-        let topic = String::from_utf8(bytes.split_to(length).to_vec()).ok()?;
-        for _ in 0..bytes.try_get_i32().ok()? {
-            assigned.push((topic.clone(), bytes.try_get_i32().ok()?));
-        }
-    }
-    assigned.sort();
-    Some(assigned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_assignment_names_topics_and_partitions_and_a_cut_one_is_none() {
-        let whole = b"\0\x03\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\x05\0\0\0\x01\xff\xff\xff\xff";
-        assert_eq!(assignment(Bytes::from_static(whole)), Some(vec![("t".to_owned(), 1), ("t".to_owned(), 5)]));
-        for length in 0..whole.len() - 4 {
-            assert_eq!(assignment(Bytes::copy_from_slice(&whole[..length])), None, "{length}");
-        }
-        assert_eq!(assignment(Bytes::from_static(b"\0\0\0\0\0\x01\x7f\xff")), None);
-    }
 }

@@ -8,6 +8,7 @@ use protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, Of
 use protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use protocol::messages::{DeleteGroupsRequest, GroupId, ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest};
 use serde_json::{Value, json};
+use wire::clock::Clock as _;
 
 use crate::ToolProblem;
 use crate::args::{Common, GroupsAction, GroupsArgs, Position};
@@ -63,7 +64,7 @@ async fn list(cluster: &mut Cluster, common: &Common) -> Result<(), ToolProblem>
 }
 
 /// The offsets that a group has committed.
-async fn committed(cluster: &mut Cluster, coordinator: i32, group: &str) -> Result<BTreeMap<Place, i64>, ToolProblem> {
+pub(crate) async fn committed(cluster: &mut Cluster, coordinator: i32, group: &str) -> Result<BTreeMap<Place, i64>, ToolProblem> {
     let deadline = cluster.deadline();
     let asked = OffsetFetchRequestGroup::default().with_group_id(GroupId(text(group))).with_topics(None);
     let request = OffsetFetchRequest::default().with_groups(vec![asked]);
@@ -270,9 +271,14 @@ pub(crate) fn chosen(topic: &crate::cluster::Topic, named: &[i32]) -> Result<Vec
 pub(crate) async fn resolve(cluster: &mut Cluster, places: &[Place], position: Position) -> Result<BTreeMap<Place, i64>, ToolProblem> {
     let starts = offsets::list(cluster, places, EARLIEST).await?;
     let ends = offsets::list(cluster, places, LATEST).await?;
-    let times = match position {
-        Position::Timestamp(timestamp) => offsets::list(cluster, places, timestamp).await?,
-        _ => BTreeMap::new(),
+    let time = match position {
+        Position::Timestamp(timestamp) => Some(timestamp),
+        Position::Age(age) => Some(cluster.clock.now().0.saturating_sub(age).max(0)),
+        Position::Earliest | Position::Latest | Position::Offset(_) | Position::BeforeEnd(_) => None,
+    };
+    let times = match time {
+        Some(time) => offsets::list(cluster, places, time).await?,
+        None => BTreeMap::new(),
     };
     let mut resolved = BTreeMap::new();
     for (place, start) in starts {
@@ -282,7 +288,7 @@ pub(crate) async fn resolve(cluster: &mut Cluster, places: &[Place], position: P
             Position::Latest => end,
             Position::Offset(offset) => offset,
             Position::BeforeEnd(count) => end.saturating_sub(count),
-            Position::Timestamp(_) => times.get(&place).copied().filter(|offset| *offset >= 0).unwrap_or(end),
+            Position::Timestamp(_) | Position::Age(_) => times.get(&place).copied().filter(|offset| *offset >= 0).unwrap_or(end),
         };
         resolved.insert(place, offset.clamp(start, end));
     }

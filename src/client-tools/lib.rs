@@ -1,16 +1,17 @@
 //! `klamm topics`, `groups`, `produce`, `consume` and `describe`: what people without the Java tools need every day, over Kafka's own protocol.
 //!
-//! What it is *not*: it is no client library. It joins no group, opens no transaction, reads uncommitted records, and knows no TLS or SASL. It
-//! talks to klamm as to any Apache Kafka from 3.0 on, and uses nothing that only klamm has.
+//! What it is *not*: it is no client library. It is a member of classic groups only, opens no transaction, reads uncommitted records, and knows no
+//! TLS or SASL. It talks to klamm as to any Apache Kafka from 3.0 on, and uses nothing that only klamm has.
 //!
 //! Invariants:
 //! - The version of each request is the highest that both sides know, by the broker's ApiVersions.
 //! - Records and offsets are asked of a partition's leader, groups of their coordinator; after a retriable error the metadata is asked again.
 //! - Standard output has the answer and nothing else: text for people, or JSON with `--json`. Progress and summaries go to standard error.
 //! - What goes wrong is one sentence that says what to do next; a closed standard output is no error.
+//! - A member of a group commits what is on standard output, and nothing else; it leaves the group however it ends, but for a kill.
 //! - An idempotent producer sends a batch again with the same sequence, so that each line is there once.
 //!
-//! In Kafka: `TopicCommand`, `ConsumerGroupCommand`, `ConsoleProducer`, `ConsoleConsumer`, `BuiltInPartitioner`; the options of `produce` and
+//! In Kafka: `TopicCommand`, `ConsumerGroupCommand`, `ConsoleProducer`, `ConsoleConsumer`, `BuiltInPartitioner`, `ConsumerCoordinator`, `RangeAssignor`; the options of `produce` and
 //! `consume` are kcat's where it has them.
 //!
 //! The path: [`args`] -> a command's file -> `cluster` (who leads what) -> `connection` (versions, headers) -> `wire::PeerClient`.
@@ -23,8 +24,11 @@ mod connection;
 mod consume;
 mod describe;
 mod format;
+mod group_consume;
 mod group_members;
+mod group_protocol;
 mod groups;
+mod moments;
 mod offsets;
 mod output;
 mod partitioner;

@@ -128,6 +128,12 @@ pub enum ToolProblem {
     /// Standard input failed.
     #[error("cannot read standard input: {0}; what came before it was sent")]
     Input(io::Error),
+    /// Signals cannot be waited for.
+    #[error("cannot wait for signals: {0}; start it without --group")]
+    Signals(io::Error),
+    /// A second signal came while the first one was obeyed.
+    #[error("interrupted before the group was left; it waits for this member until the session ends")]
+    Interrupted,
     /// Standard output failed.
     #[error("cannot write to standard output: {0}; make room or choose another file")]
     Output(#[from] io::Error),
@@ -158,6 +164,10 @@ fn advice(code: i16) -> &'static str {
         Some(ErrorCode::InvalidConfig) => "correct the --config that it names",
         Some(ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge) => "shorten the record, or raise the topic's max.message.bytes",
         Some(ErrorCode::InvalidRecord) => "a compacted topic takes records with keys only: give them with -K",
+        Some(ErrorCode::InconsistentGroupProtocol) => "its members share partitions in another way than by 'range'; choose another --group",
+        Some(ErrorCode::InvalidSessionTimeout) => {
+            "give --session-timeout-ms between the broker's group.min.session.timeout.ms and group.max.session.timeout.ms"
+        }
         Some(ErrorCode::NonEmptyGroup) => "stop the group's members first",
         Some(ErrorCode::TopicAuthorizationFailed | ErrorCode::GroupAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed) => {
             "ask for the right to do so"

@@ -29,7 +29,8 @@ const DELETE_ONE_BY_ONE_MAX: usize = 1_024;
 
 pub(crate) struct Engine {
     db: DB,
-    mark: SequenceMark,
+    /// None where nothing is written.
+    mark: Option<SequenceMark>,
     pub(crate) options: StoreOptions,
     pub(crate) partitions_directory: PathBuf,
     /// The id of this boot of the operating system, all zero if there is none. Bytes that were written under it are in the page cache.
@@ -64,13 +65,32 @@ impl Engine {
             source,
         })?;
         // With a mark there is an index: an empty one must not take its place.
-        let db = open_database(&options, expected.is_none())
+        let db = open_database(&options, Access::Write { may_create: expected.is_none() })
             .map_err(|error| OpenError::Index { path: options.directory.clone(), source: StorageError::Index(error) })?;
         let found = db.latest_sequence_number();
         if let Some(expected) = expected.filter(|expected| found < *expected) {
             return Err(OpenError::IndexLost { path: options.directory, mark: mark.path, found, expected });
         }
-        Ok(Self {
+        Ok(Self::new(options, claim, partitions_directory, db, Some(mark)))
+    }
+
+    /// An engine for looking: nothing in the directory changes, and a write is refused by RocksDB. `claim` holds the directory.
+    pub(crate) fn look(options: StoreOptions, claim: layout::Claim) -> Result<Self, OpenError> {
+        let unreadable =
+            |source| OpenError::Unreadable { action: "read the sequence number of the index in", path: options.directory.clone(), source };
+        let (mark, expected) = SequenceMark::look(&options.directory).map_err(unreadable)?;
+        let db = open_database(&options, Access::Read)
+            .map_err(|error| OpenError::Index { path: options.directory.clone(), source: StorageError::Index(error) })?;
+        let found = db.latest_sequence_number();
+        if let Some(expected) = expected.filter(|expected| found < *expected) {
+            return Err(OpenError::IndexLost { path: options.directory, mark, found, expected });
+        }
+        let partitions_directory = options.directory.join("partitions");
+        Ok(Self::new(options, claim, partitions_directory, db, None))
+    }
+
+    fn new(options: StoreOptions, claim: layout::Claim, partitions_directory: PathBuf, db: DB, mark: Option<SequenceMark>) -> Self {
+        Self {
             db,
             mark,
             partitions_directory,
@@ -83,7 +103,7 @@ impl Engine {
             index_lock: Mutex::new(()),
             options,
             _claim: claim,
-        })
+        }
     }
 
     pub(crate) fn failpoints(&self) -> &Failpoints {
@@ -205,12 +225,22 @@ impl Engine {
         let reached = self.db.latest_sequence_number().saturating_add(u64::try_from(batch.len()).unwrap_or(0));
         self.db.write_opt(batch, &options)?;
         // An older mark is as true, so that a full disk is no reason to fail.
-        let _older = self.mark.note(reached);
+        let _older = self.mark.as_ref().map(|mark| mark.note(reached));
         Ok(())
     }
 }
 
-fn open_database(options: &StoreOptions, may_create: bool) -> Result<DB, rocksdb::Error> {
+/// What a database is opened for.
+#[derive(Clone, Copy)]
+enum Access {
+    /// One that may be there or not, or that must be there.
+    Write { may_create: bool },
+    /// No file is made, changed or removed.
+    Read,
+}
+
+fn open_database(options: &StoreOptions, access: Access) -> Result<DB, rocksdb::Error> {
+    let may_create = matches!(access, Access::Write { may_create: true });
     let mut database = Options::default();
     database.create_if_missing(may_create);
     // A family that is not there any more is lost, not missing.
@@ -237,7 +267,11 @@ fn open_database(options: &StoreOptions, may_create: bool) -> Result<DB, rocksdb
         options_of_family.set_block_based_table_factory(&blocks);
         ColumnFamilyDescriptor::new(family.name(), options_of_family)
     });
-    DB::open_cf_descriptors(&database, options.directory.join("index"), families)
+    let path = options.directory.join("index");
+    match access {
+        Access::Write { .. } => DB::open_cf_descriptors(&database, path, families),
+        Access::Read => DB::open_cf_descriptors_read_only(&database, path, families, false),
+    }
 }
 
 fn boot_id() -> [u8; 16] {

@@ -77,6 +77,38 @@ pub(crate) fn claim(directory: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Takes the directory for reading: no broker begins while the returned file holds the lock. Nothing is written. `None` if there is no directory of
+/// klamm's here.
+pub(crate) fn look(directory: &Path) -> Result<Option<File>, OpenError> {
+    let path = directory.join(FILE);
+    let unreadable = |action: &'static str| {
+        let path = path.clone();
+        move |source| OpenError::Unreadable { action, path, source }
+    };
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(unreadable("open")(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(OpenError::AlreadyInUse { path: directory.to_owned() }),
+        Err(TryLockError::Error(error)) => return Err(unreadable("lock")(error)),
+    }
+    let mut bytes = Vec::new();
+    (&file).take(4_096).read_to_end(&mut bytes).map_err(unreadable("read"))?;
+    match parse(&String::from_utf8_lossy(&bytes)) {
+        Some(OLDEST_VERSION..=LAYOUT_VERSION) => Ok(Some(file)),
+        Some(found) if found > LAYOUT_VERSION => Err(OpenError::Newer { path: directory.to_owned(), found, known: LAYOUT_VERSION }),
+        _ => Err(OpenError::Foreign { path: directory.to_owned() }),
+    }
+}
+
+/// Whether the directory says that it is klamm's, whoever has it open.
+pub(crate) fn is_marked(directory: &Path) -> bool {
+    directory.join(FILE).is_file()
+}
+
 fn parse(text: &str) -> Option<u32> {
     let mut words = text.split_whitespace();
     (words.next()? == MAGIC).then_some(())?;

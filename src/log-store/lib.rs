@@ -32,7 +32,7 @@
 //! [`PartitionLog::read`] -> `tail` or `read` -> `verify`. Of a check of retention: [`Store::retain`] -> `retention`, and later
 //! [`Store::remove_due`]. Of an open: [`Store::open`] -> `journal` (replay); [`Store::open_partition`] -> `recovery`.
 //!
-//! Compaction is `compaction`'s: its caller brings thread and clock.
+//! Compaction is `compaction`'s: its caller brings thread and clock. [`inspect`] looks at a directory without a store, for `klamm log`.
 //!
 //! In Kafka: `LogManager`, `UnifiedLog`, `LocalLog`, `LogSegment`, `OffsetIndex`, `TimeIndex`, `ProducerStateManager`,
 //! `LeaderEpochFileCache`; KIP-98, KIP-101, KIP-360.
@@ -52,6 +52,7 @@ mod engine;
 mod errors;
 mod failpoints;
 mod figures;
+pub mod inspect;
 mod journal;
 mod keys;
 mod layout;

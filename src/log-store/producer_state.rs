@@ -95,6 +95,11 @@ impl ProducerStates {
         self.entries.insert(producer, entry);
     }
 
+    /// All producers, in no order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (ProducerId, &ProducerEntry)> {
+        self.entries.iter().map(|(producer, entry)| (*producer, entry))
+    }
+
     /// Whether any entry names an offset at or beyond `end`.
     pub(crate) fn reach_beyond(&self, end: Offset) -> bool {
         self.entries.values().flat_map(|entry| entry.batches.iter()).any(|batch| batch.last_offset >= end)

@@ -49,12 +49,12 @@ pub(crate) struct Recovered {
 
 /// Where the known bytes end.
 #[derive(Clone, Copy)]
-struct Known {
-    offset: Offset,
-    segment_base: Offset,
-    position: u64,
+pub(crate) struct Known {
+    pub(crate) offset: Offset,
+    pub(crate) segment_base: Offset,
+    pub(crate) position: u64,
     /// Whether there are rows of later bytes, which do not count.
-    has_rows_beyond: bool,
+    pub(crate) has_rows_beyond: bool,
 }
 
 /// Recovers a partition, or makes its row if there is none.
@@ -257,7 +257,8 @@ fn cut_file(engine: &Engine, span: &mut Span, length: u64, directory: &Path) -> 
     Ok(())
 }
 
-fn load(engine: &Engine, id: TopicIdPartition) -> Result<(ProducerStates, LeaderEpochs), StorageError> {
+/// Producers and epochs as their rows have them.
+pub(crate) fn load(engine: &Engine, id: TopicIdPartition) -> Result<(ProducerStates, LeaderEpochs), StorageError> {
     let mut producers = ProducerStates::default();
     let prefix = keys::producer::prefix(id);
     engine.scan(Family::Default, &prefix, &keys::prefix_end(&prefix), |key, value| {
@@ -277,7 +278,7 @@ fn load(engine: &Engine, id: TopicIdPartition) -> Result<(ProducerStates, Leader
 }
 
 /// The end of the newest index row that can be trusted.
-fn known_end(
+pub(crate) fn known_end(
     engine: &Engine,
     id: TopicIdPartition,
     row: Option<keys::partition::Row>,

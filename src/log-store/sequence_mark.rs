@@ -23,18 +23,17 @@ impl SequenceMark {
     pub(crate) fn open(directory: &Path) -> io::Result<(Self, Option<u64>)> {
         let path = directory.join(FILE);
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
-        let mut text = String::new();
-        match Read::by_ref(&mut file).take(4_096).read_to_string(&mut text) {
-            Ok(0) => return Ok((Self { path, file }, None)),
-            Err(error) if error.kind() != ErrorKind::InvalidData => return Err(error),
-            _ => {}
-        }
-        let sequence = text.strip_suffix('\n').filter(|digits| digits.len() == DIGITS).and_then(|digits| digits.parse().ok());
-        match sequence {
-            Some(sequence) => Ok((Self { path, file }, Some(sequence))),
-            None => {
-                Err(io::Error::new(ErrorKind::InvalidData, "it does not hold a number of twenty digits; remove it to go on without it"))
-            }
+        let sequence = parse(&mut file)?;
+        Ok((Self { path, file }, sequence))
+    }
+
+    /// What the file says, if there is one and it says something; its path.
+    pub(crate) fn look(directory: &Path) -> io::Result<(PathBuf, Option<u64>)> {
+        let path = directory.join(FILE);
+        match File::open(&path) {
+            Ok(mut file) => parse(&mut file).map(|sequence| (path, sequence)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok((path, None)),
+            Err(error) => Err(error),
         }
     }
 
@@ -42,4 +41,16 @@ impl SequenceMark {
     pub(crate) fn note(&self, sequence: u64) -> io::Result<()> {
         self.file.write_all_at(format!("{sequence:0DIGITS$}\n").as_bytes(), 0)
     }
+}
+
+fn parse(file: &mut File) -> io::Result<Option<u64>> {
+    let mut text = String::new();
+    match file.take(4_096).read_to_string(&mut text) {
+        Ok(0) => return Ok(None),
+        Err(error) if error.kind() != ErrorKind::InvalidData => return Err(error),
+        _ => {}
+    }
+    let sequence = text.strip_suffix('\n').filter(|digits| digits.len() == DIGITS).and_then(|digits| digits.parse().ok());
+    let unreadable = || io::Error::new(ErrorKind::InvalidData, "it does not hold a number of twenty digits; remove it to go on without it");
+    sequence.map(Some).ok_or_else(unreadable)
 }

@@ -101,17 +101,7 @@ impl Store {
     /// # Errors
     /// If the directory or the index cannot be read.
     pub fn partitions(&self) -> Result<Vec<TopicIdPartition>, StorageError> {
-        let engine = &self.0.engine;
-        let (deleting, live): (Vec<_>, Vec<_>) = rows(engine)?.into_iter().partition(|(_, row)| row.deleting);
-        let deleting: HashSet<TopicIdPartition> = deleting.into_iter().map(|(id, _)| id).collect();
-        let mut found: BTreeSet<TopicIdPartition> = live.into_iter().map(|(id, _)| id).collect();
-        let directory = &engine.partitions_directory;
-        let fail = |error| StorageError::io("read", directory, error);
-        for entry in std::fs::read_dir(directory).map_err(fail)? {
-            let id = entry.map_err(fail)?.file_name().to_str().and_then(parse_directory_name);
-            found.extend(id.filter(|id| !deleting.contains(id)));
-        }
-        Ok(found.into_iter().collect())
+        partitions(&self.0.engine)
     }
 
     /// Opens a partition: the one that is there, recovered if need be, or a new one. An open one is given again, with the configuration given
@@ -288,6 +278,20 @@ impl Drop for Inner {
     }
 }
 
+/// All partitions that have a row or a directory and are not being deleted, in order.
+pub(crate) fn partitions(engine: &Engine) -> Result<Vec<TopicIdPartition>, StorageError> {
+    let (deleting, live): (Vec<_>, Vec<_>) = rows(engine)?.into_iter().partition(|(_, row)| row.deleting);
+    let deleting: HashSet<TopicIdPartition> = deleting.into_iter().map(|(id, _)| id).collect();
+    let mut found: BTreeSet<TopicIdPartition> = live.into_iter().map(|(id, _)| id).collect();
+    let directory = &engine.partitions_directory;
+    let fail = |error| StorageError::io("read", directory, error);
+    for entry in std::fs::read_dir(directory).map_err(fail)? {
+        let id = entry.map_err(fail)?.file_name().to_str().and_then(parse_directory_name);
+        found.extend(id.filter(|id| !deleting.contains(id)));
+    }
+    Ok(found.into_iter().collect())
+}
+
 fn rows(engine: &Engine) -> Result<Vec<(TopicIdPartition, keys::partition::Row)>, StorageError> {
     let mut rows = Vec::new();
     let first = [keys::partition::ORDINAL];
@@ -376,7 +380,7 @@ fn remove_files(engine: &Engine, directory: &Path) -> Result<(), StorageError> {
 }
 
 /// The partition whose directory has this name: topic id, dash, number.
-fn parse_directory_name(name: &str) -> Option<TopicIdPartition> {
+pub(crate) fn parse_directory_name(name: &str) -> Option<TopicIdPartition> {
     let (topic_id, partition) = name.rsplit_once('-')?;
     let id =
         TopicIdPartition { topic_id: TopicId(Uuid::from_str(topic_id).ok()?), partition: PartitionIndex::new(partition.parse().ok()?)? };

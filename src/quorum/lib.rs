@@ -33,6 +33,7 @@ mod format;
 mod log_storage;
 mod network;
 mod node;
+mod on_disk;
 mod state_machine;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ use model::BrokerId;
 
 pub use network::{NoPeers, Peers, ReceiveError};
 pub use node::{QuorumOptions, StartError, start};
+pub use on_disk::{UnreadableMetadata, image_on_disk};
 
 /// A future that can be kept and sent.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;

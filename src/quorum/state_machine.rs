@@ -148,7 +148,7 @@ fn meta_of(last: Option<LogId>, membership: StoredMembership) -> SnapshotMeta {
 }
 
 /// The last snapshot, as bytes and decoded.
-fn snapshot_on(disk: &dyn Disk) -> Result<Option<(Vec<u8>, SnapshotOnDisk)>, DiskError> {
+pub(crate) fn snapshot_on(disk: &dyn Disk) -> Result<Option<(Vec<u8>, SnapshotOnDisk)>, DiskError> {
     let Some(bytes) = disk.load_value(SNAPSHOT)? else { return Ok(None) };
     let snapshot = format::decode_snapshot(&bytes)?;
     Ok(Some((bytes, snapshot)))

@@ -338,6 +338,7 @@ mod on_the_store {
         let before = quorum.image();
         quorum.shutdown().await;
         assert!(store.synced_log("metadata").first_index().expect("reads") > Some(0), "nothing was purged");
+        assert_eq!(crate::image_on_disk(&store.synced_log("metadata")).expect("reads"), *before, "without a quorum");
         let quorum = crate::start(store.synced_log("metadata"), few).await.expect("starts");
         assert_eq!(*quorum.image(), *before);
         quorum.shutdown().await;

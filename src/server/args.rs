@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use client_tools::args::{ConsumeArgs, DescribeArgs, GroupsArgs, ProduceArgs, ToolCommand, TopicsArgs};
 
 use crate::Problem;
+use crate::log_tool::args::{LogAction, LogArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,6 +80,8 @@ enum Sub {
     Consume(ConsumeArgs),
     /// Show the cluster: brokers, controller, features
     Describe(DescribeArgs),
+    /// Print or check what a stopped broker has stored
+    Log(LogArgs),
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +138,8 @@ pub enum Command {
     Health(HealthArgs),
     /// Use one, klamm or Apache Kafka.
     Tool(ToolCommand),
+    /// Look at what is stored.
+    Log(LogAction),
 }
 
 /// A command line that was understood.
@@ -165,6 +170,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Pr
         Some(Sub::Produce(args)) => Command::Tool(ToolCommand::Produce(args)),
         Some(Sub::Consume(args)) => Command::Tool(ToolCommand::Consume(args)),
         Some(Sub::Describe(args)) => Command::Tool(ToolCommand::Describe(args)),
+        Some(Sub::Log(args)) => Command::Log(args.action),
         Some(Sub::Server(ServerArgs { config, http, overrides })) => {
             let (listen, data, brokers) = (None, None, 1);
             Command::Broker(BrokerArgs {
@@ -260,7 +266,7 @@ mod tests {
         let Ok(Parsed::Text(text)) = parsed("klamm --help") else { panic!("no text") };
         assert!(text.contains("klamm server -c server.properties") && text.contains("kcat -b 127.0.0.1:9092"));
         assert!(matches!(parsed("klamm server --help"), Ok(Parsed::Text(text)) if text.contains("KAFKA_LISTENERS")));
-        for tool in ["topics", "groups", "produce", "consume", "describe"] {
+        for tool in ["topics", "groups", "produce", "consume", "describe", "log", "log dump", "log verify"] {
             let help = parsed(&format!("klamm {tool} --help"));
             assert!(
                 matches!(help, Ok(Parsed::Text(text)) if text.contains("Examples:") && text.contains(&format!("klamm {tool}"))),

@@ -23,6 +23,7 @@ pub mod environment;
 mod health;
 pub mod http;
 pub mod listener;
+pub mod log_tool;
 mod memory;
 pub mod node;
 mod problem;
@@ -56,6 +57,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, variables: impl IntoIt
             runtime.block_on(client_tools::run(&tool))?;
             Ok(ExitCode::SUCCESS)
         }),
+        Ok(Parsed::Command(Command::Log(action))) => log_tool::run(&action).map_err(Problem::from),
         Ok(Parsed::Command(Command::Broker(broker))) => process::run_broker(&broker, &variables),
         Err(problem) => Err(problem),
     };

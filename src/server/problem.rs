@@ -79,6 +79,9 @@ pub enum Problem {
     /// A tool does not get what it asked for.
     #[error(transparent)]
     Tool(#[from] ToolProblem),
+    /// What is stored cannot be shown.
+    #[error(transparent)]
+    Log(#[from] crate::log_tool::LogProblem),
     /// The broker that was asked does not answer.
     #[error("{address} is not ready: {reason}")]
     NotReady {

@@ -5,7 +5,6 @@
 //!
 //! # Deviations
 //! - The levels of broker loggers (resource type 8) are refused with INVALID_REQUEST: klamm's log has no such names.
-//! - The patterns of a subscription to client metrics are checked roughly, since nothing is matched with them.
 //!
 //! # Tests
 //! Java tools `kafka-configs --alter`; `alter_configs` in `metadata`.

@@ -33,6 +33,21 @@ fn parse_draft_name(name: &str) -> Option<(Offset, u32)> {
     segment::parse_file_name(&format!("{}.log", name.strip_suffix(DRAFT_END)?.strip_suffix('.')?))
 }
 
+/// What a file in a partition's directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A segment, with its base offset and generation.
+    Counts(Offset, u32),
+    /// One that a compaction made and that has not got its name yet.
+    Unnamed(Offset, u32),
+    /// What a compaction was writing when it was interrupted.
+    Draft,
+    /// A segment in whose place a compaction has put another.
+    Replaced,
+    /// Something else.
+    NoSegment,
+}
+
 /// A partition's rows of cleaned segments.
 #[derive(Debug, Default)]
 pub(crate) struct Cleaned(BTreeMap<Offset, Row>);
@@ -55,25 +70,39 @@ impl Cleaned {
         before.is_some_and(|row| row.covers(base_offset) && !(row.base_offset == base_offset && generation >= row.generation))
     }
 
-    /// Finishes what concerns one file in the partition's directory. `false` if it does not count, and is gone.
-    pub(crate) fn settle(&self, directory: &Path, name: &str) -> Result<Option<(Offset, u32)>, StorageError> {
+    /// What a file in the partition's directory is.
+    pub(crate) fn standing(&self, name: &str) -> Standing {
         if let Some((base_offset, generation)) = parse_draft_name(name) {
-            let draft = directory.join(name);
-            if self.0.get(&base_offset).is_some_and(|row| row.generation == generation) {
+            let is_whole = self.0.get(&base_offset).is_some_and(|row| row.generation == generation);
+            return if is_whole { Standing::Unnamed(base_offset, generation) } else { Standing::Draft };
+        }
+        match segment::parse_file_name(name) {
+            Some((base_offset, generation)) if self.is_replaced(base_offset, generation) => Standing::Replaced,
+            Some((base_offset, generation)) => Standing::Counts(base_offset, generation),
+            None => Standing::NoSegment,
+        }
+    }
+
+    /// Finishes what concerns one file in the partition's directory. `None` if it does not count, and is gone.
+    pub(crate) fn settle(&self, directory: &Path, name: &str) -> Result<Option<(Offset, u32)>, StorageError> {
+        let file = directory.join(name);
+        match self.standing(name) {
+            Standing::Counts(base_offset, generation) => Ok(Some((base_offset, generation))),
+            Standing::Unnamed(base_offset, generation) => {
                 let path = directory.join(segment::file_name(base_offset, generation));
-                std::fs::rename(&draft, &path).map_err(|error| StorageError::io("name cleaned segment", &path, error))?;
-                return Ok(Some((base_offset, generation)));
+                std::fs::rename(&file, &path).map_err(|error| StorageError::io("name cleaned segment", &path, error))?;
+                Ok(Some((base_offset, generation)))
             }
-            std::fs::remove_file(&draft).map_err(|error| StorageError::io("remove half-made segment", &draft, error))?;
-            return Ok(None);
+            Standing::Draft => {
+                std::fs::remove_file(&file).map_err(|error| StorageError::io("remove half-made segment", &file, error))?;
+                Ok(None)
+            }
+            Standing::Replaced => {
+                std::fs::remove_file(&file).map_err(|error| StorageError::io("remove segment", &file, error))?;
+                Ok(None)
+            }
+            Standing::NoSegment => Ok(None),
         }
-        let Some((base_offset, generation)) = segment::parse_file_name(name) else { return Ok(None) };
-        if !self.is_replaced(base_offset, generation) {
-            return Ok(Some((base_offset, generation)));
-        }
-        let path = directory.join(name);
-        std::fs::remove_file(&path).map_err(|error| StorageError::io("remove segment", &path, error))?;
-        Ok(None)
     }
 
     /// Up to where the segment stands for the log, if a compaction wrote it.

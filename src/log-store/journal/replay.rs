@@ -75,6 +75,18 @@ pub(crate) fn replay(engine: &Engine, deleted: &HashSet<TopicIdPartition>) -> Re
     Ok(Replayed { files, file_count, next_index, segments: replay.segments })
 }
 
+/// How many groups lie in the files, to be replayed at the next open or known to be on the disk.
+pub(crate) fn pending_groups(engine: &Engine) -> Result<usize, StorageError> {
+    let mut count = 0;
+    for (_, path) in super::list(&super::directory(engine))? {
+        if first_number(&path)?.is_some() {
+            let bytes = std::fs::read(&path).map_err(|error| StorageError::io("read journal", &path, error))?;
+            count += format::groups(&bytes).len();
+        }
+    }
+    Ok(count)
+}
+
 /// The number of a file's first group; `None` if it holds nothing.
 fn first_number(path: &Path) -> Result<Option<u64>, StorageError> {
     let mut header = [0; format::GROUP_HEADER_BYTES];

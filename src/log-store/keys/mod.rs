@@ -65,6 +65,21 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     end
 }
 
+/// The family of a row that cannot be read. Rows whose bytes are their owner's own are not looked into.
+pub(crate) fn unreadable(key: &[u8], value: &[u8]) -> Option<&'static str> {
+    let (name, is_readable) = match *key.first()? {
+        partition::ORDINAL => ("partition", partition::id_of(key).is_some() && partition::Row::decode(value).is_some()),
+        recovery_point::ORDINAL => ("recovery_point", recovery_point::Row::decode(value).is_some()),
+        producer::ORDINAL => ("producer", producer::producer_of(key).is_some() && producer::decode(value).is_some()),
+        leader_epoch::ORDINAL => ("leader_epoch", leader_epoch::decode(key, value).is_some()),
+        index::ORDINAL => ("index", index::Row::decode(key, value).is_some()),
+        truncation::ORDINAL => ("truncation", truncation::Row::decode(value).is_some()),
+        cleaned_segment::ORDINAL => ("cleaned_segment", cleaned_segment::Row::decode(key, value).is_some()),
+        _ => return None,
+    };
+    (!is_readable).then_some(name)
+}
+
 /// Reads a row's fields in order. A row that is too short gives `None`.
 pub(crate) struct Fields<'a>(&'a [u8]);
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use model::config::{InvalidValue, Kind, Row, Scope};
 use protocol::ErrorCode;
 
+use super::java_pattern::is_java_pattern;
 use super::values::{InvalidConfig, check, split_list};
 use crate::controller::Refusal;
 
@@ -57,32 +58,9 @@ pub(crate) fn check_client_metrics(values: &BTreeMap<String, String>) -> Result<
     Ok(())
 }
 
-/// Whether the text can be a regular expression: its brackets close, and no quantifier stands where there is nothing to repeat. Kafka splits at every
-/// `=`, so that a pattern has none.
+/// Whether the text is a regular expression for Kafka, which splits at every `=`, so that a pattern has none.
 fn is_pattern(text: &str) -> bool {
-    let (mut groups, mut in_class, mut nothing_to_repeat) = (0_u32, false, true);
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        let (was_nothing, in_class_before) = (nothing_to_repeat, in_class);
-        nothing_to_repeat = false;
-        match letter {
-            '=' => return false,
-            '\\' if letters.next().is_none() => return false,
-            '\\' => {}
-            ']' if in_class => in_class = false,
-            _ if in_class_before => {}
-            '[' => in_class = true,
-            '(' => (groups, nothing_to_repeat) = (groups + 1, true),
-            ')' if groups == 0 => return false,
-            ')' => groups -= 1,
-            '|' => nothing_to_repeat = true,
-            // What begins a group says of what kind it is.
-            '?' if was_nothing && groups > 0 => nothing_to_repeat = true,
-            '*' | '+' | '?' if was_nothing => return false,
-            _ => {}
-        }
-    }
-    groups == 0 && !in_class && !text.is_empty()
+    !text.is_empty() && !text.contains('=') && is_java_pattern(text)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod client_metrics;
 mod describe;
 mod group_checks;
 mod group_rows;
+mod java_pattern;
 mod rows;
 mod topic_config;
 mod values;

@@ -603,6 +603,8 @@ fn a_death_at_any_moment_of_a_cleaning_loses_nothing_and_brings_nothing_back() {
             }
             let context = format!("{failpoint}={hit}");
             looked_at += 1;
+            let faults = crate::inspecting::verified(&found.path().join("found")).0.faults();
+            assert_eq!(faults, Vec::<String>::new(), "{context}: a check before the open");
             for _ in 0..2 {
                 let store = open(&found.path().join("found"));
                 let log = store.open_partition(partition(0), small_segments(300)).unwrap();

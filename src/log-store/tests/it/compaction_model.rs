@@ -189,6 +189,7 @@ impl Death {
         if !self.copy.exists() {
             return None;
         }
+        assert_eq!(crate::inspecting::verified(&self.copy).0.faults(), Vec::<String>::new(), "a check before the open");
         let store = open(&self.copy);
         let log = store.open_partition(partition(0), small_segments(SEGMENT_BYTES)).unwrap();
         let leftovers = segment_files(&self.copy, 0).iter().any(|file| file.extension().unwrap() != "log");

@@ -15,6 +15,7 @@ const CHILD_FAILPOINT: &str = "LOG_STORE_TEST_CHILD_FAILPOINT";
 
 /// The offsets of the batches, checked against what was acknowledged: each exactly once, in order.
 fn check_found(directory: &std::path::Path, acknowledged: &[(i32, i64)], context: &str) {
+    assert_eq!(crate::inspecting::verified(directory).0.faults(), Vec::<String>::new(), "{context}: a check before the open");
     let store = open(directory);
     let log = store.open_partition(partition(0), small_segments(4_000)).unwrap();
     let bytes = read_all(&log).unwrap();

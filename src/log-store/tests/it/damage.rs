@@ -10,6 +10,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use log_store::inspect::StoppedStore;
 use log_store::{Durability, LogConfig, ReadError, Store, StoreOptions};
 use model::Offset;
 
@@ -255,6 +256,14 @@ fn of_partition(store: &Store, number: u16, truth: &[u8], with_rows: usize, what
     }
 }
 
+/// What a check says before anything is opened.
+fn faults(directory: &Path) -> Vec<String> {
+    match StoppedStore::open(directory) {
+        Ok(_) => crate::inspecting::verified(directory).0.faults(),
+        Err(error) => vec![error.to_string()],
+    }
+}
+
 fn position_of(truth: &[u8], base_offset: i64) -> usize {
     let views = record_batch::BatchIter::new(truth).map(|view| view.unwrap());
     views.take_while(|view| view.header().base_offset < base_offset).map(|view| view.bytes().len()).sum()
@@ -281,7 +290,11 @@ fn damaged_files_are_noticed_and_never_served() {
             let copy = scratch();
             copy_directory(base.directory.path(), copy.path());
             let (kind, what, context) = damage(copy.path(), &mut draw);
+            let faults = faults(copy.path());
             match outcome(base, copy.path(), what) {
+                Ok(outcome) if outcome > Outcome::ExchangedBeyondRows && faults.is_empty() => {
+                    failures.push(format!("{}, damage {number}, {context}: {outcome:?}, but the check finds no fault", base.name));
+                }
                 Ok(outcome) => table.entry((kind, what)).or_default()[outcome as usize] += 1,
                 Err(wrong) => failures.push(format!("{}, damage {number}, {context}: {wrong}", base.name)),
             }

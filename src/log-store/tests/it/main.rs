@@ -9,6 +9,7 @@ mod damage;
 mod deleting;
 mod fixture;
 mod following;
+mod inspecting;
 mod journal;
 mod model_test;
 mod opening;

@@ -66,6 +66,9 @@ impl Pair {
         {
             store.close().unwrap();
         }
+        if self.dir.path().join("klamm.layout").exists() {
+            assert_eq!(crate::inspecting::verified(self.dir.path()).0.faults(), Vec::<String>::new(), "a check before the open");
+        }
         let store = open(self.dir.path());
         let log = store.open_partition(partition(0), small_segments(6_000)).unwrap();
         self.open = Some((store, log));

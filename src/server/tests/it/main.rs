@@ -7,6 +7,7 @@ mod damaged;
 mod derived;
 mod hostile;
 mod kills;
+mod logs;
 mod nodes;
 mod operators;
 mod power_cuts;
