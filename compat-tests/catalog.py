@@ -29,6 +29,7 @@ LIBRARY_SCENARIOS = {
     "create-partitions": "a topic grows from two to four partitions and the new ones take records",
     "unknown-topic": "a name that nobody created is refused, and asking does not create it",
     "auto-create": "producing to an unknown name creates it",
+    "readme-example": "what the README shows for this client sends its record",
     "recreate-topic": "a deleted and recreated name has a new identity and no old record",
     "codecs": "none, gzip, snappy, lz4 and zstd are produced and read back equal",
     "acks": "acks 0, 1 and all",

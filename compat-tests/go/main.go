@@ -36,6 +36,7 @@ func main() {
 		"create-partitions":            createPartitions,
 		"unknown-topic":                unknownTopic,
 		"auto-create":                  autoCreate,
+		"readme-example":               readmeExample,
 		"recreate-topic":               recreate,
 		"codecs":                       codecs,
 		"acks":                         acks,
@@ -264,6 +265,24 @@ func unknownTopic() {
 func autoCreate() {
 	must(send(records("made-by-producing", 1, []string{"x"}), kgo.AllowAutoTopicCreation()), "produce")
 	equal(valuesOf(read("made-by-producing", 1, 1)), []string{"x"}, "values")
+}
+
+func shownInTheReadme(ctx context.Context) error {
+	// README: begin
+	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.AllowAutoTopicCreation())
+	if err != nil {
+		return err
+	}
+	err = client.ProduceSync(ctx, &kgo.Record{Topic: "orders", Key: []byte("1"), Value: []byte("one")}).FirstErr()
+	// README: end
+	client.Close()
+	return err
+}
+
+func readmeExample() {
+	must(shownInTheReadme(context.Background()), "the README's example")
+	got := read("orders", 1, 1)[0]
+	equal(string(got.Key)+"="+string(got.Value), "1=one", "record")
 }
 
 func recreate() {

@@ -17,6 +17,7 @@ import static compat.Kafka.text;
 import static compat.Kafka.values;
 import static compat.Kafka.valuesOf;
 import static compat.Player.LARGEST_VALUE_BYTES;
+import static compat.Player.BOOTSTRAP;
 import static compat.Player.check;
 import static compat.Player.equal;
 import static compat.Player.refused;
@@ -42,6 +43,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
 import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
+import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.Node;
@@ -58,6 +60,7 @@ import org.apache.kafka.common.errors.UnknownTopicIdException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.record.TimestampType;
+import org.apache.kafka.common.serialization.StringSerializer;
 
 /** The named scenarios played by the Java clients; groups and kills are in Groups. README.md tells the contract with the runner. */
 public final class Client {
@@ -74,6 +77,7 @@ public final class Client {
             .add("create-partitions", Client::createPartitions)
             .add("unknown-topic", Client::unknownTopic)
             .add("auto-create", Client::autoCreate)
+            .add("readme-example", Client::readmeExample)
             .add("recreate-topic", Client::recreate)
             .add("codecs", Client::codecs)
             .add("acks", Client::acks)
@@ -150,6 +154,17 @@ public final class Client {
     private static void autoCreate() throws Exception {
         equal(send(List.of(record("made-by-producing", null, null, "x"))).get(0).offset(), 0L, "offset");
         equal(valuesOf(read("made-by-producing", 1, 1)), List.of("x"), "values");
+    }
+
+    private static void readmeExample() throws Exception {
+        // README: begin
+        var config = Map.<String, Object>of("bootstrap.servers", BOOTSTRAP);
+        try (var producer = new KafkaProducer<>(config, new StringSerializer(), new StringSerializer())) {
+            producer.send(new ProducerRecord<>("orders", "1", "one"));
+        }
+        // README: end
+        ConsumerRecord<byte[], byte[]> record = read("orders", 1, 1).get(0);
+        equal(Kafka.text(record.key()) + "=" + Kafka.text(record.value()), "1=one", "record");
     }
 
     private static void recreate() throws Exception {

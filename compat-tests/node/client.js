@@ -173,6 +173,17 @@ scenario('auto-create', async () => {
   equal(valuesOf(await read('made-by-producing', 1)), ['x'], 'values')
 })
 
+scenario('readme-example', async () => {
+  // README: begin
+  const producer = new Kafka({ brokers: [BOOTSTRAP] }).producer()
+  await producer.connect()
+  await producer.send({ topic: 'orders', messages: [{ key: '1', value: 'one' }] })
+  // README: end
+  await producer.disconnect()
+  const [message] = await read('orders', 1)
+  equal([message.key.toString(), message.value.toString()], ['1', 'one'], 'record')
+})
+
 scenario('recreate-topic', async () => {
   const client = await admin()
   const topic = await create('again')

@@ -197,6 +197,17 @@ def auto_create():
     equal(read("made-by-producing", 1)[0].value(), b"x", "value")
 
 
+@scenario("readme-example")
+def readme_example():
+    # README: begin
+    producer = Producer({"bootstrap.servers": BOOTSTRAP})
+    producer.produce("orders", key="1", value="one")
+    producer.flush()
+    # README: end
+    message = read("orders", 1)[0]
+    equal((message.key(), message.value()), (b"1", b"one"), "record")
+
+
 @scenario("recreate-topic")
 def recreate():
     def topic_id():

@@ -206,7 +206,24 @@ pub fn table() -> Table<Rdkafka> {
         ("headers", headers),
         ("log-append-time", log_append_time),
         ("idempotent-across-kill", idempotent_across_kill),
+        ("readme-example", readme_example),
     ]
+}
+
+async fn shown_in_the_readme(bootstrap: &str) -> Result<(), KafkaError> {
+    // README: begin
+    let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+    let record = FutureRecord::to("orders").key("1").payload("one");
+    producer.send(record, Duration::from_secs(30)).await.map_err(|(error, _)| error)?;
+    // README: end
+    Ok(())
+}
+
+fn readme_example(client: &Rdkafka) -> Played {
+    client.runtime.block_on(shown_in_the_readme(&bootstrap()))?;
+    let records = exactly(client, "orders", From::Offset(0), 1)?;
+    let got = records.first().map(|record| (record.key.clone(), record.value.clone()));
+    equal(got, Some((Some(b"1".to_vec()), Some(b"one".to_vec()))), "record")
 }
 
 /// The crate does not tell which broker is the controller.

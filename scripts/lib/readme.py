@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The parts of the README that scripts make: the scoreboard of the compatibility tests, the benchmarks' table and the differences from Apache Kafka.
+"""The parts of the README that scripts make: the scoreboard of the compatibility tests, the benchmarks' table, the differences from Apache Kafka, and
+the examples, which are scenarios of the compatibility tests' clients.
 
     readme.py            writes them
     readme.py --check    writes nothing; exit code 1 if one is stale
@@ -8,6 +9,7 @@
 import pathlib
 import subprocess
 import sys
+import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 README = ROOT / "README.md"
@@ -40,9 +42,29 @@ def differences():
     return "| API | Why | What differs |\n|---|---|---|\n" + "\n".join(sorted(rows)) + "\n"
 
 
+# Language, the client that plays the example, its name for the broker's address, that address as the README writes it, and what stands before.
+EXAMPLES = (
+    ("python", "python/client.py", "BOOTSTRAP", '"127.0.0.1:9092"', "from confluent_kafka import Producer\n"),
+    ("java", "java/Client.java", "BOOTSTRAP", '"127.0.0.1:9092"', ""),
+    ("go", "go/main.go", "bootstrap", '"127.0.0.1:9092"', ""),
+    ("rust", "rust/rdkafka_driver.rs", ", bootstrap)", ', "127.0.0.1:9092")', ""),
+    ("js", "node/client.js", "BOOTSTRAP", "'127.0.0.1:9092'", ""),
+)
+
+
+def examples():
+    blocks = []
+    for language, path, address, shown, before in EXAMPLES:
+        source = (ROOT / "compat-tests" / path).read_text()
+        lines = source.split("README: begin\n", 1)[1].split("README: end", 1)[0].splitlines()[:-1]
+        code = textwrap.dedent("\n".join(lines)).replace("\t", "    ").replace(address, shown)
+        blocks.append(f"```{language}\n{before}{code}\n```\n")
+    return "\n".join(blocks)
+
+
 def main():
     text = README.read_text()
-    for name, content in (("scoreboard", scoreboard()), ("benchmarks", benchmarks()), ("differences", differences())):
+    for name, content in (("examples", examples()), ("scoreboard", scoreboard()), ("benchmarks", benchmarks()), ("differences", differences())):
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
@@ -53,7 +75,7 @@ def main():
     if text == README.read_text():
         return
     if "--check" in sys.argv[1:]:
-        sys.exit("the README's scoreboard, benchmarks or differences are stale; scripts/fix rewrites them")
+        sys.exit("the README's examples, scoreboard, benchmarks or differences are stale; scripts/fix rewrites them")
     README.write_text(text)
 
 

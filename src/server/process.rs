@@ -211,6 +211,11 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// A filter that says nothing of openraft leaves out what that tells of its insides at each step.
+fn log_filter(asked: &str) -> String {
+    if asked.contains("openraft") { asked.to_owned() } else { format!("openraft=warn,{asked}") }
+}
+
 /// Logs go to standard error. A developer reads warnings, a server's log tells more; KLAMM_LOG says otherwise (as `debug` or `wire=trace,info`).
 /// KLAMM_LOG_FORMAT=json writes each line as one JSON object.
 fn begin_logs(mode: Mode, variables: &Variables) -> Result<(), Problem> {
@@ -218,7 +223,7 @@ fn begin_logs(mode: Mode, variables: &Variables) -> Result<(), Problem> {
         Mode::Developer => "warn,openraft=error",
         Mode::Server => "info,openraft=warn",
     };
-    let filter = variables.get("KLAMM_LOG").map_or(default, String::as_str);
+    let filter = log_filter(variables.get("KLAMM_LOG").map_or(default, String::as_str));
     let filter = EnvFilter::builder().parse(filter).map_err(|error| Problem::LogFilter(error.to_string()))?;
     let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
     let begun = match variables.get("KLAMM_LOG_FORMAT").map_or("text", String::as_str) {
@@ -231,4 +236,16 @@ fn begin_logs(mode: Mode, variables: &Variables) -> Result<(), Problem> {
         tracing::debug!("logs were set up earlier");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_asks_for_openrafts_insides_only_by_name() {
+        assert_eq!(log_filter("info"), "openraft=warn,info");
+        assert_eq!(log_filter("debug,openraft=info"), "debug,openraft=info");
+        assert!(EnvFilter::builder().parse(log_filter("wire=trace,info")).is_ok());
+    }
 }

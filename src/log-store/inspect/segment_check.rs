@@ -78,6 +78,8 @@ pub(super) struct SegmentCheck<'a> {
     pub(super) records: u64,
     /// What is wrong, with its position.
     pub(super) flaws: Vec<(u64, Flaw)>,
+    /// Gaps that no index row vouches for: a follower has them from its leader, but they may be damage as well.
+    pub(super) doubts: Vec<(u64, Flaw)>,
 }
 
 impl<'a> SegmentCheck<'a> {
@@ -85,7 +87,7 @@ impl<'a> SegmentCheck<'a> {
     pub(super) fn new(mut expected: Expected<'a>, epoch: Option<i32>) -> Self {
         let rows = std::mem::take(&mut expected.rows).into();
         let next_offset = expected.base_offset.get();
-        Self { expected, rows, block: None, next_offset, epoch, batches: 0, records: 0, flaws: Vec::new() }
+        Self { expected, rows, block: None, next_offset, epoch, batches: 0, records: 0, flaws: Vec::new(), doubts: Vec::new() }
     }
 
     /// The offset behind the last good batch.
@@ -157,7 +159,7 @@ impl<'a> SegmentCheck<'a> {
         } else if last_offset >= end.get() || base_offset < begin.get() {
             self.flaws.push((position, Flaw::OutsideSegment { base_offset, last_offset, begin, end }));
         } else if self.expected.density == Density::Dense && !missing.is_empty() {
-            self.flaws.push((position, Flaw::OffsetsMissing { first: missing.start, last: missing.end - 1 }));
+            self.doubts.push((position, Flaw::OffsetsMissing { first: missing.start, last: missing.end - 1 }));
         }
         let epoch = header.partition_leader_epoch;
         if let Some(before) = self.epoch.filter(|before| epoch < *before) {
@@ -199,10 +201,19 @@ impl<'a> SegmentCheck<'a> {
         let (end, row_end) = (position.saturating_add(size), block.row.end_position());
         if end < row_end {
             self.block = Some(block);
-        } else if !block.is_flawed {
-            let flaw = if end > row_end { Some(RowFlaw::End) } else { difference(&block.row, &block.read.close()) };
-            self.flaws.extend(flaw.map(|flaw| (block.row.position, Flaw::Row { base_offset: block.row.base_offset, flaw })));
+            return;
         }
+        let flaw = match block.is_flawed {
+            true => None,
+            false if end > row_end => Some(RowFlaw::End),
+            false => difference(&block.row, &block.read.close()),
+        };
+        // A block whose checksum is right is as it was written, its gaps too.
+        let within: Vec<_> = self.doubts.extract_if(.., |(position, _)| *position >= block.row.position).collect();
+        if block.is_flawed || flaw.is_some() {
+            self.flaws.extend(within);
+        }
+        self.flaws.extend(flaw.map(|flaw| (block.row.position, Flaw::Row { base_offset: block.row.base_offset, flaw })));
     }
 }
 

@@ -443,6 +443,9 @@ impl<'a> Verify<'a> {
         for (position, flaw) in check.flaws {
             self.tell(true, id, &file.path, Some(position), flaw);
         }
+        for (position, flaw) in check.doubts {
+            self.tell(false, id, &file.path, Some(position), flaw);
+        }
         if let Some(position) = cut_at {
             let left_bytes = file.length_bytes.saturating_sub(position);
             self.tell(false, id, &file.path, Some(position), Flaw::TornEnd { left_bytes });

@@ -119,6 +119,8 @@ fn a_follower_that_dies_at_any_moment_goes_on_where_its_log_ends() {
         let store = open_as(dir.path(), durability, Failpoints::arm([(failpoint, 3, copy)]).unwrap());
         let follower = store.open_partition(partition(0), small_segments(2_500)).unwrap();
         catch_up(&leader, &store, &follower, 4_000);
+        let faults = crate::inspecting::verified(&found.path().join("found")).0.faults();
+        assert_eq!(faults, Vec::<String>::new(), "{failpoint}: a check before the open");
         let store = open_as(&found.path().join("found"), durability, Failpoints::default());
         let follower = store.open_partition(partition(0), small_segments(2_500)).unwrap();
         let kept = read_all(&follower).unwrap();
@@ -201,6 +203,7 @@ fn a_gap_at_a_rolls_border_survives_a_kill() {
     assert_eq!(segment_files(dir.path(), 0).len(), 5);
     store.flush_index().unwrap();
     drop((log, store));
+    assert_eq!(crate::inspecting::verified(dir.path()).0.faults(), Vec::<String>::new(), "a check before the open");
     let store = open(dir.path());
     let log = store.open_partition(partition(0), small_segments(1_000)).unwrap();
     assert_eq!((log.log_end_offset(), read_all(&log).unwrap()), (offset(91), expected));
@@ -253,6 +256,8 @@ fn a_reset_log_begins_and_ends_where_it_is_told_in_both_directions_and_after_a_c
                 };
                 let (_store, log) = reopened(dir.path());
                 assert_eq!(offsets(&read_all(&log).unwrap()), [(to + 3, to + 4)], "{durability:?} to {to}, reopened");
+                let faults = crate::inspecting::verified(&from).0.faults();
+                assert_eq!(faults, Vec::<String>::new(), "{durability:?} to {to} at {failpoint}: a check before the open");
                 let (store, log) = reopened(&from);
                 check(&store, &log, "after the crash");
             }

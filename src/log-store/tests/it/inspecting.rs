@@ -273,8 +273,8 @@ const PLANTED: &[Planted] = &[
     Planted {
         name: "a wrong number of records",
         file: first,
-        change: |path| replace_second(path, |header, _| header.record_count = 1),
-        told: &["the batch at offset 2 says that it has 1 records, for 2 offsets"],
+        change: |path| replace_second(path, |header, _| header.record_count = 5),
+        told: &["the batch at offset 2 says that it has 5 records, for 2 offsets"],
     },
     Planted {
         name: "records that cannot be read",
