@@ -14,7 +14,7 @@ use crate::{format, state_machine};
 #[error("the metadata log cannot be read: {0}")]
 pub struct UnreadableMetadata(DiskError);
 
-/// The image after the last entry. With one voter each entry on the disk is agreed upon.
+/// The image after the last entry. With several voters the last ones may not have been agreed upon: it is a look at this disk, not at the cluster.
 ///
 /// # Errors
 /// If snapshot or entries cannot be read.
