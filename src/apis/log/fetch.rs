@@ -1,6 +1,7 @@
 //! Fetch (key 1, versions 4-18): reads record batches, waiting for new ones.
 //!
 //! - Partitions are served in the request's order within `max_bytes` and `partition_max_bytes`; the first batch is returned whatever its size.
+//! - A new leader holds answers to consumers back, up to `max_wait_ms`, until its high watermark has reached what its predecessor may have shown.
 //! - The answer leaves when `min_bytes` are there, at `max_wait_ms`, or at once on an error or a divergence. A waiting fetch holds no thread.
 //! - Consumers read up to the high watermark, or to the last stable offset with read_committed.
 //! - Followers read up to the log's end. What one asks for tells how far it is: by that the high watermark moves and the in-sync replicas grow. A broker
@@ -120,6 +121,10 @@ struct Answer {
 impl Answer {
     fn length_bytes(&self) -> usize {
         self.result.as_ref().map_or(0, |read| read.length_bytes)
+    }
+
+    fn is_vague(&self) -> bool {
+        self.result.as_ref().is_ok_and(|read| read.is_behind_predecessor)
     }
 
     fn topic(&self) -> TopicRef<'_> {
@@ -338,8 +343,10 @@ fn note_follower(cx: &Context, follower: Follower, answer: &mut Answer) {
 
 fn is_complete(cx: &Context, answers: &[Answer], limits: &Limits) -> bool {
     let bytes: usize = answers.iter().map(Answer::length_bytes).sum();
+    // A new leader soon knows what its predecessor showed: no consumer is to see a high watermark go back.
+    let is_vague = !limits.by_follower() && answers.iter().any(Answer::is_vague);
     answers.is_empty()
-        || bytes >= limits.bytes_min
+        || (bytes >= limits.bytes_min && !is_vague)
         || answers.iter().any(Answer::is_urgent)
         || cx.broker.clock.monotonic() >= limits.deadline
 }

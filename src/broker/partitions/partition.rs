@@ -251,16 +251,6 @@ impl Partition {
         }
     }
 
-    /// Checks the request's leader epoch alone: a follower may be read, too (KIP-392).
-    pub(super) fn check_replica(&self, requested: Option<LeaderEpoch>) -> Result<(), PartitionError> {
-        match check_epoch(self.leader_epoch(), requested) {
-            EpochCheck::Fenced => Err(PartitionError::FencedLeaderEpoch),
-            EpochCheck::Unknown => Err(PartitionError::UnknownLeaderEpoch),
-            EpochCheck::Current if self.state.lock().is_closed => Err(PartitionError::NotLeader),
-            EpochCheck::Current => Ok(()),
-        }
-    }
-
     pub(super) fn apply_config(&self, config: Arc<TopicConfig>, log_config: LogConfig) {
         self.log.update_config(log_config);
         let consequences = {

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use log_store::{ReadError, ReadRange};
 use model::{LeaderEpoch, LogOffsets, Offset, Piece};
 
+use replication::{EpochCheck, check_epoch};
+
 use super::partition::{Partition, PartitionError};
 use crate::purgatory::FetchWaiter;
 
@@ -58,6 +60,8 @@ pub struct PartitionRead {
     pub length_bytes: usize,
     /// Where the reader's log departs from this one; then nothing was read.
     pub diverging: Option<(LeaderEpoch, Offset)>,
+    /// Whether a leader before this one may have shown a larger high watermark.
+    pub is_behind_predecessor: bool,
 }
 
 impl PartitionRead {
@@ -114,21 +118,30 @@ impl Partition {
         self.read_by(fetch, |end| self.log.read_now(fetch.offset, end, fetch.bytes_max, fetch.at_least_one_batch)).transpose()
     }
 
+    /// Checks epoch and role, and gives the offsets of the same moment with whether they may fall short of what a predecessor showed.
+    fn offsets_for(&self, fetch: &PartitionFetch) -> Result<(LogOffsets, bool), PartitionError> {
+        let state = self.state.lock();
+        match check_epoch(state.leader_epoch, fetch.current_leader_epoch) {
+            EpochCheck::Fenced => Err(PartitionError::FencedLeaderEpoch),
+            EpochCheck::Unknown => Err(PartitionError::UnknownLeaderEpoch),
+            EpochCheck::Current if state.is_closed || (fetch.leader_only && !state.leads) => Err(PartitionError::NotLeader),
+            EpochCheck::Current => {
+                let is_behind = state.replication.as_ref().is_some_and(|leader| !leader.has_current_high_watermark());
+                Ok((state.offsets, is_behind))
+            }
+        }
+    }
+
     /// What may be read goes to `read` as the offset up to which; its `None` is given back.
     fn read_by(
         &self,
         fetch: &PartitionFetch,
         read: impl FnOnce(Offset) -> Option<Result<ReadRange, ReadError>>,
     ) -> Result<Option<PartitionRead>, PartitionError> {
-        if fetch.leader_only {
-            self.check_leader(fetch.current_leader_epoch)?;
-        } else {
-            self.check_replica(fetch.current_leader_epoch)?;
-        }
-        let offsets = self.offsets();
+        let (offsets, is_behind_predecessor) = self.offsets_for(fetch)?;
         // Followers may have what is still on its way to this broker's disk.
         let log_end = self.log.log_end_offset().max(offsets.log_end());
-        let empty = PartitionRead { offsets, pieces: Vec::new(), length_bytes: 0, diverging: None };
+        let empty = PartitionRead { offsets, pieces: Vec::new(), length_bytes: 0, diverging: None, is_behind_predecessor };
         let out_of_range = || PartitionError::OffsetOutOfRange { log_start: offsets.log_start(), log_end };
         if let Some(epoch) = fetch.last_fetched_epoch {
             // A reader that claims an epoch which this log has not reached has read elsewhere.
@@ -146,7 +159,7 @@ impl Partition {
         }
         let Some(found) = read(end) else { return Ok(None) };
         match found {
-            Ok(range) => Ok(Some(PartitionRead { offsets, pieces: range.pieces, length_bytes: range.length_bytes, diverging: None })),
+            Ok(range) => Ok(Some(PartitionRead { pieces: range.pieces, length_bytes: range.length_bytes, ..empty })),
             Err(ReadError::OutOfRange { .. }) => Err(out_of_range()),
             Err(ReadError::Corrupt { .. }) => {
                 tracing::error!(partition = %self.id(), offset = %fetch.offset, "damaged bytes are not served");

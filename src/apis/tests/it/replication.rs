@@ -430,19 +430,37 @@ async fn a_fetch_that_only_claims_to_be_a_followers_moves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_leader_tells_no_end_before_it_knows_what_its_predecessor_showed() {
-    let cluster = Cluster::start(2, &[]).await;
-    cluster.create(&[1, 2]).await;
-    assert_eq!(produce(&mut cluster.client(1).await, -1, 30_000, "a").await, (0, 0));
-    // 1 does not know that 2 leads, so 2 gets no fetch.
-    cluster.tell(&[2], &elect(2, Some(&[1, 2]))).await;
+    let cluster = Cluster::start(3, &[]).await;
+    cluster.create(&[1, 2, 3]).await;
+    let mut old = cluster.client(1).await;
+    assert_eq!(produce(&mut old, -1, 30_000, "a").await, (0, 0));
+    until("2 knows that it is replicated", || cluster.partition(2).offsets().high_watermark() == Offset::new(1).unwrap()).await;
+    // 3 stops to fetch, and 2 has more than it knows to be replicated.
+    let nobody = MetadataRecord::PartitionChange {
+        topic_id: TopicId(TOPIC),
+        partition: PartitionIndex::ZERO,
+        isr: None,
+        leader: Some(None),
+        replicas: None,
+    };
+    cluster.tell(&[3], &nobody).await;
+    assert_eq!(produce(&mut old, 1, 30_000, "b").await, (0, 1));
+    until("2 has it", || cluster.partition(2).offsets().log_end() == Offset::new(2).unwrap()).await;
+    cluster.tell(&[2], &elect(2, Some(&[1, 2, 3]))).await;
     let mut client = cluster.client(2).await;
-    let told = latest(&mut client).await;
-    if cluster.partition(2).offsets().high_watermark() == Offset::ZERO {
-        assert_eq!(told, (78, -1));
-    }
+    assert_eq!(latest(&mut client).await, (78, -1));
+    // A consumer of what is known to be replicated waits as well, but not for longer than it wants to.
+    let mut reader = cluster.client(2).await;
+    let response = reader.call(16, &consumers_fetch(0, 1, "").with_max_wait_ms(1)).await;
+    let row = &response.responses[0].partitions[0];
+    assert_eq!((row.error_code, row.high_watermark), (0, 1));
+    assert!(row.records.as_ref().is_some_and(|records| !records.is_empty()));
+    let waiting = tokio::spawn(async move { reader.call(16, &consumers_fetch(0, 1, "").with_max_wait_ms(60_000).with_min_bytes(1)).await });
+    until("it waits", || !cluster.partition(2).watchers.is_empty()).await;
     cluster.tell(&[1], &elect(2, Some(&[1, 2]))).await;
-    until("the end is known", || cluster.partition(2).has_current_high_watermark()).await;
-    assert_eq!(latest(&mut client).await, (0, 1));
+    cluster.tell(&[2], &change(None, Some(&[1, 2]), None)).await;
+    assert_eq!(waiting.await.unwrap().responses[0].partitions[0].high_watermark, 2);
+    assert_eq!(latest(&mut client).await, (0, 2));
     cluster.stop().await;
 }
 
