@@ -1,0 +1,51 @@
+//! Old mistakes, to be put back in one at a time.
+
+/// A mistake that some system once made. The rows are those of the project's list of anomalies (A) and of weak spots of in-sync replication (R).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    /// R1, KIP-101: a follower cuts its log to its own high watermark when a term begins.
+    TruncateToHighWatermark,
+    /// R2, KIP-279: a follower whose log parts from the leader's cuts only what lies beyond the leader's end.
+    IgnoreDivergingEpoch,
+    /// R4: a new leader takes followers in before they have what it had when its term began.
+    ForgetEpochStart,
+    /// R5, KIP-966: a broker that lost data says that it has all.
+    ClaimWholeData,
+    /// R8, KIP-497: the controller takes a change of the in-sync set that rests on an older one.
+    IgnorePartitionEpoch,
+    /// R8: the leader counts a smaller set before the controller has it.
+    ShrinkBeforeController,
+    /// R9: elections are unclean.
+    UncleanElections,
+    /// R11: a follower reports what its disk does not have.
+    FollowerReportsUnsynced,
+    /// R11: the leader counts what its own disk does not have.
+    LeaderCountsUnsynced,
+    /// A8: what comes late is taken for new.
+    TakeLateAnswers,
+    /// A9: consumers read what is not replicated.
+    ReadBeyondHighWatermark,
+    /// A8, R12: a leader takes fetches of another term.
+    IgnoreLeaderEpochOfFetch,
+    /// Acknowledged as soon as it is appended.
+    AcknowledgeAtAppend,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::TruncateToHighWatermark,
+        Self::IgnoreDivergingEpoch,
+        Self::ForgetEpochStart,
+        Self::ClaimWholeData,
+        Self::IgnorePartitionEpoch,
+        Self::ShrinkBeforeController,
+        Self::UncleanElections,
+        Self::FollowerReportsUnsynced,
+        Self::LeaderCountsUnsynced,
+        Self::TakeLateAnswers,
+        Self::ReadBeyondHighWatermark,
+        Self::IgnoreLeaderEpochOfFetch,
+        Self::AcknowledgeAtAppend,
+    ];
+}
