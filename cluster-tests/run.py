@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Three klamm processes as one cluster, under Java's producers and a Java group, with one fault after the other.
 
-    cluster-tests/run.py [--faults N] [--seed N] [--kinds kill,leader,controller,pause,stop,all] [--rate N] [--keep]
+    cluster-tests/run.py [--faults N] [--seed N] [--kinds leader,kill,controller,cut,pause,stop,all] [--rate N] [--keep]
 
-Kinds: kill (kill -9 of any broker), leader (of the one that leads most), controller (of the active controller), pause (SIGSTOP for a while), stop
-(SIGTERM and a new start), all (kill -9 of all three at once). A fault counts if the broker led something or was the controller. After each the cluster
+Kinds: kill (kill -9 of any broker), leader (of the one that leads most), controller (of the active controller), cut (of a broker's network, for a while;
+it needs root, for a network namespace per broker, and is left out without), pause (SIGSTOP for a while), stop (SIGTERM and a new start), all (kill -9 of
+all three at once). A fault counts if the broker led something or was the controller. After each the cluster
 must heal: every partition in sync on all three again. In the end all that was acknowledged must have been read by the group, once, in order, at its offset
 (history.py). Prints what was done and the gaps in acknowledgements, then 'N passed, N failed'.
 """
@@ -28,7 +29,7 @@ import history
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "klamm"
-KINDS = ("leader", "kill", "controller", "pause", "stop", "all")
+KINDS = ("leader", "kill", "controller", "cut", "pause", "stop", "all")
 TOPIC, PARTITIONS, BROKERS = "history", 6, (1, 2, 3)
 HEAL_SECONDS_MAX = 90.0
 SETTINGS = {
@@ -48,25 +49,91 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class Cluster:
-    """Three processes; their controller listeners have loopback addresses of their own."""
+class Loopback:
+    """All brokers on this host; their controller listeners have loopback addresses of their own."""
 
-    def __init__(self, binary, directory, seed):
-        self.binary, self.directory = binary, directory
-        self.network = f"127.{20 + seed % 200}.{os.getpid() % 250 + 1}"
+    def __init__(self):
+        self.prefix = f"127.20.{os.getpid() % 250 + 1}"
         self.ports = {broker: free_port() for broker in BROKERS}
+
+    def client_address(self, broker):
+        return f"127.0.0.1:{self.ports[broker]}"
+
+    def controller_address(self, broker):
+        return f"{self.prefix}.{broker}:9093"
+
+    def inside(self, _broker):
+        return []
+
+    def remove(self):
+        pass
+
+
+class Namespaces:
+    """A network namespace for each broker, on one bridge; the clients stand on this host."""
+
+    def __init__(self):
+        self.name = f"kl{os.getpid() % 100000}"
+        self.prefix = f"10.{os.getpid() // 250 % 200 + 20}.{os.getpid() % 250 + 1}"
+        self.run("link", "add", "name", self.name, "type", "bridge")
+        self.run("addr", "add", f"{self.prefix}.254/24", "dev", self.name)
+        self.run("link", "set", self.name, "up")
+        for broker in BROKERS:
+            space, wire = self.space(broker), self.wire(broker)
+            self.run("netns", "add", space)
+            self.run("link", "add", wire, "type", "veth", "peer", "name", "eth0", "netns", space)
+            self.run("link", "set", wire, "master", self.name, "up")
+            self.run("-n", space, "addr", "add", f"{self.prefix}.{broker}/24", "dev", "eth0")
+            self.run("-n", space, "link", "set", "eth0", "up")
+            self.run("-n", space, "link", "set", "lo", "up")
+
+    @staticmethod
+    def run(*words, check=True):
+        subprocess.run(["ip", *words], check=check, stderr=subprocess.DEVNULL if not check else None)
+
+    def space(self, broker):
+        return f"{self.name}-{broker}"
+
+    def wire(self, broker):
+        return f"{self.name}w{broker}"
+
+    def client_address(self, broker):
+        return f"{self.prefix}.{broker}:9092"
+
+    def controller_address(self, broker):
+        return f"{self.prefix}.{broker}:9093"
+
+    def inside(self, broker):
+        return ["ip", "netns", "exec", self.space(broker)]
+
+    def cut(self, broker, seconds):
+        self.run("link", "set", self.wire(broker), "down")
+        time.sleep(seconds)
+        self.run("link", "set", self.wire(broker), "up")
+
+    def remove(self):
+        for broker in BROKERS:
+            self.run("netns", "delete", self.space(broker), check=False)
+        self.run("link", "delete", self.name, check=False)
+
+
+class Cluster:
+    """Three processes."""
+
+    def __init__(self, binary, directory, network):
+        self.binary, self.directory, self.network = binary, directory, network
         self.processes = {}
-        self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in self.ports.values())
+        self.bootstrap = ",".join(network.client_address(broker) for broker in BROKERS)
 
     def start(self, broker):
-        voters = ",".join(f"{voter}@{self.network}.{voter}:9093" for voter in BROKERS)
+        network = self.network
         own = {
             "node.id": broker,
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.ports[broker]},CONTROLLER://{self.network}.{broker}:9093",
-            "controller.quorum.voters": voters,
+            "listeners": f"PLAINTEXT://{network.client_address(broker)},CONTROLLER://{network.controller_address(broker)}",
+            "controller.quorum.voters": ",".join(f"{voter}@{network.controller_address(voter)}" for voter in BROKERS),
             "log.dirs": self.directory / f"data-{broker}",
         }
-        command = [self.binary, "server"]
+        command = [*network.inside(broker), self.binary, "server"]
         for key, value in {**SETTINGS, **own}.items():
             command += ["--override", f"{key}={value}"]
         log = (self.directory / f"broker-{broker}.log").open("a")
@@ -157,6 +224,14 @@ class Producer:
         elif '"producer_send_error"' in line:
             self.refused.append(line.strip())
 
+    def await_next(self):
+        """Waits until something is acknowledged that was not yet, so that a pause is seen to its end."""
+        known, patience = len(self.acknowledged), time.monotonic() + HEAL_SECONDS_MAX
+        while len(self.acknowledged) == known:
+            if time.monotonic() > patience:
+                raise RuntimeError("nothing is acknowledged any more")
+            time.sleep(0.02)
+
     def take_gap(self):
         """The longest time without an acknowledgement since this was asked last."""
         gap, self.gap = self.gap, 0.0
@@ -195,6 +270,9 @@ def inflict(cluster, kind, rng):
         victim = next((broker for broker in BROKERS if standings[broker][1]), victim)
     led, controls = standings[victim]
     what = f"{kind} of broker {victim} (led {led}{', controller' if controls else ''})"
+    if kind == "cut":
+        cluster.network.cut(victim, rng.uniform(1.0, 12.0))
+        return what, led > 0 or controls
     if kind == "pause":
         cluster.processes[victim].send_signal(signal.SIGSTOP)
         time.sleep(rng.uniform(1.0, 12.0))
@@ -234,6 +312,7 @@ def play(options, cluster):
     effective, gaps = 0, []
     for number in range(options.faults):
         what, changed = inflict(cluster, options.kinds[number % len(options.kinds)], rng)
+        producer.await_next()
         healed = cluster.heal()
         effective += changed
         gaps.append(producer.take_gap())
@@ -267,7 +346,7 @@ def play(options, cluster):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=6)
+    parser.add_argument("--faults", type=int, default=7)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kinds", type=lambda text: text.split(","), default=list(KINDS))
     parser.add_argument("--rate", type=int, default=1000, help="records a second")
@@ -276,13 +355,21 @@ def main():
     options = parser.parse_args()
     history.check_itself()
     directory = pathlib.Path(tempfile.mkdtemp(prefix="klamm-cluster-"))
-    cluster = Cluster(options.binary, directory, options.seed)
+    network = Loopback()
+    if "cut" in options.kinds:
+        if os.geteuid() == 0 and shutil.which("ip"):
+            network = Namespaces()
+        else:
+            print("cut: skipped, it needs root and ip")
+            options.kinds = [kind for kind in options.kinds if kind != "cut"]
+    cluster = Cluster(options.binary, directory, network)
     try:
         breaches = play(options, cluster)
     except RuntimeError as error:
         breaches = {"run": [str(error)]}
     finally:
         cluster.stop()
+        network.remove()
     for rule, found in breaches.items():
         print(f"FAILED {rule}: {len(found)} times, as: {found[0]}")
     if breaches or options.keep:
