@@ -22,6 +22,8 @@ pub(crate) struct Promises {
     committed: Vec<Record>,
     /// By offset, what a consumer read.
     read: Vec<u64>,
+    /// The newest term that a consumer was answered by, and the high watermark that it saw.
+    seen: (i32, usize),
 }
 
 fn violated<T>(invariant: &'static str, what: String) -> Result<T, Violation> {
@@ -51,6 +53,19 @@ impl Promises {
         if let Some(fresh) = shown.get(self.committed.len()..) {
             self.committed.extend_from_slice(fresh);
         }
+        Ok(())
+    }
+
+    /// The high watermark that a leader tells a consumer, which does not go back to an earlier term (KIP-320).
+    pub(crate) fn see(&mut self, term: i32, high_watermark: usize) -> Result<(), Violation> {
+        let (newest, seen) = self.seen;
+        if term < newest {
+            return Ok(());
+        }
+        if high_watermark < seen {
+            return violated("HighWatermarkSeenNeverGoesBack", format!("{high_watermark} in term {term}, after {seen}"));
+        }
+        self.seen = (term, high_watermark);
         Ok(())
     }
 
@@ -101,7 +116,8 @@ pub(crate) fn check_partition(image: &Image, before: Option<&Partition>, after: 
     let holds = is_within(&after.isr)
         && is_within(&after.eligible_leader_replicas)
         && !after.isr.iter().any(|id| after.eligible_leader_replicas.contains(id))
-        && after.leader.is_none_or(|leader| after.isr.contains(&leader) && is_alive(&leader));
+        && after.isr.iter().all(is_alive)
+        && after.leader.is_none_or(|leader| after.isr.contains(&leader));
     if !holds {
         return violated("ValidControllerIsrAndElr", format!("{after:?}"));
     }

@@ -14,7 +14,7 @@
 //! - `NoCommittedRecordLostGlobally`: no record at an offset below a high watermark is ever another one.
 //! - `ConsistentRead`: what a consumer reads at an offset never changes.
 //! - `ValidControllerIsrAndElr`: the leader is in sync, nobody is in sync and eligible at once, all of them are replicas.
-//! - Epochs and the high watermark of a broker's term never go back.
+//! - Epochs and the high watermark of a broker's term never go back; nor does the one that a consumer sees (`HighWatermarkSeenNeverGoesBack`).
 //! - In the end, when nothing fails any more, all brokers are in sync, their logs are equal, and records are taken again.
 //!
 //! The same seed gives the same history; [`run`] gives its fingerprint. A [`Mutant`] puts an old mistake back in: the invariants must find it.

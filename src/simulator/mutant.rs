@@ -25,15 +25,27 @@ pub enum Mutant {
     TakeLateAnswers,
     /// A9: consumers read what is not replicated.
     ReadBeyondHighWatermark,
-    /// A8, R12: a leader takes fetches of another term.
-    IgnoreLeaderEpochOfFetch,
     /// Acknowledged as soon as it is appended.
     AcknowledgeAtAppend,
+    /// R4, A6: a new leader answers consumers before it knows what its predecessor showed them.
+    ServeBeforeCurrentHighWatermark,
+    /// R7, KIP-841: the controller lets fenced brokers be in sync.
+    LetFencedJoin,
+    /// R8: the leader does not count a member that it has proposed and the controller may have taken.
+    IgnorePendingExpand,
+    /// R10, KIP-966: the leader acknowledges though fewer are in sync than min.insync.replicas.
+    IgnoreMinInsyncReplicas,
+    /// R5, KIP-841: a broker that registers again stays in the in-sync sets.
+    StayInSyncOverRestart,
+    /// A8: the controller takes what a leader of an earlier term asks for.
+    IgnoreLeaderEpochOfAlter,
+    /// A3: a leader that was started again goes on in its term.
+    LeadOnUnderOldEpoch,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::TruncateToHighWatermark,
         Self::IgnoreDivergingEpoch,
         Self::ForgetEpochStart,
@@ -45,7 +57,13 @@ impl Mutant {
         Self::LeaderCountsUnsynced,
         Self::TakeLateAnswers,
         Self::ReadBeyondHighWatermark,
-        Self::IgnoreLeaderEpochOfFetch,
         Self::AcknowledgeAtAppend,
+        Self::ServeBeforeCurrentHighWatermark,
+        Self::LetFencedJoin,
+        Self::IgnorePendingExpand,
+        Self::IgnoreMinInsyncReplicas,
+        Self::StayInSyncOverRestart,
+        Self::IgnoreLeaderEpochOfAlter,
+        Self::LeadOnUnderOldEpoch,
     ];
 }

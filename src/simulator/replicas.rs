@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use metadata::MetadataRecord;
 use metadata::controller as decide;
 use model::BrokerId;
 use protocol::ErrorCode;
@@ -18,6 +19,15 @@ use crate::world::{World, partition_id};
 const BACKOFF_MS: u64 = 50;
 /// An epoch that says nothing.
 const NO_EPOCH: i64 = -1;
+
+fn unfenced(broker: &metadata::Broker) -> MetadataRecord {
+    MetadataRecord::BrokerChange {
+        broker_id: broker.id,
+        broker_epoch: broker.epoch,
+        fenced: Some(false),
+        in_controlled_shutdown: Some(false),
+    }
+}
 
 impl World {
     pub(crate) fn deliver(&mut self, envelope: Envelope) -> Result<(), Violation> {
@@ -79,7 +89,8 @@ impl World {
 
     /// The broker becomes what its metadata says.
     pub(crate) fn take_role(&mut self, place: usize) -> Result<(), Violation> {
-        let (now_ms, disk_counts, min_insync) = (self.now_ms, self.disk_counts, self.min_insync);
+        let (now_ms, disk_counts) = (self.now_ms, self.disk_counts);
+        let min_insync = if self.is(Mutant::IgnoreMinInsyncReplicas) { 1 } else { self.min_insync };
         let (cuts_to_high_watermark, forgets_start) = (self.is(Mutant::TruncateToHighWatermark), self.is(Mutant::ForgetEpochStart));
         let Some(broker) = self.brokers.get_mut(place).filter(|broker| broker.is_up) else { return Ok(()) };
         let known = broker.image.broker(broker.id);
@@ -177,9 +188,13 @@ impl World {
             .with_broker_id(broker.id.get().into())
             .with_broker_epoch(broker.epoch.map_or(NO_EPOCH, |epoch| epoch.get()))
             .with_topics(vec![TopicData::default().with_topic_id(id.topic_id.0).with_partitions(vec![asked])]);
+        let expands = proposal.isr.len() > state.isr().committed().len();
         let shrinks = proposal.isr.len() < state.isr().committed().len();
         broker.asked = Some((state.leader_epoch(), request));
         self.ask_again(place);
+        if expands && self.is(Mutant::IgnorePendingExpand) {
+            return self.tell_leader(place, Event::Refused { partition_epoch: proposal.partition_epoch });
+        }
         if shrinks && self.is(Mutant::ShrinkBeforeController) {
             return self.tell_leader(place, Event::Committed { isr: proposal.isr, partition_epoch: proposal.partition_epoch + 1 });
         }
@@ -203,14 +218,23 @@ impl World {
         asker.attempts_read = attempt;
         let asked = |request: &AlterPartitionRequest| request.topics.first().and_then(|topic| topic.partitions.first()).cloned();
         let rests_on = asked(&request).map_or(0, |asked| asked.partition_epoch);
-        if self.is(Mutant::IgnorePartitionEpoch)
-            && let Some(newest) = self.image.partition(partition_id()).map(|partition| partition.partition_epoch)
-        {
+        if let Some(newest) = self.image.partition(partition_id()) {
             for asked in request.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
-                asked.partition_epoch = newest;
+                let is_old = asked.leader_epoch < newest.leader_epoch.get();
+                if self.is(Mutant::IgnorePartitionEpoch) || (is_old && self.is(Mutant::IgnoreLeaderEpochOfAlter)) {
+                    asked.partition_epoch = newest.partition_epoch;
+                }
+                if self.is(Mutant::IgnoreLeaderEpochOfAlter) {
+                    asked.leader_epoch = newest.leader_epoch.get();
+                }
             }
         }
-        let decided = decide::alter_partition(self.view(), &request);
+        let mut image = self.image.clone();
+        if self.is(Mutant::LetFencedJoin) {
+            let all: Vec<_> = image.brokers().map(|broker| unfenced(broker)).collect();
+            image = image.apply(image.index(), &all).0;
+        }
+        let decided = decide::alter_partition(self.view_of(&image), &request);
         let (records, row) = match decided {
             Ok(decision) => (decision.records, decision.response.first().and_then(|topic| topic.partitions.first()).cloned()),
             Err(_) => (Vec::new(), None),
@@ -253,7 +277,6 @@ impl World {
         position: FetchPosition,
     ) -> Result<(), Violation> {
         let Node::Broker(follower) = from else { return Ok(()) };
-        let takes_any_term = self.is(Mutant::IgnoreLeaderEpochOfFetch);
         let ignores_parting = self.is(Mutant::IgnoreDivergingEpoch);
         let now_ms = self.now_ms;
         let Some(broker) = self.brokers.get_mut(place).filter(|broker| broker.is_up) else { return Ok(()) };
@@ -263,7 +286,7 @@ impl World {
             return Ok(());
         };
         let (asked, term) = (position.current_leader_epoch, state.leader_epoch());
-        if asked != term && !takes_any_term {
+        if asked != term {
             let fault = if asked < term { FetchAnswer::Fenced } else { FetchAnswer::NotNow };
             self.send(Node::Broker(place), from, run, answer(fault));
             return Ok(());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{Mutant, run};
 
-const STEPS: usize = 1500;
+const STEPS: usize = 2000;
 
 #[test]
 fn the_same_seed_gives_the_same_history() {

@@ -16,8 +16,8 @@ use crate::messages::{Envelope, Message, Node};
 use crate::mutant::Mutant;
 
 const BROKERS: usize = 3;
-const SESSION_MS: u64 = 400;
-const LAG_MS: u64 = 200;
+const SESSION_MS: u64 = 300;
+const LAG_MS: u64 = 100;
 const CLUSTER: &str = "simulated";
 /// Steps in the end, in each of which everybody does everything.
 const SETTLING_ROUNDS: usize = 300;
@@ -62,6 +62,8 @@ pub(crate) struct World {
     statics: StaticConfig,
     pub(crate) now_ms: u64,
     under_way: Vec<Envelope>,
+    /// Messages that come much later.
+    held: Vec<Envelope>,
     /// Pairs of places between which nothing gets through, in this direction.
     cuts: Vec<(Node, Node)>,
     pub(crate) promises: Promises,
@@ -98,6 +100,7 @@ impl World {
             statics: StaticConfig::new(),
             now_ms: 0,
             under_way: Vec::new(),
+            held: Vec::new(),
             cuts: Vec::new(),
             promises: Promises::default(),
             runs: 0,
@@ -140,7 +143,11 @@ impl World {
     }
 
     pub(crate) fn view(&self) -> ConfigView<'_> {
-        ConfigView::new(&self.image, BrokerId::MAX, &self.statics)
+        self.view_of(&self.image)
+    }
+
+    pub(crate) fn view_of<'a>(&'a self, image: &'a Image) -> ConfigView<'a> {
+        ConfigView::new(image, BrokerId::MAX, &self.statics)
     }
 
     /// The partition as the controller has it.
@@ -181,9 +188,15 @@ impl World {
     fn start(&mut self, place: usize) {
         self.runs += 1;
         let run = self.runs;
+        let leads_on = self.is(Mutant::LeadOnUnderOldEpoch);
         if let Some(broker) = self.brokers.get_mut(place).filter(|broker| !broker.is_up) {
             broker.is_up = true;
             broker.run = run;
+            // The controller need not have noticed that it was away.
+            let known = self.image.broker(id(place)).filter(|known| !known.fenced);
+            if let (true, Some(known)) = (leads_on, known) {
+                broker.epoch = Some(known.epoch);
+            }
         }
     }
 
@@ -247,6 +260,11 @@ impl World {
             193..194 => self.sessions = BrokerSessions::begin(BrokerId::MAX, &self.image, SESSION_MS, self.now_ms),
             194..196 => self.record(decide::balance_leaders(self.view(), 10).records)?,
             196..197 => self.lose_disk(place),
+            197..198 if !self.held.is_empty() => {
+                let at = self.dice.below(self.held.len());
+                let late = self.held.swap_remove(at);
+                self.deliver(late)?;
+            }
             _ => self.ask_again(place),
         }
         self.note(what);
@@ -290,6 +308,10 @@ impl World {
         }
         if self.dice.once_in(12) {
             self.under_way.push(envelope.clone());
+        }
+        if self.dice.once_in(15) {
+            self.held.push(envelope);
+            return Ok(());
         }
         self.deliver(envelope)
     }
@@ -340,7 +362,10 @@ impl World {
         };
         let wish = RegistrationWish { cluster_id: CLUSTER.to_owned(), registration, previous_epoch: previous };
         let is_alive = self.sessions.is_alive(id(place), self.now_ms);
-        let Ok(decision) = decide::admit_broker(self.view(), wish, is_alive) else { return Ok(()) };
+        let Ok(mut decision) = decide::admit_broker(self.view(), wish, is_alive) else { return Ok(()) };
+        if self.is(Mutant::StayInSyncOverRestart) {
+            decision.records.retain(|record| matches!(record, MetadataRecord::RegisterBroker { .. }));
+        }
         self.record(decision.records)?;
         if let Some(broker) = self.image.broker(id(place)) {
             let epoch = decision.response.unwrap_or(broker.epoch);
@@ -416,7 +441,11 @@ impl World {
     fn read(&mut self, place: usize) -> Result<(), Violation> {
         let beyond = self.is(Mutant::ReadBeyondHighWatermark);
         let Some(broker) = self.brokers.get(place) else { return Ok(()) };
-        let Role::Leads(_) = &broker.role else { return Ok(()) };
+        let Role::Leads(state) = &broker.role else { return Ok(()) };
+        if !state.has_current_high_watermark() && self.mutant != Some(Mutant::ServeBeforeCurrentHighWatermark) {
+            return Ok(());
+        }
+        self.promises.see(state.leader_epoch().get(), broker.high_watermark)?;
         let end = if beyond { broker.log.len() } else { broker.high_watermark };
         let shown = broker.log.get(..end).unwrap_or_default();
         self.promises.read(shown)
@@ -454,6 +483,7 @@ impl World {
     fn settle(&mut self) -> Result<(), Violation> {
         self.cuts.clear();
         self.under_way.clear();
+        self.held.clear();
         let is_well = |world: &Self| {
             let first = world.brokers.first().map(|broker| &broker.log);
             world.partition().isr.len() == BROKERS && world.brokers.iter().all(|broker| Some(&broker.log) == first)
