@@ -5,7 +5,7 @@
 //! - Whole segments before the new start go with the next check of retention (`log.retention.check.interval.ms`).
 //!
 //! # Deviations
-//! None.
+//! - The answer does not wait until the followers' logs begin there, too; they follow with their next fetches, within half a second.
 //!
 //! # Tests
 //! Java tools `kafka-delete-records`; `delete_records` in `tests`.
