@@ -50,6 +50,12 @@ pub(crate) struct Engine {
     _claim: layout::Claim,
 }
 
+/// How many descriptors the process may have.
+fn descriptors_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
 impl Engine {
     pub(crate) fn open(options: StoreOptions) -> Result<Self, OpenError> {
         let claim = layout::Claim(layout::claim(&options.directory)?);
@@ -96,7 +102,7 @@ impl Engine {
             partitions_directory,
             boot: boot_id(),
             tails: TailBudget::new(options.tail_bytes_total),
-            handles: HandleCache::new(options.open_segments_max),
+            handles: HandleCache::new(options.open_segments_max.min(descriptors_max() / 2)),
             removals: Removals::default(),
             unsynced_bytes: AtomicU64::new(0),
             journal: OnceLock::new(),

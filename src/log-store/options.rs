@@ -43,7 +43,8 @@ pub struct StoreOptions {
     pub unsynced_bytes_max: u64,
     /// Appends are refused while the disk has less free space than this (on a small disk, than a sixteenth of it).
     pub free_bytes_min: u64,
-    /// Segment files kept open at most; the others are opened again when they are used.
+    /// Segment files kept open at most, and no more than half of the descriptors that the process may have; the others are opened again when they are
+    /// used, which costs an append of 16 KiB about as much as its write.
     pub open_segments_max: usize,
     /// Armed failpoints, for tests.
     pub failpoints: Failpoints,
@@ -67,7 +68,7 @@ impl StoreOptions {
             write_buffer_bytes: 8 << 20,
             unsynced_bytes_max: 1 << 30,
             free_bytes_min: 64 << 20,
-            open_segments_max: 512,
+            open_segments_max: 4_096,
             failpoints: Failpoints::default(),
         }
     }

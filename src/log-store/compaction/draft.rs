@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use model::Offset;
 use record_batch::{BatchHeader, HEADER_BYTES};
@@ -62,12 +63,13 @@ impl Draft {
         Ok(())
     }
 
-    /// Brings it to the disk, name and all.
-    pub(super) fn finish(&mut self, engine: &Engine) -> Result<(), StorageError> {
+    /// Brings it to the disk, name and all. It is as old as what it stands for, since a segment without timestamps is as old as its file.
+    pub(super) fn finish(&mut self, engine: &Engine, modified: SystemTime) -> Result<(), StorageError> {
         if !self.block.is_empty() {
             self.rows.push(self.block.close());
         }
         self.write()?;
+        self.file.set_modified(modified).map_err(|error| StorageError::io("date cleaned segment", &self.path, error))?;
         pass(engine, "compaction.before_sync", &self.path)?;
         self.file.sync_data().map_err(|error| StorageError::io("sync cleaned segment", &self.path, error))?;
         if let Some(directory) = self.path.parent() {

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::ControlFlow;
+use std::time::SystemTime;
 
 use model::{Offset, Timestamp, TopicIdPartition};
 use record_batch::{BatchError, BatchView, DecompressLimits};
@@ -294,11 +295,14 @@ impl Inner {
     }
 
     pub(crate) fn modified_ms(&self, span: &Span) -> Result<i64, StorageError> {
+        let since = self.modified(span)?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Ok(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn modified(&self, span: &Span) -> Result<SystemTime, StorageError> {
         let file = span.segment.file(&self.engine.handles)?;
         let modified = file.metadata().and_then(|metadata| metadata.modified());
-        let modified = modified.map_err(|error| StorageError::io("ask for the age of", &span.segment.path, error))?;
-        let since = modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Ok(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        modified.map_err(|error| StorageError::io("ask for the age of", &span.segment.path, error))
     }
 
     /// What the producers that are still known have last written here.
@@ -417,7 +421,8 @@ impl Round<'_, '_> {
                 Ok(ControlFlow::Continue(()))
             })?;
         }
-        draft.finish(&log.engine)?;
+        let newest = sources.last().ok_or(CleanError::Changed)?;
+        draft.finish(&log.engine, log.modified(newest)?)?;
         let after = draft.length;
         self.pace(usize::try_from(after).unwrap_or(usize::MAX))?;
         let replaced = log.swap(sources, draft, checkpoint, self.chosen.cuts)?;
