@@ -12,6 +12,7 @@
 //!   itself no copy is written: an entry of its term implies it. Its first start waits for the disk twice before it can propose, a restart
 //!   not at all.
 //! - A quorum of one voter that idles does not wake: its clock ticks every 90 seconds. One of several has its leader's heartbeats.
+//! - A voter whose log was lost votes for nobody until it has what was committed, so that no majority is made of who has forgotten.
 //! - [`MetadataQuorum::is_active`] is true on a leader that has applied all that earlier leaders committed; only then may it decide.
 //!
 //! Exemption: openraft's own timers use tokio's clock through its `AsyncRuntime` (`TokioRuntime`), not klamm's injected one. With one voter

@@ -52,6 +52,10 @@ pub enum ReceiveError {
     /// There is nothing in it.
     #[error("a quorum message is empty")]
     Empty,
+    /// This voter began with an empty log though the cluster has lived: its log was lost, and with it what it had promised. It votes for nobody
+    /// until it has what was committed.
+    #[error("this voter's log was lost; it does not vote before it has caught up")]
+    Forgetful,
     /// This voter's quorum has stopped.
     #[error("the metadata quorum has stopped: {0}")]
     Stopped(String),
@@ -79,10 +83,16 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ReceiveError> {
 }
 
 /// Gives a message to this voter's openraft and encodes what it says.
-pub(crate) async fn receive(raft: &Raft, message: &[u8]) -> Result<Vec<u8>, ReceiveError> {
+///
+/// `may_vote` is false for a voter that began with an empty log and has not caught up since.
+pub(crate) async fn receive(raft: &Raft, message: &[u8], may_vote: bool) -> Result<Vec<u8>, ReceiveError> {
     let stopped = |error: &dyn std::error::Error| ReceiveError::Stopped(error.to_string());
     let answer = match decode::<Message>(message)? {
         Message::Append(request) => encode(&raft.append_entries(request).await.map_err(|error| stopped(&error))?),
+        // In a cluster that begins, every log is empty but for the list of voters.
+        Message::Vote(request) if !may_vote && request.last_log_id.is_some_and(|last| last.index > 0) => {
+            return Err(ReceiveError::Forgetful);
+        }
         Message::Vote(request) => encode(&raft.vote(request).await.map_err(|error| stopped(&error))?),
         Message::Snapshot(request) => {
             let answer: SnapshotAnswer = match raft.install_snapshot(request).await {
@@ -95,6 +105,12 @@ pub(crate) async fn receive(raft: &Raft, message: &[u8]) -> Result<Vec<u8>, Rece
         }
     };
     Ok(answer?)
+}
+
+/// A vote request as it is sent.
+#[cfg(test)]
+pub(crate) fn vote_message(request: VoteRequest<NodeId>) -> Vec<u8> {
+    encode(&Message::Vote(request)).expect("encodes")
 }
 
 /// Makes ways to voters.

@@ -114,6 +114,8 @@ struct RaftQuorum {
     id: u64,
     raft: Raft,
     leadership: watch::Receiver<Option<BrokerId>>,
+    /// Whether the log was empty at the start.
+    began_empty: bool,
     shared: Arc<Shared>,
     /// Dropping it ends the thread too.
     stop: Mutex<Option<oneshot::Sender<()>>>,
@@ -131,6 +133,7 @@ pub async fn start(log: SyncedLog, options: QuorumOptions) -> Result<Arc<dyn Met
 
 pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Result<Arc<dyn MetadataQuorum>, StartError> {
     let shared = Arc::new(Shared::new());
+    let began_empty = options.has_peers() && disk.last_index().map_err(StartError::Storage)?.is_none();
     let (ready_sender, ready) = oneshot::channel();
     let (stop, stop_receiver) = oneshot::channel::<()>();
     let (stopped_sender, stopped) = oneshot::channel();
@@ -167,7 +170,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
     })?;
     let raft = ready.await.map_err(|_| StartError::Stopped("its thread ended".to_owned()))??;
     let (stop, stopped) = (Mutex::new(Some(stop)), Arc::new(Mutex::new(Some(stopped))));
-    Ok(Arc::new(RaftQuorum { id, raft, leadership, shared, stop, stopped }))
+    Ok(Arc::new(RaftQuorum { id, raft, leadership, began_empty, shared, stop, stopped }))
 }
 
 /// Opens log and image. A sole voter becomes leader and replays.
@@ -332,7 +335,9 @@ impl MetadataQuorum for RaftQuorum {
 
     fn receive(&self, message: Vec<u8>) -> BoxFuture<Result<Vec<u8>, ReceiveError>> {
         let raft = self.raft.clone();
-        Box::pin(async move { network::receive(&raft, &message).await })
+        // What it has applied of a leader's own term, it has with all that was committed before.
+        let may_vote = !self.began_empty || self.shared.is_live() || has_caught_up(&raft.metrics().borrow());
+        Box::pin(async move { network::receive(&raft, &message, may_vote).await })
     }
 
     fn published(&self) -> watch::Receiver<u64> {

@@ -68,6 +68,11 @@ impl Shared {
         drop(forgotten);
     }
 
+    /// Whether the replay has ended.
+    pub(crate) fn is_live(&self) -> bool {
+        self.applying.lock().live
+    }
+
     /// Ends the replay: the image becomes visible.
     pub(crate) fn go_live(&self) {
         let mut watched = self.applying.lock();

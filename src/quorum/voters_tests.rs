@@ -187,6 +187,37 @@ async fn a_voter_that_missed_more_than_the_log_keeps_gets_a_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_whose_log_was_lost_is_filled_again_and_elects_nobody_before() {
+    let mut cluster = Cluster::start(10_000).await;
+    let leader = cluster.leader(broker(1), None).await;
+    cluster.voter(leader).propose(topic(0)).await.expect("proposed");
+    cluster.all_have(1).await;
+    let (wiped, behind) = (others(leader).next().expect("two"), others(leader).nth(1).expect("two"));
+    cluster.kill(behind).await;
+    cluster.voter(leader).propose(topic(1)).await.expect("proposed");
+    // The only other copy of the topic is lost, and then its leader is: the two that are left are a majority that does not know of it.
+    cluster.kill(wiped).await;
+    cluster.disks.insert(wiped, Arc::default());
+    cluster.kill(leader).await;
+    cluster.start_voter(wiped).await.expect("starts empty");
+    cluster.start_voter(behind).await.expect("starts");
+    let asked = cluster.voter(wiped).receive(vote_request_of_a_living_log()).await;
+    assert!(matches!(asked, Err(crate::ReceiveError::Forgetful)), "{asked:?}");
+    cluster.start_voter(leader).await.expect("starts again");
+    cluster.all_have(2).await;
+    assert!(cluster.voter(wiped).receive(vote_request_of_a_living_log()).await.is_ok());
+    for voter in cluster.all() {
+        voter.shutdown().await;
+    }
+}
+
+/// What a candidate of term 1 with three entries asks, as its bytes.
+fn vote_request_of_a_living_log() -> Vec<u8> {
+    let last = openraft::LogId::new(openraft::CommittedLeaderId::new(1, 3), 3);
+    crate::network::vote_message(openraft::raft::VoteRequest::new(openraft::Vote::new(1, 3), Some(last)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_was_begun_with_other_voters_is_refused() {
     let mut cluster = Cluster::start(10_000).await;
     let leader = cluster.leader(broker(1), None).await;
