@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Three klamm processes as one cluster, under Java's producers and a Java group, with one fault after the other.
 
-    cluster-tests/run.py [--faults N] [--seed N] [--kinds leader,kill,controller,cut,pause,stop,all] [--rate N] [--keep]
+    cluster-tests/run.py [--faults N] [--seed N] [--kinds leader,kill,controller,cut,pause,wipe,stop,all] [--rate N] [--keep]
 
 Kinds: kill (kill -9 of any broker), leader (of the one that leads most), controller (of the active controller), cut (of a broker's network, for a while;
-it needs root, for a network namespace per broker, and is left out without), pause (SIGSTOP for a while), stop (SIGTERM and a new start), all (kill -9 of
+it needs root, for a network namespace per broker, and is left out without), pause (SIGSTOP for a while), wipe (kill -9, and its data is gone), stop (SIGTERM and a new start), all (kill -9 of
 all three at once). A fault counts if the broker led something or was the controller. After each the cluster
 must heal: every partition in sync on all three again. In the end all that was acknowledged must have been read by the group, once, in order, at its offset
 (history.py). Prints what was done and the gaps in acknowledgements, then 'N passed, N failed'.
@@ -29,7 +29,7 @@ import history
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "klamm"
-KINDS = ("leader", "kill", "controller", "cut", "pause", "stop", "all")
+KINDS = ("leader", "kill", "controller", "cut", "pause", "wipe", "stop", "all")
 TOPIC, PARTITIONS, BROKERS = "history", 6, (1, 2, 3)
 HEAL_SECONDS_MAX = 90.0
 SETTINGS = {
@@ -288,6 +288,8 @@ def inflict(cluster, kind, rng):
             cluster.await_ready(broker)
         return "kill -9 of all three", True
     cluster.kill(victim, signal.SIGTERM if kind == "stop" else signal.SIGKILL)
+    if kind == "wipe":
+        shutil.rmtree(cluster.directory / f"data-{victim}")
     time.sleep(rng.uniform(0.0, 3.0))
     cluster.start(victim)
     cluster.await_ready(victim)
@@ -346,7 +348,7 @@ def play(options, cluster):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=7)
+    parser.add_argument("--faults", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kinds", type=lambda text: text.split(","), default=list(KINDS))
     parser.add_argument("--rate", type=int, default=1000, help="records a second")
