@@ -17,7 +17,7 @@
 //! - Epochs and the high watermark of a broker's term never go back; nor does the one that a consumer sees (`HighWatermarkSeenNeverGoesBack`).
 //! - In the end, when nothing fails any more, all brokers are in sync, their logs are equal, and records are taken again.
 //!
-//! The same seed gives the same history; [`run`] gives its fingerprint. A [`Mutant`] puts an old mistake back in: the invariants must find it.
+//! The same seed gives the same history; [`run`] gives its fingerprint. The long form is `cargo run --release -p simulator -- 0 1000000`. A [`Mutant`] puts an old mistake back in: the invariants must find it.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
