@@ -139,7 +139,7 @@ enum Scanned {
     Known,
     /// It reads them and ends the log where they are bad.
     MayEnd,
-    /// The same, but it is not known what was on the disk: only a cut batch is no fault.
+    /// The same, but only a cut batch is no fault: no power was cut, or it is not known.
     MayBeCut,
 }
 
@@ -151,6 +151,8 @@ struct Facts {
     log_start: Offset,
     durable_end: Offset,
     known: Known,
+    /// What becomes of bad bytes behind the known ones: a process's death leaves a cut batch and nothing else, a power cut leaves anything.
+    behind_known: Scanned,
     files: Vec<SegmentFile>,
 }
 
@@ -270,7 +272,8 @@ impl<'a> Verify<'a> {
         if is_same_boot && bound.is_none() && known.has_rows_beyond {
             self.tell(true, Some(id), directory, None, Flaw::BehindIndex { end: known.offset });
         }
-        let facts = Facts { id, cleaned, epochs, log_start: row.log_start, durable_end, known, files };
+        let behind_known = if is_same_boot { Scanned::MayBeCut } else { Scanned::MayEnd };
+        let facts = Facts { id, cleaned, epochs, log_start: row.log_start, durable_end, known, behind_known, files };
         let must_be_there = if is_same_boot { Offset::MAX } else { durable_end }.min(bound.unwrap_or(Offset::MAX));
         self.missing_files(engine, &facts, directory, must_be_there)?;
         let mut produced = ProducedBatches::default();
@@ -348,7 +351,7 @@ impl<'a> Verify<'a> {
                 std::cmp::Ordering::Equal => facts.known.position,
                 std::cmp::Ordering::Greater => 0,
             };
-            let scanned = |position| if position < known_to { Scanned::Known } else { Scanned::MayEnd };
+            let scanned = |position| if position < known_to { Scanned::Known } else { facts.behind_known };
             let density = if file.generation == Some(0) { Density::Dense } else { Density::Sparse };
             // Before the log's start nothing is missed.
             if !self.follow(facts.id, file, end.map(|end: Offset| end.max(facts.log_start)), scanned(0)) {
@@ -385,7 +388,7 @@ impl<'a> Verify<'a> {
     fn follow(&mut self, id: TopicIdPartition, file: &SegmentFile, end: Option<Offset>, scanned: Scanned) -> bool {
         let base_offset = file.base_offset;
         let Some(end) = end.filter(|end| *end < base_offset) else { return true };
-        if scanned == Scanned::MayEnd {
+        if scanned != Scanned::Known {
             self.tell(false, Some(id), &file.path, Some(0), Flaw::Leftover);
             return false;
         }

@@ -124,6 +124,11 @@ fn looking_at_what_a_killed_process_left_changes_nothing_and_finds_no_fault() {
         let (findings, checked) = verified(found.path());
         assert_eq!((findings.faults(), checked.batches), (vec![], 119));
         assert!(findings.notes().iter().any(|note| note.contains("a start cuts them off")), "{:?}", findings.notes());
+        // But a death changes no byte of a whole batch. (Of one that the journal has nothing is lost.)
+        let at = std::fs::read(&last).unwrap().len() as u64 - 100;
+        set(&last, at, &[0xaa; 8]);
+        let faults = verified(found.path()).0.faults();
+        assert_eq!(faults.iter().any(|fault| fault.contains("has a wrong checksum")), durability == Durability::Os, "{faults:?}");
     }
 }
 
