@@ -271,13 +271,21 @@ impl Committer {
         }
     }
 
-    /// Drops the tails of the partitions that rested longest while all together are too large.
+    /// Drops the tails of the partitions that rested longest once all together are too large, and some more, since each time it looks at all of them:
+    /// with thousands of partitions that must not be at each append.
     fn trim_tails(&mut self) {
-        while self.engine.tails.is_exceeded() {
-            let oldest = self.tails.values().min_by_key(|log| log.0.tail.last_append()).map(PartitionLog::id);
-            match oldest.and_then(|id| self.tails.remove(&id)) {
-                Some(log) => log.0.tail.clear(&self.engine.tails),
-                None => break,
+        let budget = &self.engine.tails;
+        if !budget.is_exceeded() {
+            return;
+        }
+        let mut by_rest: Vec<_> = self.tails.values().map(|log| (log.0.tail.last_append(), log.id())).collect();
+        by_rest.sort_unstable();
+        for (_, id) in by_rest {
+            if budget.has_slack() {
+                break;
+            }
+            if let Some(log) = self.tails.remove(&id) {
+                log.0.tail.clear(budget);
             }
         }
     }

@@ -51,6 +51,11 @@ impl TailBudget {
         self.used.load(Ordering::Relaxed) > self.total_max
     }
 
+    /// Whether an eighth of it is free.
+    pub(crate) fn has_slack(&self) -> bool {
+        self.used.load(Ordering::Relaxed) <= self.total_max - self.total_max / 8
+    }
+
     pub(crate) fn tick(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::Relaxed)
     }
