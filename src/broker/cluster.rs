@@ -23,6 +23,8 @@ use crate::Broker;
 use crate::controller_channel::ControllerChannel;
 use crate::start::{StartError, birth};
 
+/// Under which key the directory holds when it was used last.
+const BOOT: &[u8] = b"boot";
 /// Who waits for others says so this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// Between two attempts to register.
@@ -76,14 +78,29 @@ struct Inner {
 /// # Errors
 /// If the store fails.
 pub(crate) fn is_whole(store: &Store, durability: Durability) -> Result<bool, StorageError> {
-    const BOOT: &[u8] = b"boot";
-    let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot = this_boot();
     let known = store.kv_get(BOOT)?;
     let is_same = !boot.is_empty() && known.as_ref() == Some(&boot);
-    if !is_same {
+    Ok(known.is_some() && (is_same || durability == Durability::Group))
+}
+
+/// Notes what [`is_whole`] looks at.
+///
+/// IMPORTANT: only once this run is registered. A directory that was lost must not pass for the last run's if its first run ends before that.
+///
+/// # Errors
+/// If the store fails.
+pub(crate) fn note_run(store: &Store) -> Result<(), StorageError> {
+    let boot = this_boot();
+    if store.kv_get(BOOT)?.as_ref() != Some(&boot) {
         store.kv_put_synced(BOOT, &boot)?;
     }
-    Ok(known.is_some() && (is_same || durability == Durability::Group))
+    Ok(())
+}
+
+/// An id of the time since the machine was started; empty if the system has none.
+fn this_boot() -> Vec<u8> {
+    std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
 /// Registers this run of the broker and waits until its metadata shows it. `is_whole` says that nothing was lost since the last run.

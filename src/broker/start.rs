@@ -246,7 +246,9 @@ impl StartingBroker {
         let member = match &broker.channel {
             Some(channel) => {
                 let is_whole = cluster::is_whole(&running.store, broker.config.durability)?;
-                Some(cluster::register(broker, &running.quorum, channel, &running.registration, is_whole).await?)
+                let member = cluster::register(broker, &running.quorum, channel, &running.registration, is_whole).await?;
+                cluster::note_run(&running.store)?;
+                Some(member)
             }
             None => None,
         };
