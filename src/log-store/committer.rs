@@ -219,6 +219,7 @@ impl Committer {
         let size = sizes.fold(0, u64::saturating_add);
         let engine = Arc::clone(&self.engine);
         self.space.check(&engine, size)?;
+        engine.pay_sync()?;
         let Some(journal) = engine.journal.get() else { return Ok(()) };
         if journal.has_failed() {
             return Err(StorageError::Stopped);

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use model::TopicIdPartition;
 use parking_lot::Mutex;
@@ -15,6 +15,7 @@ use rocksdb::{
 use crate::journal::Journal;
 use crate::keys::{Family, prefix_end};
 use crate::layout;
+use crate::recovery::pass;
 use crate::retention::removals::Removals;
 use crate::segment::HandleCache;
 use crate::sequence_mark::SequenceMark;
@@ -46,6 +47,8 @@ pub(crate) struct Engine {
     /// Held while rows of partitions are gathered and written, so that no truncation comes between and rows would lead the bytes. Taken before
     /// any partition's state.
     pub(crate) index_lock: Mutex<()>,
+    /// A recovery has perhaps taken rows back that led the bytes, and that is not on the disk yet.
+    owes_sync: AtomicBool,
     /// Dropped last: the lock on the directory.
     _claim: layout::Claim,
 }
@@ -107,6 +110,7 @@ impl Engine {
             unsynced_bytes: AtomicU64::new(0),
             journal: OnceLock::new(),
             index_lock: Mutex::new(()),
+            owes_sync: AtomicBool::new(false),
             options,
             _claim: claim,
         }
@@ -221,6 +225,31 @@ impl Engine {
     /// Hands the batch to the operating system: it survives the process, not the power.
     pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), StorageError> {
         Ok(self.db.write(batch)?)
+    }
+
+    /// To be called by a recovery after its write, which perhaps takes back rows of bytes that are not there.
+    pub(crate) fn owe_sync(&self) {
+        self.owes_sync.store(true, Ordering::Release);
+    }
+
+    /// Brings what recoveries took back to the disk. IMPORTANT: before anything is appended: rows that came back at the next power cut would speak of other
+    /// bytes than those that are there by then, and call a producer's next batch one that is known, or out of order.
+    pub(crate) fn pay_sync(&self) -> Result<(), StorageError> {
+        // Only the committer's thread asks, so that nobody appends meanwhile.
+        if !self.owes_sync.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        pass(self, "recovery.before_sync", &self.options.directory)?;
+        // Left out by a test that proves that it would be noticed.
+        if !self.failpoints().skips("recovery.before_sync") {
+            // First, so that a recovery that comes meanwhile is not forgotten.
+            self.owes_sync.store(false, Ordering::Release);
+            if let Err(error) = self.db.flush_wal(true) {
+                self.owe_sync();
+                return Err(error.into());
+            }
+        }
+        Ok(())
     }
 
     /// Returns when the batch (and all before it) is on the disk.

@@ -151,6 +151,11 @@ impl StorageError {
         matches!(self, Self::Corrupt { .. } | Self::MissingSegment { .. } | Self::Shortened { .. } | Self::UnreadableRow { .. })
     }
 
+    /// Whether a file was not there.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether the disk (or a quota) was full: the partition may go on once there is space again.
     #[must_use]
     pub fn is_out_of_space(&self) -> bool {

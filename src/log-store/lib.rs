@@ -41,6 +41,7 @@
 #![doc = include_str!("docs/0004-what-a-log-loses-at-its-start.md")]
 #![doc = include_str!("docs/damage.md")]
 #![doc = include_str!("docs/bench.md")]
+#![doc = include_str!("docs/power-cuts.md")]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]

@@ -275,6 +275,17 @@ impl Inner {
         Arc::ptr_eq(&self.view.read().sealed, &view.sealed)
     }
 
+    /// Looks again if it failed because a compaction replaced files meanwhile, or retention dropped some.
+    pub(crate) fn with_current_segments<T>(&self, look: impl Fn(&View) -> Result<T, StorageError>) -> Result<T, StorageError> {
+        loop {
+            let view = self.view();
+            let found = look(&view);
+            if found.is_ok() || self.has_same_segments(&view) {
+                return found;
+            }
+        }
+    }
+
     /// Changes what readers see; the log end that is read without the lock follows.
     pub(crate) fn change_view<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
         let mut view = self.view.write();

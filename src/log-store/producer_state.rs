@@ -87,6 +87,20 @@ pub(crate) struct ProducerStates {
     sweep_at: usize,
 }
 
+/// Producers of whose batches a cut left none, with the epoch and the first sequence of what was cut.
+#[derive(Debug, Default)]
+pub(crate) struct CutProducers(HashMap<ProducerId, (ProducerEpoch, Sequence)>);
+
+impl CutProducers {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn has_sent(&self, header: &BatchHeader) -> bool {
+        header.producer().is_some_and(|fields| self.0.contains_key(&fields.producer_id))
+    }
+}
+
 /// The entries as they were before a group of batches, to go back to if its write fails.
 pub(crate) type ProducerUndo = HashMap<ProducerId, Option<ProducerEntry>>;
 
@@ -100,14 +114,34 @@ impl ProducerStates {
         self.entries.iter().map(|(producer, entry)| (*producer, entry))
     }
 
-    /// Whether any entry names an offset at or beyond `end`.
-    pub(crate) fn reach_beyond(&self, end: Offset) -> bool {
-        self.entries.values().flat_map(|entry| entry.batches.iter()).any(|batch| batch.last_offset >= end)
+    /// Forgets the batches at or beyond `end`. Producers of which nothing else is known are forgotten, and told: what they wrote before is perhaps in
+    /// the log.
+    pub(crate) fn cut(&mut self, end: Offset) -> CutProducers {
+        let mut cut = CutProducers::default();
+        let dirty = &mut self.dirty;
+        self.entries.retain(|producer, entry| {
+            let Some(first) = entry.batches.iter().find(|batch| batch.last_offset >= end).copied() else { return true };
+            dirty.insert(*producer);
+            entry.batches.retain(|batch| batch.last_offset < end);
+            if entry.batches.is_empty() {
+                cut.0.insert(*producer, (entry.epoch, first.first_sequence));
+            }
+            !entry.batches.is_empty()
+        });
+        cut
     }
 
-    /// Forgets everything; what had a row is dirty.
-    pub(crate) fn clear(&mut self) {
-        self.dirty.extend(self.entries.drain().map(|(producer, _)| producer));
+    /// Takes over what was found in the log of the producers that a cut made forgotten, as far as it is what they wrote last: a compaction may have
+    /// taken batches in between, and then they are better unknown than behind themselves.
+    pub(crate) fn take_over(&mut self, cut: &CutProducers, found: Self, is_compacted: bool) {
+        for (producer, entry) in found.entries {
+            let Some((epoch, first_cut)) = cut.0.get(&producer) else { continue };
+            let next = entry.batches.last().map(|last| last.last_sequence.advance(1));
+            if !is_compacted || (entry.epoch == *epoch && next == Some(*first_cut)) {
+                self.dirty.insert(producer);
+                self.entries.insert(producer, entry);
+            }
+        }
     }
 
     /// Judges a batch of a client.

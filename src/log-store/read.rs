@@ -84,7 +84,8 @@ impl PartitionLog {
         if from < log_start || from > view.log_end {
             return Err(ReadError::OutOfRange { log_start, log_end: view.log_end });
         }
-        let end = end.min(view.log_end);
+        let bound = end;
+        let end = bound.min(view.log_end);
         if from >= end {
             return Ok(ReadRange::default());
         }
@@ -95,14 +96,15 @@ impl PartitionLog {
             }
             view = log.view();
         }
-        let mut range = log.file_range(&view, from, end, max_bytes, at_least_one_batch);
+        let mut range = log.file_range(&view, from, bound.min(view.log_end), max_bytes, at_least_one_batch);
         while range.is_err() && !log.has_same_segments(&view) {
             // A compaction has replaced a file since the look-up: what is read now is as true. Or the log has lost it.
             view = log.view();
             if from < log.log_start() {
                 return Err(ReadError::OutOfRange { log_start: log.log_start(), log_end: view.log_end });
             }
-            range = log.file_range(&view, from, end, max_bytes, at_least_one_batch);
+            // With its own end: all that lay before the older one may be compacted away.
+            range = log.file_range(&view, from, bound.min(view.log_end), max_bytes, at_least_one_batch);
         }
         range.map_err(|error| {
             // A segment may be gone since the look-up.

@@ -30,7 +30,7 @@ use crate::keys::{self, Family};
 use crate::leader_epochs::LeaderEpochs;
 use crate::missing;
 use crate::partition_log::write_changes;
-use crate::producer_state::ProducerStates;
+use crate::producer_state::{CutProducers, ProducerStates};
 use crate::retention::removals::DELETED_SUFFIX;
 use crate::segment::{self, Segment};
 use crate::view::{Span, Unindexed, View};
@@ -80,8 +80,18 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     missing::check(engine, id, directory, &segments, log_start, durable_end)?;
     let known = known_end(engine, id, row, cut_at, durable_end, &segments)?;
     let (rows, cleaned_rows) = (Vec::new(), &cleaned);
-    let mut scan =
-        Scan { engine, id, known, bound, durable_end, cleaned: cleaned_rows, producers: &mut producers, epochs: &mut epochs, rows };
+    let mut scan = Scan {
+        engine,
+        id,
+        known,
+        bound,
+        durable_end,
+        point: recovery_point,
+        cleaned: cleaned_rows,
+        producers: &mut producers,
+        epochs: &mut epochs,
+        rows,
+    };
     let end = scan.run(&mut segments)?;
     if end.offset < durable_end && log_start < durable_end {
         return Err(StorageError::Shortened { partition: id, directory: directory.to_owned(), end: end.offset, durable_end });
@@ -100,8 +110,10 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     let is_shortened = cleaned.clip(engine, &mut batch, id, log_start..log_end)?;
     epochs.cut(log_end);
     epochs.begin_at(log_start);
-    if producers.reach_beyond(log_end) {
-        rebuild_producers(engine, id, &segments, &mut producers)?;
+    let cut_producers = producers.cut(log_end);
+    if !cut_producers.is_empty() {
+        let found = find_producers(engine, id, &segments, &cut_producers)?;
+        producers.take_over(&cut_producers, found, !cleaned.is_empty());
     }
     write_changes(engine, &mut batch, id, &mut producers, &mut epochs)?;
     if row.is_none() || !batch.is_empty() {
@@ -112,6 +124,9 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
         engine.write_synced(batch)?;
     } else if !batch.is_empty() {
         engine.write(batch)?;
+        if row.is_some() || !segments.is_empty() {
+            engine.owe_sync();
+        }
     }
     if row.is_none() {
         pass(engine, "create.after_row", directory)?;
@@ -325,6 +340,7 @@ struct Scan<'a> {
     bound: Offset,
     /// What lies before it was on the disk: it is damaged if it is not there, and nothing is cut then.
     durable_end: Offset,
+    point: Option<keys::recovery_point::Row>,
     cleaned: &'a Cleaned,
     producers: &'a mut ProducerStates,
     epochs: &'a mut LeaderEpochs,
@@ -377,6 +393,7 @@ impl Scan<'_> {
         let segment = Arc::clone(&span.segment);
         let mut block = OpenBlock::new(segment.base_offset, segment.generation, end.offset, position);
         let mut walker = Walker::new(self.engine, &segment, position, span.length);
+        let is_cleaned = self.cleaned.end_of(&segment).is_some();
         let is_whole = loop {
             let header = match walker.peek()? {
                 Next::Batch(header) if header.base_offset >= end.offset.get() => header,
@@ -386,7 +403,7 @@ impl Scan<'_> {
             let Some(bytes) = walker.whole(&header)? else { break false };
             let (head, tail) = bytes.split_at_checked(record_batch::HEADER_BYTES).unwrap_or((bytes, &[]));
             block.add(&header, head, tail);
-            self.note(&header);
+            self.note(&header, is_cleaned);
             if block.length() >= self.engine.options.index_interval_bytes {
                 self.rows.push(block.close());
             }
@@ -398,6 +415,10 @@ impl Scan<'_> {
         }
         let good = walker.position();
         if !is_whole {
+            // All bytes before the recovery point are there. Where a truncation cut a cleaned segment, its last batch may end before that.
+            if self.point.is_some_and(|point| point.segment_base == segment.base_offset && good >= point.position) {
+                end.offset = end.offset.max(self.durable_end);
+            }
             self.may_end_at(end.offset, &segment, good)?;
             let file = OpenOptions::new().write(true).open(&segment.path);
             file.and_then(|file| file.set_len(good)).map_err(|error| StorageError::io("truncate segment", &segment.path, error))?;
@@ -409,23 +430,28 @@ impl Scan<'_> {
         Ok(is_whole)
     }
 
-    fn note(&mut self, header: &BatchHeader) {
-        self.producers.record(header, None, None);
+    fn note(&mut self, header: &BatchHeader, is_cleaned: bool) {
+        // Rows of all producers were there before a batch could be cleaned. What is left of it may be behind them.
+        if !is_cleaned {
+            self.producers.record(header, None, None);
+        }
         if let Some(epoch) = LeaderEpoch::new(header.partition_leader_epoch) {
             self.epochs.record(epoch, Offset::new_or_zero(header.base_offset));
         }
     }
 }
 
-/// Producers' rows name batches that were cut, and what came before those is only in the headers: read them all.
-fn rebuild_producers(engine: &Engine, id: TopicIdPartition, segments: &[Span], producers: &mut ProducerStates) -> Result<(), StorageError> {
-    producers.clear();
+/// All batches that their rows name were cut, and what these producers wrote before is only in the headers: read them all.
+fn find_producers(engine: &Engine, id: TopicIdPartition, segments: &[Span], wanted: &CutProducers) -> Result<ProducerStates, StorageError> {
+    let mut producers = ProducerStates::default();
     for span in segments {
         let mut walker = Walker::new(engine, &span.segment, 0, span.length);
         loop {
             match walker.peek()? {
                 Next::Batch(header) => {
-                    producers.record(&header, None, None);
+                    if wanted.has_sent(&header) {
+                        producers.record(&header, None, None);
+                    }
                     walker.skip(&header);
                 }
                 Next::End => break,
@@ -433,7 +459,7 @@ fn rebuild_producers(engine: &Engine, id: TopicIdPartition, segments: &[Span], p
             }
         }
     }
-    Ok(())
+    Ok(producers)
 }
 
 #[cfg(test)]

@@ -38,18 +38,7 @@ impl PartitionLog {
     /// # Errors
     /// If the bytes are corrupt or the disk fails.
     pub fn first_at_or_after(&self, timestamp: Timestamp, end: Offset) -> Result<Option<TimedOffset>, StorageError> {
-        self.with_current_segments(|view| self.first_of(view, timestamp, end))
-    }
-
-    /// Looks again if it failed because a compaction replaced files meanwhile.
-    fn with_current_segments<T>(&self, look: impl Fn(&View) -> Result<T, StorageError>) -> Result<T, StorageError> {
-        loop {
-            let view = self.0.view();
-            let found = look(&view);
-            if found.is_ok() || self.0.has_same_segments(&view) {
-                return found;
-            }
-        }
+        self.0.with_current_segments(|view| self.first_of(view, timestamp, end))
     }
 
     fn first_of(&self, view: &View, timestamp: Timestamp, end: Offset) -> Result<Option<TimedOffset>, StorageError> {
@@ -71,7 +60,7 @@ impl PartitionLog {
     /// # Errors
     /// If the bytes are corrupt or the disk fails.
     pub fn max_timestamp(&self) -> Result<Option<TimedOffset>, StorageError> {
-        self.with_current_segments(|view| self.newest_of(view))
+        self.0.with_current_segments(|view| self.newest_of(view))
     }
 
     fn newest_of(&self, view: &View) -> Result<Option<TimedOffset>, StorageError> {

@@ -159,7 +159,10 @@ impl Partition {
     /// Its four offsets at this moment.
     #[must_use]
     pub fn offsets(&self) -> LogOffsets {
-        self.state.lock().offsets
+        let mut state = self.state.lock();
+        // A check of retention moves the log's start first: what reads refuse must not be told as the earliest offset.
+        state.offsets.advance_log_start(self.log.log_start_offset());
+        state.offsets
     }
 
     /// The epoch under which it is led now.

@@ -64,6 +64,11 @@ impl Cleaned {
         Ok(Self(rows))
     }
 
+    /// Whether no compaction wrote any of its segments.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a compaction put something into this file's place. A later generation than the row's own comes from a truncation of it.
     fn is_replaced(&self, base_offset: Offset, generation: u32) -> bool {
         let before = self.0.range(..=base_offset).next_back().map(|(_, row)| row);

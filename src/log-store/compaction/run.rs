@@ -18,7 +18,7 @@ use crate::StorageError;
 use crate::keys;
 use crate::partition_log::{Inner, PartitionLog};
 use crate::space::SpaceCheck;
-use crate::view::Span;
+use crate::view::{Span, View};
 use crate::walk::{Next, Walker, corrupt};
 
 /// Told of each piece of I/O, in bytes, after it was done; it may wait, and says whether to go on.
@@ -135,6 +135,8 @@ impl Cleaner {
         self.run(chosen, now, file_delete_delay_ms, pace).map_err(|error| match error {
             // What was cut away or removed cannot be read.
             CleanError::Storage(_) if log.is_deleted() || log.cuts() != chosen.cuts => CleanError::Changed,
+            // Nor what retention has dropped.
+            CleanError::Storage(error) if error.is_missing_file() && log.has_dropped(&chosen.sealed) => CleanError::Changed,
             error => error,
         })
     }
@@ -250,7 +252,11 @@ impl LogToClean {
         let log = &*self.log.0;
         // Before the view: a truncation after this is noticed.
         let cuts = log.cuts();
-        let view = log.view();
+        log.with_current_segments(|view| self.look_at(view, cuts, now))
+    }
+
+    fn look_at(&self, view: &View, cuts: u64, now: Timestamp) -> Result<Option<Chosen>, StorageError> {
+        let log = &*self.log.0;
         let Some(active) = view.active.as_ref().filter(|_| !log.is_deleted()) else { return Ok(None) };
         let mut facts = LogFacts {
             log_start: log.log_start(),
@@ -292,6 +298,12 @@ impl Inner {
             facts.first_timestamp = Some(header.max_timestamp);
         }
         Ok(())
+    }
+
+    /// Whether retention has dropped some of these segments; a swap keeps where the first one begins.
+    fn has_dropped(&self, sealed: &[Span]) -> bool {
+        let began = sealed.first().map(|span| span.segment.base_offset);
+        self.view().spans().next().map(|span| span.segment.base_offset) != began
     }
 
     pub(crate) fn modified_ms(&self, span: &Span) -> Result<i64, StorageError> {

@@ -31,7 +31,7 @@ use crate::partition_log::{Inner, PartitionLog, write_changes};
 use crate::recovery::pass;
 use crate::store::Store;
 use crate::sync::sync_segment;
-use crate::view::{Span, Unindexed};
+use crate::view::{Span, Unindexed, View};
 use plan::{DropReason, Plan, SegmentFacts, plan};
 use removals::{DELETED_SUFFIX, Removal};
 
@@ -140,8 +140,12 @@ fn begin_logs(
             Err(error) => results.push((log, Err(error))),
         }
     }
-    // IMPORTANT: synced, since files go after it, and a journal's entries of these segments are void from here on.
-    let written = engine.write_synced(batch).and_then(|()| pass(engine, "retention.after_row", &engine.partitions_directory));
+    // IMPORTANT: synced, since files go after it, and a journal's entries of these segments are void from here on. Only a test leaves that out, which
+    // proves that it would be noticed.
+    let is_synced = !engine.failpoints().skips("retention.before_row");
+    let written = pass(engine, "retention.before_row", &engine.partitions_directory)
+        .and_then(|()| if is_synced { engine.write_synced(batch) } else { engine.write(batch) })
+        .and_then(|()| pass(engine, "retention.after_row", &engine.partitions_directory));
     if let Err(error) = written {
         begun.iter().for_each(|(log, _)| log.0.state().poisoned = true);
         results.extend(begun.into_iter().map(|(log, _)| (log, Err(error.clone()))));
@@ -192,7 +196,11 @@ impl PartitionLog {
         }
         let mut batch = WriteBatch::default();
         log.put_log_start(&mut batch, to)?;
-        if has_journal {
+        // The next open passes segments over that lie before; what their producers did would be lost with them.
+        log.put_changes(&mut batch)?;
+        pass(&log.engine, "retention.before_row", &log.directory())?;
+        // Synced with a journal, but for a test that proves that it would be noticed.
+        if has_journal && !log.engine.failpoints().skips("retention.before_row") {
             log.engine.write_synced(batch)?;
         } else {
             log.engine.write(batch)?;
@@ -217,8 +225,11 @@ impl Inner {
         if self.is_deleted() {
             return Ok(None);
         }
+        self.with_current_segments(|view| self.plan_retention_of(view, high_watermark, now))
+    }
+
+    fn plan_retention_of(&self, view: &View, high_watermark: Offset, now: Timestamp) -> Result<Option<Plan>, StorageError> {
         let retention = self.state().config.retention;
-        let view = self.view();
         let facts: Vec<_> = view
             .spans()
             .zip(view.uppers())
@@ -237,7 +248,8 @@ impl Inner {
         Ok(Some(decided).filter(|decided| !decided.drops.is_empty()))
     }
 
-    /// The time of the segment's newest record; of one without any the time of its last write (`LogSegment.largestTimestamp`).
+    /// The time of the segment's newest record; of one without any what compaction's empty batches say, or the time of its last write
+    /// (`LogSegment.largestTimestamp`).
     fn largest_timestamp(&self, span: &Span) -> Result<i64, StorageError> {
         let segment = &span.segment;
         let mut known = segment.newest();
@@ -250,9 +262,15 @@ impl Inner {
         }
         let mut largest = known.timestamp;
         self.walk_unindexed(span, known.position, |header, _| {
-            largest = largest.max(header.max_timestamp);
+            largest = largest.max(if header.record_count > 0 { header.max_timestamp } else { -1 });
             Ok(true)
         })?;
+        if largest < 0 {
+            self.walk_unindexed(span, 0, |header, _| {
+                largest = largest.max(header.max_timestamp);
+                Ok(true)
+            })?;
+        }
         if largest >= 0 { Ok(largest) } else { self.modified_ms(span) }
     }
 

@@ -96,7 +96,7 @@ fn names(directory: &Path) -> Vec<String> {
 const ONE_BATCH: u64 = 100;
 
 /// a=1 b=1 | a=2 | c=1 | b=2 a=3 | d=1, the last one active.
-fn five_segments(store: &Store) -> PartitionLog {
+pub(crate) fn five_segments(store: &Store) -> PartitionLog {
     let log = store.open_partition(partition(0), small_segments(ONE_BATCH)).unwrap();
     let batches: [&[_]; 5] = [
         &[("a", Some("1")), ("b", Some("1"))],

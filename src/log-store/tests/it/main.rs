@@ -3,16 +3,16 @@
 
 mod appending;
 mod compacting;
-mod compaction_model;
 mod crashing;
 mod damage;
 mod deleting;
 mod fixture;
 mod following;
+mod histories;
 mod inspecting;
 mod journal;
-mod model_test;
 mod opening;
+mod producers;
 mod reading;
 mod retaining;
 mod scratch;

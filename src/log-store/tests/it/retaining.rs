@@ -1,17 +1,20 @@
 //! Retention: what a check drops, what readers see of it, and what a kill or a power cut leaves.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log_store::{
-    DropReason, Durability, FailAction, Failpoints, LogConfig, PartitionLog, ReadError, Retention, RetentionCheck, Store, StoreOptions,
+    CleanError, Cleaner, DropReason, Durability, FailAction, Failpoints, LogConfig, PartitionLog, ReadError, Retention, RetentionCheck,
+    Store, StoreOptions, choose_logs,
 };
 use model::{Offset, Timestamp};
 use record_batch::BatchBuilder;
 use tempfile::TempDir;
 
+use crate::compacting::{candidate, clean, keyed, records};
 use crate::scratch::*;
 
 const BOTH: [Durability; 2] = [Durability::Os, Durability::Group];
@@ -403,5 +406,37 @@ fn hundreds_of_logs_are_checked_together() {
     assert_eq!(results.len(), 100);
     for (number, check) in checks.iter().enumerate() {
         assert_eq!(check.log.log_start_offset(), offset(i64::from(number % 3 == 0)), "{number}");
+    }
+}
+
+#[test]
+fn a_cleaning_whose_log_loses_segments_meanwhile_is_no_failure_and_the_next_one_goes_on() {
+    for kept_bytes in [0, 150, 300] {
+        let dir = scratch();
+        let store = open(dir.path());
+        let config = LogConfig { file_delete_delay_ms: 0, ..small_segments(100) };
+        let log = store.open_partition(partition(0), config).unwrap();
+        for number in 0..6 {
+            append(&store, &log, keyed(&[("a", Some(&number.to_string())), ("b", Some(&number.to_string()))])).unwrap();
+        }
+        store.flush_index().unwrap();
+        let cleaner = Cleaner::new(1 << 20, 0.9);
+        let chosen = choose_logs(vec![candidate(&log, 1_000)], Timestamp(NOW), 1).chosen.pop().unwrap();
+        log.update_config(LogConfig { retention: keeping_bytes(kept_bytes), ..config });
+        let mut is_dropped = false;
+        let outcome = cleaner.clean(&chosen, Timestamp(NOW), 0, &mut |_| {
+            if !std::mem::replace(&mut is_dropped, true) {
+                assert!(retain(&store, &log, offset(12), NOW).is_some());
+                store.remove_due(Duration::ZERO).unwrap();
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(outcome, Err(CleanError::Changed)), "{outcome:?}");
+        let (start, end) = (log.log_start_offset().get(), log.log_end_offset().get());
+        let offsets_left = |log: &PartitionLog| records(log).into_iter().map(|(offset, ..)| offset).collect::<Vec<_>>();
+        assert_eq!(offsets_left(&log), (start..end).collect::<Vec<_>>());
+        append(&store, &log, keyed(&[("a", Some("6")), ("b", Some("6"))])).unwrap();
+        let again = clean(&store, &log, 1_000, NOW);
+        assert_eq!((again > 0, offsets_left(&log).len()), (start < 10, if start < 10 { 4 } else { 2 }), "{start}");
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use log_store::FailAction;
 use model::Offset;
 
+use crate::compacting::{clean, five_segments};
 use crate::scratch::*;
 
 #[test]
@@ -122,4 +123,23 @@ fn a_truncation_leaves_the_bytes_of_a_hard_link_alone() {
     drop((log, store));
     let store = open(dir.path());
     assert_eq!(read_all(&crate::scratch::log(&store, 0)).unwrap(), expected);
+}
+
+#[test]
+fn a_torn_batch_behind_a_cut_in_a_hole_is_cut_off_and_no_damage() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let log = five_segments(&store);
+    clean(&store, &log, 1_000, NOW);
+    // The first record that is left of the segment is at 3.
+    log.truncate(offset(2)).unwrap();
+    append(&store, &log, batch(&[NOW], 10)).unwrap();
+    drop((log, store));
+    let file = segment_files(dir.path(), 0).pop().unwrap();
+    let length = file.metadata().unwrap().len();
+    std::fs::File::options().write(true).open(file).unwrap().set_len(length - 1).unwrap();
+    let store = open(dir.path());
+    let log = store.open_partition(partition(0), small_segments(100)).unwrap();
+    assert_eq!((log.log_end_offset(), log.size_bytes()), (offset(2), 0));
+    assert_eq!(append(&store, &log, batch(&[NOW], 10)).unwrap().base_offset, offset(2));
 }

@@ -4,11 +4,15 @@
 //! They need root and some time, so they run only when asked for: `scripts/power-cuts` sets `KLAMM_CUTS`, which says how many cuts.
 //! `KLAMM_CUTS_SEED` says what is drawn; what is under way at a cut depends on more.
 //!
+//! `shrinking` does the same while compaction, retention and DeleteRecords take records away.
+//!
 //! That the harness would notice is shown too: `os` loses records in it, and so do planted faults.
 
 mod disk;
 mod faults;
 mod order;
+mod remains;
+mod shrinking;
 mod synced_log;
 
 use std::collections::HashMap;
@@ -74,7 +78,21 @@ struct Scene {
     tally: Tally,
 }
 
-fn start(disk: &Disk, durability: &str, failpoints: &str, boot: &Uuid) -> Running {
+/// What a developer's broker logs.
+const QUIET: &str = "warn,openraft=error";
+
+/// How a broker is started.
+struct Manner<'a> {
+    durability: &'a str,
+    failpoints: &'a str,
+    /// More of its configuration.
+    settings: &'a [&'a str],
+    /// What it logs.
+    log: &'a str,
+}
+
+fn start(disk: &Disk, manner: &Manner<'_>, boot: &Uuid) -> Running {
+    let Manner { durability, failpoints, settings, log: filter } = manner;
     let log = File::options().create(true).append(true).open(disk.beside().join("log")).unwrap();
     let boot_id = disk.beside().join("boot_id");
     std::fs::write(&boot_id, boot.to_string()).unwrap();
@@ -84,7 +102,10 @@ fn start(disk: &Disk, durability: &str, failpoints: &str, boot: &Uuid) -> Runnin
     command.args(["--mount", "sh", "-c", script]).arg(&boot_id).arg(env!("CARGO_BIN_EXE_klamm"));
     command.args(["--listen", "127.0.0.1:0", "--override", JOURNAL_FILE_BYTES, "--data"]).arg(data(disk));
     command.args(["--override", &format!("klamm.durability={durability}")]).args(SETTINGS);
-    command.stderr(log).stdout(Stdio::piped()).stdin(Stdio::null()).env("KLAMM_FAILPOINTS", failpoints);
+    for setting in *settings {
+        command.args(["--override", setting]);
+    }
+    command.stderr(log).stdout(Stdio::piped()).stdin(Stdio::null()).env("KLAMM_FAILPOINTS", failpoints).env("KLAMM_LOG", filter);
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let Some(ready_line) = lines.next() else {
@@ -103,7 +124,7 @@ fn data(disk: &Disk) -> PathBuf {
 
 impl Scene {
     fn new(disk: Disk, durability: &'static str, failpoints: &'static str, seed: u64) -> Self {
-        let running = start(&disk, durability, "", &Uuid::from_u128(1));
+        let running = start(&disk, &Manner { durability, failpoints: "", settings: &[], log: QUIET }, &Uuid::from_u128(1));
         let mut client = Client::honest(&running.address);
         let mut producers: Vec<_> = (0..PRODUCERS).map(|number| Producer::new(&mut client, seed ^ ((number + 1) << 32))).collect();
         let mut topics = Topics::new(&mut client, PASSING_TOPICS, seed ^ (1 << 48));
@@ -123,7 +144,8 @@ impl Scene {
         // Half of the times it is the same boot, as when only the disk lost its power.
         let boot = Uuid::from_u128(u128::from(self.random.next() % 2) + 1);
         let began = Instant::now();
-        let running = start(&self.disk, self.durability, self.failpoints, &boot);
+        let manner = Manner { durability: self.durability, failpoints: self.failpoints, settings: &[], log: QUIET };
+        let running = start(&self.disk, &manner, &boot);
         self.tally.start_max = self.tally.start_max.max(began.elapsed());
         let found = self.check(&running);
         self.tally.written += usize::from(found.unacknowledged > 0);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use protocol::messages::fetch_response::PartitionData;
 use protocol::messages::{FetchRequest, MetadataRequest};
 use record_batch::BatchIter;
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use super::load::{Pending, Place, Producer, Topics};
 use crate::client::{Client, topic_name};
 
 /// Where a batch's own bytes begin: before them are the base offset, which the broker gives, the length, and the leader's epoch.
-const OWN_BYTES_FROM: usize = 16;
+pub(crate) const OWN_BYTES_FROM: usize = 16;
 const FETCH_BYTES_MAX: i32 = 8 << 20;
 const REMOVED_WITHIN: Duration = Duration::from_secs(30);
 /// What these brokers are given: the loads' records are of 1970 and are all kept; what is deleted goes at once.
@@ -29,8 +30,15 @@ pub(crate) struct Found {
     pub(crate) unacknowledged: usize,
 }
 
-/// The batches from an offset on, and the high watermark.
+/// The batches from an offset on, and the high watermark, of a log that begins at 0.
 pub(crate) fn fetch(client: &mut Client, place: &Place, offset: i64) -> (bytes::Bytes, i64) {
+    let fetched = fetch_partition(client, place, offset);
+    assert_eq!((fetched.error_code, fetched.log_start_offset), (0, 0), "{place:?} from {offset}");
+    (fetched.records.unwrap_or_default(), fetched.high_watermark)
+}
+
+/// What a fetch from an offset on answers.
+pub(crate) fn fetch_partition(client: &mut Client, place: &Place, offset: i64) -> PartitionData {
     let partition = FetchPartition::default()
         .with_partition(place.partition)
         .with_fetch_offset(offset)
@@ -38,10 +46,8 @@ pub(crate) fn fetch(client: &mut Client, place: &Place, offset: i64) -> (bytes::
         .with_partition_max_bytes(FETCH_BYTES_MAX);
     let topic = FetchTopic::default().with_topic(topic_name(&place.topic)).with_partitions(vec![partition]);
     let request = FetchRequest::default().with_max_wait_ms(0).with_min_bytes(0).with_max_bytes(FETCH_BYTES_MAX).with_topics(vec![topic]);
-    let response = client.try_call(12, &request).unwrap();
-    let fetched = &response.responses[0].partitions[0];
-    assert_eq!((fetched.error_code, fetched.log_start_offset), (0, 0), "{place:?} from {offset}");
-    (fetched.records.clone().unwrap_or_default(), fetched.high_watermark)
+    let mut response = client.try_call(12, &request).unwrap();
+    response.responses.remove(0).partitions.remove(0)
 }
 
 /// Reads a partition from its beginning to its end.

@@ -17,12 +17,14 @@ use protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest, InitProducerI
 use record_batch::{BatchBuilder, Codec};
 use uuid::Uuid;
 
-use crate::client::{Client, PATIENCE, Random, topic_name};
+use crate::client::{Client, PATIENCE, Random, now_ms, topic_name};
 
 /// What Kafka's brokers remember of a producer, and so what may be under way.
 const IN_FLIGHT_MAX: usize = 5;
 const RECORDS_MAX: usize = 10;
 const PRODUCE: i16 = 9;
+/// Of records with keys one in so many has no value.
+const TOMBSTONE_IN: usize = 6;
 /// The smallest that the configuration allows, so that segments roll often.
 const SEGMENT_BYTES: &str = "1048576";
 
@@ -41,7 +43,7 @@ pub(crate) fn places(topic: &str, partitions: i32) -> impl Iterator<Item = Place
 pub(crate) struct Batch {
     pub(crate) bytes: Bytes,
     pub(crate) records: i32,
-    first_sequence: i32,
+    pub(crate) first_sequence: i32,
     /// The base offset that the broker acknowledged.
     pub(crate) acknowledged: Option<i64>,
     /// The base offset at which it was read.
@@ -66,6 +68,10 @@ pub(crate) struct Producer {
     pub(crate) duplicates: usize,
     /// Whether an error ends its work like a lost connection: nothing is known of the request then.
     pub(crate) may_be_refused: bool,
+    /// So many keys its records have, some of them without a value, with the time of now; otherwise there is one key and one old time.
+    pub(crate) keys: Option<usize>,
+    /// The highest log start that an answer told.
+    pub(crate) log_starts: HashMap<Place, i64>,
     /// Set when answers do not count any more, nor those of the topics' client.
     pub(crate) deaf: Arc<AtomicBool>,
 }
@@ -93,8 +99,18 @@ fn refused(what: &str, code: i16) -> io::Error {
 impl Producer {
     pub(crate) fn new(client: &mut Client, seed: u64) -> Self {
         let (id, epoch) = new_producer_id(client);
-        let (lanes, in_flight) = (HashMap::new(), VecDeque::new());
-        Self { id, epoch, random: Random(seed), lanes, in_flight, duplicates: 0, may_be_refused: false, deaf: Arc::default() }
+        Self {
+            id,
+            epoch,
+            random: Random(seed),
+            lanes: HashMap::new(),
+            in_flight: VecDeque::new(),
+            duplicates: 0,
+            may_be_refused: false,
+            keys: None,
+            log_starts: HashMap::new(),
+            deaf: Arc::default(),
+        }
     }
 
     pub(crate) fn has_in_flight(&self) -> bool {
@@ -104,6 +120,7 @@ impl Producer {
     /// Forgets a topic that is gone.
     pub(crate) fn forget(&mut self, topic: &str) {
         self.lanes.retain(|place, _| place.topic != topic);
+        self.log_starts.retain(|place, _| place.topic != topic);
         for sent in &mut self.in_flight {
             sent.batches.retain(|(place, _)| place.topic != topic);
         }
@@ -172,13 +189,19 @@ impl Producer {
         let codec = if self.random.once_in(8) { Codec::Lz4 } else { Codec::None };
         let (id, epoch) = (ProducerId::new(self.id).unwrap(), ProducerEpoch::new(self.epoch).unwrap());
         let mut builder = BatchBuilder::new().with_codec(codec, None).with_producer(id, epoch, Sequence::new(first_sequence));
+        let timestamp = self.keys.map_or(1_000, |_| now_ms());
         for _ in 0..=self.random.below(RECORDS_MAX) {
+            let key = self.keys.map_or_else(|| format!("{place:?}"), |keys| self.random.below(keys).to_string());
+            if self.keys.is_some() && self.random.once_in(TOMBSTONE_IN) {
+                builder.append(timestamp, Some(key.as_bytes()), None, &[]);
+                continue;
+            }
             let mut value = Vec::new();
             let value_bytes = self.random.below(value_bytes_max);
             while value.len() < value_bytes {
                 value.extend_from_slice(&self.random.next().to_be_bytes());
             }
-            builder.append(1_000, Some(format!("{place:?}").as_bytes()), Some(&value), &[]);
+            builder.append(timestamp, Some(key.as_bytes()), Some(&value), &[]);
         }
         let records = builder.record_count();
         lane.push(Batch { bytes: builder.build(), records, first_sequence, acknowledged: None, found: None });
@@ -200,15 +223,19 @@ impl Producer {
     /// Receives the acknowledgement of the oldest request.
     fn receive(&mut self, client: &mut Client) -> io::Result<()> {
         let response = client.answer::<ProduceRequest>(PRODUCE, self.in_flight[0].correlation_id)?;
-        let mut answers = response.responses.iter().flat_map(|topic| &topic.partition_responses);
-        if let Some(answer) = answers.find(|answer| answer.error_code != 0) {
-            return Err(refused(&format!("producer {} on partition {}", self.id, answer.index), answer.error_code));
+        let mut answers =
+            response.responses.iter().flat_map(|topic| topic.partition_responses.iter().map(|answer| (topic.name.as_str(), answer)));
+        if let Some((topic, answer)) = answers.find(|(_, answer)| answer.error_code != 0) {
+            let message = answer.error_message.as_ref().map_or("", |message| message.as_str());
+            return Err(refused(&format!("producer {} on {topic}-{}, {message}", self.id, answer.index), answer.error_code));
         }
         let sent = self.in_flight.pop_front().unwrap();
         for (place, batch) in sent.batches {
             let mut topics = response.responses.iter().filter(|topic| topic.name == topic_name(&place.topic));
             let appended = topics.find_map(|topic| topic.partition_responses.iter().find(|answer| answer.index == place.partition));
             let appended = appended.unwrap_or_else(|| panic!("no answer for {place:?}"));
+            let told = self.log_starts.entry(place.clone()).or_default();
+            *told = appended.log_start_offset.max(*told);
             let batch = &mut self.lanes.get_mut(&place).unwrap()[batch];
             if let Some(found) = batch.found {
                 assert_eq!(appended.base_offset, found, "{place:?}: a retry was appended once more");
@@ -255,14 +282,21 @@ pub(crate) struct Topics {
 
 /// Makes a topic with small segments; its id.
 pub(crate) fn create_topic(client: &mut Client, name: &str, partitions: i32) -> io::Result<Uuid> {
-    let segment_bytes = CreatableTopicConfig::default()
-        .with_name(StrBytes::from_static_str("segment.bytes"))
-        .with_value(Some(StrBytes::from_static_str(SEGMENT_BYTES)));
+    create_topic_with(client, name, partitions, &[])
+}
+
+/// The same with more configuration.
+pub(crate) fn create_topic_with(client: &mut Client, name: &str, partitions: i32, configs: &[(&str, &str)]) -> io::Result<Uuid> {
+    let config = |(name, value): &(&str, &str)| {
+        let text = |text: &str| StrBytes::from_string(text.to_owned());
+        CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
+    };
+    let configs = [("segment.bytes", SEGMENT_BYTES)].iter().chain(configs).map(config).collect();
     let topic = CreatableTopic::default()
         .with_name(topic_name(name))
         .with_num_partitions(partitions)
         .with_replication_factor(1)
-        .with_configs(vec![segment_bytes]);
+        .with_configs(configs);
     let response = client.try_call(7, &CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000))?;
     match response.topics[0].error_code {
         0 => Ok(response.topics[0].topic_id),

@@ -1,8 +1,9 @@
 //! A disk whose power can be cut: an ext4 image on a loop device. The file system is shut down without flushing its journal (the ioctl that ext4
 //! has for tests), so what was not synced is gone after the next mount, as after a power cut.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -10,8 +11,9 @@ use tempfile::TempDir;
 /// The image is sparse.
 const SIZE_BYTES: u64 = 2 << 30;
 const DETACHED_WITHIN: Duration = Duration::from_secs(30);
-/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`.
-const CUT: &str = "import fcntl, os, struct, sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`, once a byte comes.
+const CUT: &str = "import fcntl, os, struct, sys; disk = os.open(sys.argv[1], os.O_RDONLY); \
+    sys.stdin.read(1); fcntl.ioctl(disk, 0x8004587d, struct.pack('I', 2))";
 
 pub(crate) struct Disk {
     folder: TempDir,
@@ -68,7 +70,14 @@ impl Disk {
 
     /// Cuts the power. From now on every write and every sync fails.
     pub(crate) fn cut(&self) {
-        run("python3", &["-c", CUT, &self.root().display().to_string()]).unwrap();
+        self.switch().off();
+    }
+
+    /// A hand on the switch, so that the cut comes at once when it is wanted.
+    pub(crate) fn switch(&self) -> Switch {
+        let mut command = Command::new("python3");
+        command.args(["-c", CUT, &self.root().display().to_string()]).stdin(Stdio::piped());
+        Switch(command.spawn().unwrap())
     }
 
     /// Switches it on again; nobody may have a file of it open.
@@ -92,6 +101,16 @@ impl Disk {
             assert!(Instant::now() < deadline, "the image is still in use: {}", String::from_utf8_lossy(&output.stdout));
             std::thread::yield_now();
         }
+    }
+}
+
+/// A process that waits to cut the power.
+pub(crate) struct Switch(Child);
+
+impl Switch {
+    pub(crate) fn off(mut self) {
+        self.0.stdin.take().unwrap().write_all(b"x").unwrap();
+        assert!(self.0.wait().unwrap().success());
     }
 }
 
