@@ -17,13 +17,26 @@ pub(crate) struct Segment {
     pub(crate) base_offset: Offset,
     pub(crate) generation: u32,
     pub(crate) path: PathBuf,
-    handle: Mutex<Option<Arc<File>>>,
+    handle: Mutex<Handle>,
     /// Used since the cache last looked.
     used: AtomicBool,
     /// Whether the directory entry is on the disk.
     pub(crate) entry_synced: AtomicBool,
     verified: Mutex<Intervals>,
     newest: Mutex<Newest>,
+}
+
+/// An open file, and whether somebody still has it after it was let go of. There is never more than one.
+#[derive(Default)]
+struct Handle {
+    file: Option<Arc<File>>,
+    lent: Weak<File>,
+}
+
+impl Handle {
+    fn of(file: Arc<File>) -> Self {
+        Self { lent: Arc::downgrade(&file), file: Some(file) }
+    }
 }
 
 /// The largest timestamp of a segment's bytes up to a place.
@@ -71,7 +84,7 @@ impl Segment {
             generation,
             path: directory.join(file_name(base_offset, generation)),
             entry_synced: AtomicBool::new(file.is_none()),
-            handle: Mutex::new(file),
+            handle: Mutex::new(file.map(Handle::of).unwrap_or_default()),
             used: AtomicBool::new(true),
             verified: Mutex::default(),
             newest: Mutex::new(Newest { offset: base_offset, position: 0, timestamp: -1 }),
@@ -86,22 +99,29 @@ impl Segment {
         *self.newest.lock() = newest;
     }
 
-    /// Lets go of the file. Who uses it has a handle of his own.
-    pub(crate) fn close(&self) {
-        *self.handle.lock() = None;
+    /// Lets go of the file. Who uses it has a handle of his own; what is given tells whether somebody does.
+    pub(crate) fn close(&self) -> Weak<File> {
+        let mut handle = self.handle.lock();
+        handle.file = None;
+        handle.lent.clone()
     }
 
     /// The open file.
     pub(crate) fn file(self: &Arc<Self>, handles: &HandleCache) -> Result<Arc<File>, StorageError> {
         let file = {
             let mut handle = self.handle.lock();
-            if let Some(file) = handle.as_ref() {
+            if let Some(file) = &handle.file {
                 self.used.store(true, Ordering::Relaxed);
                 return Ok(Arc::clone(file));
             }
-            let file = OpenOptions::new().read(true).write(true).open(&self.path);
-            let file = Arc::new(file.map_err(|error| StorageError::io("open segment", &self.path, error))?);
-            *handle = Some(Arc::clone(&file));
+            let file = match handle.lent.upgrade() {
+                Some(file) => file,
+                None => {
+                    let file = OpenOptions::new().read(true).write(true).open(&self.path);
+                    Arc::new(file.map_err(|error| StorageError::io("open segment", &self.path, error))?)
+                }
+            };
+            *handle = Handle::of(Arc::clone(&file));
             file
         };
         handles.opened(self);
@@ -110,7 +130,7 @@ impl Segment {
 
     /// The file, if it is open.
     pub(crate) fn opened(&self) -> Option<Arc<File>> {
-        let file = self.handle.lock().as_ref().map(Arc::clone)?;
+        let file = self.handle.lock().file.as_ref().map(Arc::clone)?;
         self.used.store(true, Ordering::Relaxed);
         Some(file)
     }
@@ -220,7 +240,7 @@ impl HandleCache {
             if chances > 0 && oldest.used.swap(false, Ordering::Relaxed) {
                 open.push_back(Arc::downgrade(&oldest));
             } else {
-                *oldest.handle.lock() = None;
+                oldest.handle.lock().file = None;
             }
         }
     }

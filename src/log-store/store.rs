@@ -24,7 +24,7 @@ use crate::partition_log::PartitionLog;
 use crate::queue::CommandQueue;
 use crate::recovery::pass;
 use crate::replicate::ReplicateRequest;
-use crate::retention::removals::Removal;
+use crate::retention::removals::{Budget, Removal};
 use crate::sync::{SyncCommand, sync_file_system};
 use crate::{Durability, LogConfig, OpenError, StorageError, StoreOptions, SyncedLog, sync};
 
@@ -116,7 +116,7 @@ impl Store {
             log.update_config(config);
             return Ok(log.clone());
         }
-        self.finish_deletion_of(id)?;
+        self.finish_deletion_of(id, &mut Budget::new(u64::MAX))?;
         let log = PartitionLog::open(&self.0.engine, id, config)?;
         *open = Some(log.clone());
         Ok(log)
@@ -129,7 +129,7 @@ impl Store {
     /// If disk or index fail.
     pub fn delete_partition(&self, id: TopicIdPartition) -> Result<(), StorageError> {
         self.mark_deleted(id)?;
-        self.finish_deletion(id)
+        self.finish_deletion(id, &mut Budget::new(u64::MAX)).map(|_| ())
     }
 
     /// Deletes a partition; its bytes and rows stay until `due`, when [`Store::remove_due`] removes them (`file.delete.delay.ms`).
@@ -165,23 +165,25 @@ impl Store {
         engine.write(batch)
     }
 
-    /// Removes what is left of a deleted partition, unless it was made anew.
-    pub(crate) fn finish_deletion(&self, id: TopicIdPartition) -> Result<(), StorageError> {
+    /// Removes what is left of a deleted partition, as far as the budget goes, unless it was made anew. Whether nothing is left.
+    pub(crate) fn finish_deletion(&self, id: TopicIdPartition, budget: &mut Budget) -> Result<bool, StorageError> {
         let slot = self.slot(id);
         let open = slot.lock();
         if open.is_none() {
-            self.finish_deletion_of(id)?;
+            if !self.finish_deletion_of(id, budget)? {
+                return Ok(false);
+            }
             self.0.slots.lock().remove(&id);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The same; the caller holds the partition's place.
-    fn finish_deletion_of(&self, id: TopicIdPartition) -> Result<(), StorageError> {
+    fn finish_deletion_of(&self, id: TopicIdPartition, budget: &mut Budget) -> Result<bool, StorageError> {
         let engine = &self.0.engine;
         match engine.row("partition", &keys::partition::key(id), keys::partition::Row::decode)? {
-            Some(row) if row.deleting => delete_marked(engine, id),
-            _ => Ok(()),
+            Some(row) if row.deleting => delete_marked(engine, id, budget),
+            _ => Ok(true),
         }
     }
 
@@ -306,7 +308,7 @@ fn rows(engine: &Engine) -> Result<Vec<(TopicIdPartition, keys::partition::Row)>
 /// Finishes what a crash interrupted; whose deletions these were.
 fn finish_deletions(engine: &Engine) -> Result<HashSet<TopicIdPartition>, StorageError> {
     let marked: HashSet<_> = rows(engine)?.into_iter().filter(|(_, row)| row.deleting).map(|(id, _)| id).collect();
-    marked.iter().try_for_each(|id| delete_marked(engine, *id))?;
+    marked.iter().try_for_each(|id| delete_marked(engine, *id, &mut Budget::new(u64::MAX)).map(|_| ()))?;
     Ok(marked)
 }
 
@@ -342,11 +344,13 @@ fn begin_journal(engine: &Engine, replayed: Replayed) -> Result<Vec<SyncCommand>
     Ok(commands)
 }
 
-/// Removes a marked partition's files, then its rows, the mark last.
-fn delete_marked(engine: &Engine, id: TopicIdPartition) -> Result<(), StorageError> {
+/// Removes a marked partition's files, then its rows, the mark last. Whether the budget was enough.
+fn delete_marked(engine: &Engine, id: TopicIdPartition, budget: &mut Budget) -> Result<bool, StorageError> {
     let directory = engine.partition_directory(id);
     pass(engine, "delete.after_mark", &directory)?;
-    remove_files(engine, &directory)?;
+    if !remove_files(engine, &directory, budget)? {
+        return Ok(false);
+    }
     pass(engine, "delete.after_files", &directory)?;
     let mut batch = WriteBatch::default();
     engine.delete_prefix(&mut batch, Family::Index, &keys::index::prefix(id))?;
@@ -358,25 +362,25 @@ fn delete_marked(engine: &Engine, id: TopicIdPartition) -> Result<(), StorageErr
     }
     // Without a sync: if a power cut takes it, the directory comes back, and who knows the topics deletes it again.
     engine.fence(&mut batch, id)?;
-    engine.write(batch)
+    engine.write(batch).map(|()| true)
 }
 
-fn remove_files(engine: &Engine, directory: &Path) -> Result<(), StorageError> {
+fn remove_files(engine: &Engine, directory: &Path, budget: &mut Budget) -> Result<bool, StorageError> {
     let fail = |error| StorageError::io("delete", directory, error);
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(fail(error)),
     };
     for entry in entries {
-        match std::fs::remove_file(entry.map_err(fail)?.path()) {
-            // A dropped segment's removal came first.
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
-            _ => {}
+        // Who has such a file on its way to a socket loses his connection; he would be told next that there is no such topic.
+        if !budget.remove(&entry.map_err(fail)?.path(), true).map_err(fail)? {
+            return Ok(false);
         }
         pass(engine, "delete.after_first_unlink", directory)?;
     }
-    std::fs::remove_dir(directory).map_err(fail)
+    std::fs::remove_dir(directory).map_err(fail)?;
+    Ok(true)
 }
 
 /// The partition whose directory has this name: topic id, dash, number.

@@ -166,8 +166,7 @@ fn retire(engine: &Engine, span: &Span, due: Duration) {
     name.push(DELETED_SUFFIX);
     // If it cannot be renamed, it goes under its own name.
     let path = if std::fs::rename(path, &name).is_ok() { name.into() } else { path.clone() };
-    span.segment.close();
-    engine.removals.push(due, Removal::File(path));
+    engine.removals.push(due, Removal::File { path, lent: span.segment.close() });
 }
 
 impl PartitionLog {

@@ -1,12 +1,19 @@
 //! What is to be unlinked later: dropped segments and deleted partitions, after `file.delete.delay.ms`.
 //!
+//! A file system gives blocks back in the same transactions that synced appends wait for, so little is given back at once: a round ends after
+//! [`crate::StoreOptions::removed_bytes_max`], and a larger file loses its end round by round before it goes. While a range of it is on its way to
+//! a socket, or a hard link names it, it is unlinked whole.
+//!
 //! The list is only in memory. What it names is known to be dead by its row or by its name, so that the next open removes it after a crash.
 //!
 //! In Kafka: `LocalLog.deleteSegmentFiles`, `LogManager.deleteLogs`.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Weak;
 use std::time::Duration;
 
 use model::TopicIdPartition;
@@ -22,10 +29,14 @@ pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 const RETRY: Duration = Duration::from_secs(60);
 
 /// Something that is dead already.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Removal {
     /// A segment's file.
-    File(PathBuf),
+    File {
+        path: PathBuf,
+        /// Whether somebody still reads it.
+        lent: Weak<File>,
+    },
     /// A partition whose row is marked.
     Partition(TopicIdPartition),
 }
@@ -60,25 +71,75 @@ impl Removals {
     }
 }
 
+/// What a round may still give back.
+pub(crate) struct Budget {
+    full: u64,
+    left: u64,
+}
+
+impl Budget {
+    pub(crate) fn new(size_bytes: u64) -> Self {
+        Self { full: size_bytes.max(1), left: size_bytes.max(1) }
+    }
+
+    /// Removes a file that nobody needs, or a part of it if it is too large. Whether it is gone.
+    pub(crate) fn remove(&mut self, path: &Path, may_cut: bool) -> io::Result<bool> {
+        let removed = self.remove_or_cut(path, may_cut);
+        match removed {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            other => other,
+        }
+    }
+
+    fn remove_or_cut(&mut self, path: &Path, may_cut: bool) -> io::Result<bool> {
+        let found = std::fs::symlink_metadata(path)?;
+        let length = found.len();
+        let is_first = self.left == self.full;
+        if length > self.left && !is_first {
+            return Ok(false);
+        }
+        // Under another name the bytes are somebody's: a copy made by hard links.
+        if length > self.left && may_cut && found.nlink() == 1 {
+            std::fs::OpenOptions::new().write(true).open(path)?.set_len(length - self.left)?;
+            self.left = 0;
+            return Ok(false);
+        }
+        std::fs::remove_file(path)?;
+        self.left = self.left.saturating_sub(length);
+        Ok(true)
+    }
+}
+
 impl Store {
-    /// Unlinks what is due at `monotonic`, one file after the other. It waits for the disk.
+    /// Unlinks what is due at `monotonic`, one file after the other, up to a size: what is left is due still ([`Store::next_removal`]), and should
+    /// get its turn after a pause. It waits for the disk.
     ///
     /// # Errors
     /// The first failure; the others are done all the same, and what failed is tried again after a minute.
     pub fn remove_due(&self, monotonic: Duration) -> Result<(), StorageError> {
         let engine = self.engine();
+        let mut budget = Budget::new(engine.options.removed_bytes_max);
         let mut first_error = None;
         while let Some(removal) = engine.removals.take_due(monotonic) {
             let removed = match &removal {
-                Removal::File(path) => match std::fs::remove_file(path) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => Err(StorageError::io("remove segment", path, error)),
-                    _ => pass(engine, "retention.after_unlink", path),
-                },
-                Removal::Partition(id) => self.finish_deletion(*id),
+                Removal::File { path, lent } => {
+                    // Under a name of its own, a file that lost its end would pass for a segment.
+                    let may_cut = lent.strong_count() == 0 && path.extension().is_some_and(|extension| extension == "deleted");
+                    let removed = budget.remove(path, may_cut).map_err(|error| StorageError::io("remove segment", path, error));
+                    removed.and_then(|is_gone| pass(engine, "retention.after_unlink", path).map(|()| is_gone))
+                }
+                Removal::Partition(id) => self.finish_deletion(*id, &mut budget),
             };
-            if let Err(error) = removed {
-                engine.removals.push(monotonic.saturating_add(RETRY), removal);
-                first_error.get_or_insert(error);
+            match removed {
+                Ok(true) => {}
+                Ok(false) => {
+                    engine.removals.push(monotonic, removal);
+                    break;
+                }
+                Err(error) => {
+                    engine.removals.push(monotonic.saturating_add(RETRY), removal);
+                    first_error.get_or_insert(error);
+                }
             }
         }
         first_error.map_or(Ok(()), Err)
@@ -98,15 +159,46 @@ mod tests {
     #[test]
     fn what_is_due_comes_in_the_order_of_its_time() {
         let removals = Removals::default();
-        let file = |name: &str| Removal::File(PathBuf::from(name));
+        let file = |name: &str| Removal::File { path: PathBuf::from(name), lent: Weak::new() };
         let seconds = Duration::from_secs;
         removals.push(seconds(9), file("late"));
         removals.push(seconds(5), file("first"));
         removals.push(seconds(5), file("second"));
         assert_eq!(removals.next_due(), Some(seconds(5)));
-        assert_eq!(removals.take_due(seconds(4)), None);
-        let taken: Vec<_> = std::iter::from_fn(|| removals.take_due(seconds(8))).collect();
-        assert_eq!(taken, [file("first"), file("second")]);
+        assert!(removals.take_due(seconds(4)).is_none());
+        let taken = std::iter::from_fn(|| removals.take_due(seconds(8))).map(|removal| match removal {
+            Removal::File { path, .. } => path,
+            Removal::Partition(id) => PathBuf::from(id.to_string()),
+        });
+        assert_eq!(taken.collect::<Vec<_>>(), [PathBuf::from("first"), PathBuf::from("second")]);
         assert_eq!(removals.next_due(), Some(seconds(9)));
+    }
+
+    #[test]
+    fn a_round_gives_back_no_more_than_it_may_and_a_large_file_goes_in_parts() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, length: usize| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, vec![1; length]).unwrap();
+            path
+        };
+        let (small, large) = (file("small", 40), file("large", 250));
+        let length = |path: &Path| std::fs::metadata(path).map(|found| found.len()).ok();
+        let mut budget = Budget::new(100);
+        assert!(budget.remove(&small, true).unwrap() && length(&small).is_none());
+        assert!(!budget.remove(&large, true).unwrap());
+        assert_eq!(length(&large), Some(250), "the next round begins with it");
+        assert!(!Budget::new(100).remove(&large, true).unwrap());
+        assert!(!Budget::new(100).remove(&large, true).unwrap());
+        assert_eq!(length(&large), Some(50));
+        assert!(Budget::new(100).remove(&large, true).unwrap() && length(&large).is_none());
+        let copied = file("copied", 250);
+        let copy = dir.path().join("copy");
+        std::fs::hard_link(&copied, &copy).unwrap();
+        assert!(Budget::new(100).remove(&copied, true).unwrap() && length(&copied).is_none());
+        assert_eq!(length(&copy), Some(250));
+        let read = file("read", 250);
+        assert!(Budget::new(100).remove(&read, false).unwrap() && length(&read).is_none());
+        assert!(Budget::new(100).remove(&read, true).unwrap(), "gone already");
     }
 }
