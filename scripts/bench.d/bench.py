@@ -15,15 +15,22 @@ import sys
 import tempfile
 import time
 
+import durability
 import scale
 import systems
 import wire
 
-PARTS = ["startup", "fsync", "idle", "throughput", "latency", "subscribe", "scale"]
-Cell = collections.namedtuple("Cell", "partitions record batch acks")
+PARTS = ["startup", "fsync", "idle", "throughput", "latency", "subscribe", "scale", "durability", "restart"]
+# Together half an hour of their own.
+ONLY_IF_ASKED = ["durability", "restart"]
+Cell = collections.namedtuple("Cell", "partitions record batch acks codec window connections", defaults=("none", 5, 1))
 CELLS = [
     Cell(1, 1024, 16384, "1"),
+    Cell(1, 1024, 16384, "1", window=1),
+    Cell(1, 1024, 16384, "all", window=1),
     Cell(6, 1024, 16384, "all"),
+    Cell(6, 1024, 16384, "1"),
+    Cell(6, 1024, 16384, "all", codec="lz4"),
     Cell(6, 100, 16384, "all"),
     Cell(100, 1024, 16384, "all"),
     Cell(6, 1024, 1 << 20, "all"),
@@ -61,7 +68,8 @@ def say(text):
 
 def load(options, system, verb, cell, topic, **more):
     flags = {"address": f"127.0.0.1:{system.port}", "topic": topic, "partitions": cell.partitions, "acks": cell.acks}
-    flags |= {"record-bytes": cell.record, "batch-bytes": cell.batch, **more}
+    flags |= {"record-bytes": cell.record, "batch-bytes": cell.batch, "codec": cell.codec, "window": cell.window, "connections": cell.connections}
+    flags |= more
     words = list(itertools.chain.from_iterable((f"--{key}", str(value)) for key, value in flags.items()))
     done = subprocess.run([os.path.join(options.binaries, "load"), verb, *words], capture_output=True, text=True, timeout=600)
     if done.returncode != 0:
@@ -72,6 +80,7 @@ def load(options, system, verb, cell, topic, **more):
 def measure_cell(options, results, system, cell, topic):
     batch = "1 MiB" if cell.batch >= 1 << 20 else f"{cell.batch >> 10} KiB"
     name = f"{cell.record} B records, {batch} batches, {cell.partitions} partition{'s' if cell.partitions > 1 else ''}, acks={cell.acks}"
+    name += (f", {cell.codec}" if cell.codec != "none" else "") + (", one request at a time" if cell.window == 1 else "")
     # What earlier runs have left to be written shall not be charged to this one.
     os.sync()
     cpu, written = system.cpu_seconds(), system.written_bytes()
@@ -97,7 +106,7 @@ def measure_cell(options, results, system, cell, topic):
 def warm_up(options, system):
     """The JVM's first seconds are interpreted code; the others get the same load."""
     for number in range(2 if options.quick else 4):
-        cell = CELLS[1]
+        cell = Cell(6, 1024, 16384, "all")
         topic = f"warm-up-{number}"
         load(options, system, "produce", cell, topic, **{"total-bytes": options.bytes})
         load(options, system, "consume", cell, topic)
@@ -120,18 +129,22 @@ def measure_loads(options, results, running):
             for acks in ["1", "all"]:
                 for system in running:
                     measure_latency(options, results, system, acks, f"latency-{turn}-{acks}")
+                for system in running:
+                    measure_latency(options, results, system, acks, f"latency-single-{turn}-{acks}", single=True)
     for system in running:
         results.add("resident memory after the loads", "MB", system.name, system.resident_mb())
         system.stop()
         system.wipe()
 
 
-def measure_latency(options, results, system, acks, topic):
-    cell = Cell(6, 100, 1100, acks)
-    name = f"produce latency at {options.rate} requests/s of 1 KB, acks={acks}"
+def measure_latency(options, results, system, acks, topic, single=False):
+    # A producer without linger sends each record on its own.
+    cell, rate = (Cell(6, 100, 1, acks), 5 * options.rate) if single else (Cell(6, 100, 1100, acks), options.rate)
+    what = f"{rate:,} records/s of 100 B, one a request" if single else f"{rate} requests/s of 1 KB"
+    name = f"produce latency at {what}, acks={acks}"
     os.sync()
     try:
-        answer = load(options, system, "latency", cell, topic, rate=options.rate, seconds=options.seconds, connections=2)
+        answer = load(options, system, "latency", cell, topic, rate=rate, seconds=options.seconds, connections=2)
         for key, label in [("p50_us", "p50"), ("p99_us", "p99"), ("p999_us", "p99.9")]:
             results.add(f"{name}, {label}", "ms", system.name, answer[key] / 1000)
     except (RuntimeError, subprocess.TimeoutExpired) as error:
@@ -247,7 +260,7 @@ def table(results, names):
     return "\n".join(lines)
 
 
-def report(options, results, names):
+def report(options, results, names, sections):
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), platform.machine())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
@@ -263,7 +276,8 @@ def report(options, results, names):
         "Apache Kafka is warmed up first and has its own start script's JVM flags. The yardstick checks CRCs, appends to one file per partition "
         "and serves by sendfile, and does nothing else. MB are of record values; CPU is the broker's, user and system.",
         "",
-        table(results, names),
+        *([table(results, names)] if results.rows else []),
+        *sections,
     ]
     if results.failures:
         text += ["", "Not measured:", "", *(f"- {failure}" for failure in results.failures)]
@@ -275,7 +289,8 @@ def arguments():
     parser.add_argument("--binaries", required=True, help="where klamm, yardstick and load are (scripts/bench fills it in)")
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--full", action="store_true", help="every combination of record size, partitions, batch size and acks")
-    parser.add_argument("--only", default=",".join(PARTS), help=f"parts, comma-separated: {', '.join(PARTS)}")
+    default = ",".join(part for part in PARTS if part not in ONLY_IF_ASKED)
+    parser.add_argument("--only", default=default, help=f"parts, comma-separated: {', '.join(PARTS)}")
     parser.add_argument("--without", default="", help="systems to leave out, comma-separated")
     parser.add_argument("--rounds", type=int, help="default 3")
     parser.add_argument("--bytes", type=int, help="per throughput run")
@@ -308,7 +323,10 @@ def main():
         "throughput": lambda: measure_loads(options, results, running),
         "subscribe": lambda: measure_subscribe(options, results, running),
         "scale": lambda: scale.measure(options, results, running),
+        "durability": lambda: sections.extend(durability.cost(options, work, load, say)),
+        "restart": lambda: sections.extend(durability.restart(options, work, load, say)),
     }
+    sections = []
     measures["latency"] = measures["throughput"]
     done = set()
     try:
@@ -324,7 +342,7 @@ def main():
         for system in running:
             system.stop(signal.SIGKILL)
         shutil.rmtree(work, ignore_errors=True)
-    text = report(options, results, names)
+    text = report(options, results, names, sections)
     print(text)
     if options.write:
         os.makedirs(os.path.dirname(options.write), exist_ok=True)

@@ -1,74 +1,31 @@
-#!/usr/bin/env python3
-"""What klamm.durability=group costs beside os, and how long a start takes after kill -9, by the data there is.
+"""What klamm.durability=group costs beside os and beside Apache Kafka with flush.messages=1, and how long a start takes after kill -9."""
 
-    scripts/bench.d/durability.py BINARIES [--only cost|restart] [--rounds N] [--gigabytes 1,2,4,8]
-
-BINARIES is the directory of the release binaries klamm and load. The two durabilities take turns; medians are printed.
-"""
-
-import argparse
-import json
+import collections
 import os
-import pathlib
-import shutil
 import signal
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 
-sys.dont_write_bytecode = True
+import systems
+import wire
 
-# Name, flags of the load: 1 KiB records; MB/s of the offered rows are ticks of one batch of 16 KiB.
+Load = collections.namedtuple("Load", "name partitions record batch acks codec window connections")
 THROUGHPUT = [
-    ("1 partition, batches of 16 KiB", ["--partitions", "1", "--connections", "2"]),
-    ("100 partitions, batches of 16 KiB", ["--partitions", "100", "--connections", "4"]),
-    ("100 partitions, batches of 1 MiB", ["--partitions", "100", "--connections", "4", "--batch-bytes", "1048576"]),
+    Load("1 partition, batches of 16 KiB, 10 in flight", 1, 1024, 16384, "all", "none", 5, 2),
+    Load("100 partitions, batches of 16 KiB", 100, 1024, 16384, "all", "none", 5, 4),
+    Load("100 partitions, batches of 1 MiB", 100, 1024, 1 << 20, "all", "none", 5, 4),
 ]
+# Requests of one batch of 16 KiB a second.
 OFFERED = [("1 MB/s", 64), ("10 MB/s", 640), ("100 MB/s", 6400)]
-
-
-class Broker:
-    def __init__(self, binaries, data, durability):
-        self.arguments = [str(binaries / "klamm"), "--listen", "127.0.0.1:0", "--data", str(data), "--override", f"klamm.durability={durability}"]
-
-    def __enter__(self):
-        began = time.monotonic()
-        self.process = subprocess.Popen(self.arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        line = self.process.stdout.readline()
-        self.ready_s = time.monotonic() - began
-        self.address = line.removeprefix("klamm is ready on ").split()[0].rstrip(",")
-        return self
-
-    def __exit__(self, *_):
-        self.stop(signal.SIGTERM)
-
-    def stop(self, number):
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-            self.process.wait()
-
-    def cpu_s(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def resident_mb(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
-
-
-def load(binaries, broker, verb, flags):
-    command = [str(binaries / "load"), verb, "--address", broker.address, "--acks", "all", *flags]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+GIGABYTES = [1, 2, 4, 5, 8]
+COLUMNS = ["klamm, os", "klamm, group", "Kafka, flush.messages=1"]
 
 
 def fdatasync_ms(folder):
     """The median of overwriting 4 KiB with a sync, in a file that has its blocks."""
-    path = folder / "probe"
-    path.write_bytes(bytes(1 << 20))
     times = []
-    with open(path, "r+b", buffering=0) as file:
+    with open(os.path.join(folder, "probe"), "w+b", buffering=0) as file:
+        file.write(bytes(1 << 20))
         os.fsync(file.fileno())
         for number in range(200):
             began = time.monotonic()
@@ -78,62 +35,85 @@ def fdatasync_ms(folder):
     return statistics.median(times)
 
 
-def cost(options, folder):
-    found = {}
-    probes = []
-    for round_number in range(options.rounds):
-        probes.append(fdatasync_ms(folder))
-        for durability in ("os", "group"):
-            for name, flags in THROUGHPUT:
-                with Broker(options.binaries, folder / "data", durability) as broker:
-                    answer = load(options.binaries, broker, "produce", ["--topic", "t", "--total-bytes", str(400 << 20), *flags])
-                    cpu = broker.cpu_s() / (answer["payload_bytes"] / 1e9)
-                found.setdefault((name, "MB/s"), {}).setdefault(durability, []).append(answer["mb_per_s"])
-                found.setdefault((name, "CPU s/GB"), {}).setdefault(durability, []).append(cpu)
-                shutil.rmtree(folder / "data")
-            for name, rate in OFFERED:
-                with Broker(options.binaries, folder / "data", durability) as broker:
-                    flags = ["--topic", "t", "--partitions", "100", "--connections", "16", "--rate", str(rate), "--seconds", "4"]
-                    answer = load(options.binaries, broker, "latency", flags)
-                for share in ("p50", "p99"):
-                    found.setdefault((f"{name} offered, 100 partitions, {share}", "ms"), {}).setdefault(durability, []).append(answer[f"{share}_us"] / 1000)
-                shutil.rmtree(folder / "data")
-    print(f"one fdatasync of 4 KiB: {statistics.median(probes):.2f} ms\n\n| acks=all | | os | group | group : os |\n|---|---|---:|---:|---:|")
-    for (name, unit), values in found.items():
-        os_value, group = (statistics.median(values[durability]) for durability in ("os", "group"))
-        print(f"| {name} | {unit} | {os_value:.2f} | {group:.2f} | {group / os_value:.2f} |")
+def running(options, work):
+    klamm = [systems.System("klamm", work, options.binaries, column, [f"klamm.durability={column.split()[-1]}"]) for column in COLUMNS[:2]]
+    kafka = systems.System("kafka", work, options.binaries, COLUMNS[2], ["log.flush.interval.messages=1"])
+    wanted = [*klamm, kafka]
+    return [system for system in wanted if system.kind not in options.without.split(",")]
 
 
-def restart(options, folder):
-    print("| after kill -9 | durability | ready, s | resident, MB |\n|---|---|---:|---:|")
-    for gigabytes in options.gigabytes:
-        for durability in ("os", "group"):
-            with Broker(options.binaries, folder / "data", durability) as broker:
-                flags = ["--topic", "t", "--partitions", "100", "--connections", "4", "--total-bytes", str(int(gigabytes * 1e9))]
-                load(options.binaries, broker, "produce", flags)
-                broker.stop(signal.SIGKILL)
+def cost(options, work, load, say):
+    found, probes = {}, []
+
+    def add(row, unit, system, value):
+        found.setdefault((row, unit), {}).setdefault(system.name, []).append(value)
+        say(f"{system.name}: {row}: {value:.4g} {unit}")
+
+    wanted = running(options, work)
+    for system in wanted:
+        system.wipe()
+        system.start()
+        # The JVM's first seconds, and the first use of the journal's files.
+        for number in range(2):
+            load(options, system, "produce", THROUGHPUT[1], f"warm-up-{number}", **{"total-bytes": options.bytes // 2})
+            wire.delete_topic(system.port, f"warm-up-{number}")
+    for turn in range(options.rounds):
+        for number, cell in enumerate(THROUGHPUT):
+            for system in wanted:
+                os.sync()
+                topic, before = f"load-{turn}-{number}", system.cpu_seconds()
+                answer = load(options, system, "produce", cell, topic, **{"total-bytes": options.bytes})
+                add(cell.name, "MB/s", system, answer["mb_per_s"])
+                add(cell.name, "CPU s/GB", system, (system.cpu_seconds() - before) / (answer["payload_bytes"] / 1e9))
+                wire.delete_topic(system.port, topic)
+        for name, rate in OFFERED:
+            for system in wanted:
+                os.sync()
+                probes.append(fdatasync_ms(work))
+                topic = f"offered-{turn}-{rate}"
+                flags = {"rate": rate, "seconds": options.seconds, "connections": 16}
+                answer = load(options, system, "latency", THROUGHPUT[1], topic, **flags)
+                add(f"{name} offered in batches of 16 KiB to 100 partitions, p50", "ms", system, answer["p50_us"] / 1000)
+                add(f"{name} offered in batches of 16 KiB to 100 partitions, p99", "ms", system, answer["p99_us"] / 1000)
+                wire.delete_topic(system.port, topic)
+    for system in wanted:
+        system.stop()
+        system.wipe()
+    return cost_table(found, statistics.median(probes))
+
+
+def cost_table(found, probe_ms):
+    lines = ["", "## Acknowledged on the disk", ""]
+    lines += [f"acks=all; one fdatasync of 4 KiB took {probe_ms:.2f} ms (median of those between the loads).", ""]
+    lines += [f"| measure | unit | {' | '.join(COLUMNS)} | group : os | group : Kafka | fdatasyncs |", "|---|---|" + "--:|" * (len(COLUMNS) + 3)]
+    for (row, unit), values in found.items():
+        medians = [statistics.median(values[column]) if column in values else None for column in COLUMNS]
+        shares = [f"{medians[1] / other:.2f}" if other and medians[1] else "-" for other in (medians[0], medians[2])]
+        syncs = f"{medians[1] / probe_ms:.1f}" if unit == "ms" and medians[1] else "-"
+        cells = ["-" if value is None else f"{value:.2f}" if value < 100 else f"{value:.0f}" for value in medians]
+        lines.append(f"| {row} | {unit} | {' | '.join([*cells, *shares, syncs])} |")
+    return lines
+
+
+def restart(options, work, load, say):
+    lines = ["", "## Starts after kill -9", "", "100 partitions; from exec to the first answered Metadata; in brackets the two starts after that.", ""]
+    lines += ["| GB | durability | ready, ms | resident, MB |", "|--:|---|--:|--:|"]
+    firsts = {}
+    for gigabytes in GIGABYTES[: 2 if options.quick else None]:
+        for system in running(options, work)[:2]:
+            system.wipe()
+            system.start()
+            load(options, system, "produce", THROUGHPUT[1], "t", **{"total-bytes": gigabytes * 10**9})
             starts, resident = [], []
             for _ in range(3):
-                with Broker(options.binaries, folder / "data", durability) as broker:
-                    starts.append(broker.ready_s)
-                    resident.append(broker.resident_mb())
-                    broker.stop(signal.SIGKILL)
-            print(f"| {gigabytes} GB in 100 partitions | {durability} | {starts[0]:.2f} (then {starts[1]:.2f}, {starts[2]:.2f}) | {resident[0]:.0f} |")
-            shutil.rmtree(folder / "data")
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("binaries", type=pathlib.Path)
-    parser.add_argument("--only", choices=["cost", "restart"])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--gigabytes", type=lambda text: [float(word) for word in text.split(",")], default=[1, 2, 4, 8])
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        for name, part in (("cost", cost), ("restart", restart)):
-            if options.only in (None, name):
-                part(options, pathlib.Path(folder))
-
-
-if __name__ == "__main__":
-    main()
+                system.stop(signal.SIGKILL)
+                starts.append(system.start() * 1000)
+                resident.append(system.resident_mb())
+            system.stop()
+            system.wipe()
+            say(f"{system.name}: {gigabytes} GB: {starts} ms, {resident} MB")
+            firsts.setdefault(system.name, []).append((gigabytes, starts[0]))
+            durability = system.name.split()[-1]
+            lines.append(f"| {gigabytes} | {durability} | {starts[0]:.0f} ({starts[1]:.0f}, {starts[2]:.0f}) | {resident[0]:.0f} |")
+    slopes = [f"{name}: {statistics.linear_regression(*zip(*points)).slope:.0f} ms" for name, points in firsts.items()]
+    return [*lines, "", f"Slope of the first start per GB: {'; '.join(slopes)}."]

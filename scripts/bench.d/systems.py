@@ -36,26 +36,31 @@ def free_port():
 class System:
     """One broker process at a time, in a directory of its own."""
 
-    def __init__(self, name, work, binaries):
-        self.name = name
-        self.directory = os.path.join(work, name)
+    def __init__(self, name, work, binaries, label=None, settings=()):
+        self.kind = name
+        self.name = label or name
+        # Lines of a properties file.
+        self.settings = list(settings)
+        # Brokers take a comma in a directory for the beginning of another one.
+        self.directory = os.path.join(work, self.name.replace(", ", "-"))
         self.binaries = binaries
         self.port = free_port()
         self.process = None
 
     def command(self):
         listen, data = f"127.0.0.1:{self.port}", os.path.join(self.directory, "data")
-        if self.name == "klamm":
-            return [os.path.join(self.binaries, "klamm"), "--listen", listen, "--data", data]
-        if self.name == "yardstick":
+        if self.kind == "klamm":
+            overrides = [word for setting in self.settings for word in ("--override", setting)]
+            return [os.path.join(self.binaries, "klamm"), "--listen", listen, "--data", data, *overrides]
+        if self.kind == "yardstick":
             return [os.path.join(self.binaries, "yardstick"), "--listen", listen, "--data", data]
         return [KAFKA, "run", str(self.port), data]
 
     def start(self, prefix=(), extra=""):
         """Starts the broker and returns the seconds from exec to the first answered Metadata."""
         os.makedirs(self.directory, exist_ok=True)
-        environment = dict(os.environ, KAFKA_JVM_FLAGS=KAFKA_FLAGS, KAFKA_EXTRA=extra)
-        if self.name != "kafka":
+        environment = dict(os.environ, KAFKA_JVM_FLAGS=KAFKA_FLAGS, KAFKA_EXTRA="\n".join([*self.settings, extra]))
+        if self.kind != "kafka":
             # klamm reads KAFKA_ variables as configuration.
             environment = {key: value for key, value in os.environ.items() if not key.startswith("KAFKA_")}
         with open(os.path.join(self.directory, "log"), "ab") as log:

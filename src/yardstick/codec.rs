@@ -1,5 +1,6 @@
 //! Kafka's primitive types, as far as the non-flexible versions need them, and one record batch.
 
+use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// API keys used here.
@@ -158,9 +159,42 @@ pub fn records_per_batch(batch_bytes: usize, record_bytes: usize) -> usize {
     (batch_bytes.saturating_sub(BATCH_HEADER_BYTES) / (record_bytes + 10)).max(1)
 }
 
-/// An uncompressed batch of `records` records with values of `record_bytes` bytes that no codec could shorten.
+/// How a batch's records are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Codec {
+    /// Not at all; no codec could shorten the values either.
+    #[default]
+    None,
+    /// As LZ4; half of each value is noise.
+    Lz4,
+}
+
+impl Codec {
+    /// The bits in a batch's attributes.
+    fn attributes(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Lz4 => 3,
+        }
+    }
+
+    fn compress(self, body: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::None => body,
+            Self::Lz4 => {
+                let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                // It writes to memory, which does not fail.
+                let _ = encoder.write_all(&body);
+                encoder.finish().unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// A batch of `records` records with values of `record_bytes` bytes.
 #[must_use]
-pub fn batch(records: usize, record_bytes: usize) -> Vec<u8> {
+pub fn batch(records: usize, record_bytes: usize, codec: Codec) -> Vec<u8> {
+    let noise_bytes = if codec == Codec::None { record_bytes } else { record_bytes / 2 };
     let mut noise = 0x9E37_79B9_7F4A_7C15_u64;
     let mut body = Vec::with_capacity(records * (record_bytes + 12));
     let mut record = Vec::with_capacity(record_bytes + 12);
@@ -170,7 +204,7 @@ pub fn batch(records: usize, record_bytes: usize) -> Vec<u8> {
         varint(&mut record, i64::try_from(offset_delta).unwrap_or(0));
         varint(&mut record, -1);
         varint(&mut record, i64::try_from(record_bytes).unwrap_or(0));
-        while record.len() < record_bytes {
+        while record.len() < noise_bytes {
             noise ^= noise << 13;
             noise ^= noise >> 7;
             noise ^= noise << 17;
@@ -186,8 +220,8 @@ pub fn batch(records: usize, record_bytes: usize) -> Vec<u8> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(since.as_millis()).unwrap_or(0);
     let mut checked = Writer::default();
-    checked.i16(0).i32(count - 1).i64(now).i64(now).i64(-1).i16(-1).i32(-1).i32(count);
-    checked.0.extend_from_slice(&body);
+    checked.i16(codec.attributes()).i32(count - 1).i64(now).i64(now).i64(-1).i16(-1).i32(-1).i32(count);
+    checked.0.extend_from_slice(&codec.compress(body));
     let mut whole = Writer::default();
     whole.i64(0).count(checked.0.len() + 9).i32(-1).i8(2).0.extend_from_slice(&crc32c::crc32c(&checked.0).to_be_bytes());
     whole.0.extend_from_slice(&checked.0);
@@ -216,9 +250,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_compressed_batch_is_shorter_and_says_its_codec() {
+        let (plain, lz4) = (batch(16, 1024, Codec::None), batch(16, 1024, Codec::Lz4));
+        assert!(lz4.len() < plain.len() * 2 / 3);
+        assert_eq!((plain[22], lz4[22]), (0, 3));
+        assert_eq!(lz4[BATCH_HEADER_BYTES..BATCH_HEADER_BYTES + 4], 0x184D_2204_u32.to_le_bytes());
+    }
+
+    #[test]
     fn a_batch_says_its_own_length_and_checksum() {
         for (records, record_bytes) in [(1, 1), (150, 100), (16, 1024), (300, 7)] {
-            let batch = batch(records, record_bytes);
+            let batch = batch(records, record_bytes, Codec::None);
             let mut reader = Reader::new(&batch);
             assert_eq!(reader.i64(), Some(0));
             assert_eq!(usize::try_from(reader.i32().unwrap()).unwrap() + 12, batch.len());

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, fault, framed};
-use crate::codec::{BATCH_HEADER_BYTES, Reader, Writer, batch, key, records_per_batch};
+use crate::codec::{BATCH_HEADER_BYTES, Codec, Reader, Writer, batch, key, records_per_batch};
 
 /// Where the correlation id stands in a framed request.
 const CORRELATION_ID_AT: usize = 4 + 2 + 2;
@@ -65,6 +65,7 @@ pub struct Load {
     partitions: usize,
     record_bytes: usize,
     records: usize,
+    codec: Codec,
     acks: i16,
     connections: usize,
     window: usize,
@@ -91,6 +92,11 @@ impl Load {
             partitions: arguments.number("partitions", 1)?.max(1),
             record_bytes,
             records: records_per_batch(arguments.number("batch-bytes", 16 << 10)?, record_bytes),
+            codec: match arguments.text("codec").unwrap_or("none") {
+                "none" => Codec::None,
+                "lz4" => Codec::Lz4,
+                other => return Err(fault(format!("--codec: {other}"))),
+            },
             acks,
             connections: arguments.number("connections", 1)?.max(1),
             window: arguments.number("window", 5)?.max(1),
@@ -154,7 +160,7 @@ impl Load {
 
     /// One request per group of partitions: as many batches as a request may hold.
     fn requests(&self) -> Vec<(Vec<u8>, usize)> {
-        let batch = batch(self.records, self.record_bytes);
+        let batch = batch(self.records, self.record_bytes, self.codec);
         let group = (REQUEST_BYTES_MAX / batch.len()).clamp(1, self.partitions);
         let partitions: Vec<usize> = (0..self.partitions).collect();
         partitions.chunks(group).map(|group| (framed(self.produce_request(group, &batch)), group.len())).collect()
@@ -234,14 +240,18 @@ impl Load {
             let mut receiver = sender.try_clone()?;
             let offset = spacing.mul_f64(number as f64 / self.connections as f64);
             let due = move |index: usize| began + offset + spacing.mul_f64(index as f64);
-            let batch = batch(self.records, self.record_bytes);
+            let batch = batch(self.records, self.record_bytes, self.codec);
             let load = self.clone();
             threads.push(thread::spawn(move || {
-                let mut request = framed(load.produce_request(&[number % load.partitions], &batch));
+                // Each connection goes round all partitions, beginning at another one.
+                let place = |index: usize| (number + index) % load.partitions;
+                let mut requests: Vec<_> =
+                    (0..load.partitions).map(|index| framed(load.produce_request(&[place(index)], &batch))).collect();
                 for index in 0..per_connection {
+                    let Some(request) = requests.get_mut(index % load.partitions) else { break };
                     thread::sleep(due(index).saturating_duration_since(Instant::now()));
-                    set_correlation_id(&mut request, i32::try_from(index).unwrap_or(0));
-                    sender.send_framed(&request)?;
+                    set_correlation_id(request, i32::try_from(index).unwrap_or(0));
+                    sender.send_framed(request)?;
                 }
                 Ok(())
             }));
