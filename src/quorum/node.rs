@@ -311,7 +311,8 @@ impl MetadataQuorum for RaftQuorum {
     fn is_active(&self) -> bool {
         let metrics = self.raft.metrics();
         let now = metrics.borrow();
-        now.current_leader == Some(self.id) && now.state == ServerState::Leader && has_caught_up(&now)
+        // Before the image is shown there is nothing to decide on.
+        self.shared.is_live() && now.current_leader == Some(self.id) && now.state == ServerState::Leader && has_caught_up(&now)
     }
 
     fn caught_up(&self) -> BoxFuture<Result<(), ProposeError>> {

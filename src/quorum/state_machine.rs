@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use metadata::{Delta, Image, MetadataRecord};
 use openraft::storage::RaftStateMachine;
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     applying: Mutex<Watched>,
     /// What users see: always an image that all observers have acted on.
     published: RwLock<Arc<Image>>,
+    /// The same as [`Watched::live`], for who must not wait while a delta goes round.
+    is_live: AtomicBool,
     /// The index of that image.
     index: watch::Sender<u64>,
 }
@@ -39,6 +42,7 @@ impl Shared {
         Self {
             applying: Mutex::new(Watched { image: Arc::clone(&image), observers: Vec::new(), live: false }),
             published: RwLock::new(image),
+            is_live: AtomicBool::new(false),
             index: watch::Sender::new(0),
         }
     }
@@ -70,13 +74,14 @@ impl Shared {
 
     /// Whether the replay has ended.
     pub(crate) fn is_live(&self) -> bool {
-        self.applying.lock().live
+        self.is_live.load(Ordering::Acquire)
     }
 
     /// Ends the replay: the image becomes visible.
     pub(crate) fn go_live(&self) {
         let mut watched = self.applying.lock();
         watched.live = true;
+        self.is_live.store(true, Ordering::Release);
         self.publish(&watched.image);
     }
 
