@@ -406,12 +406,17 @@ final class AdminTools {
         return Files.copy(segment, target).toString();
     }
 
+    /** The lines. Java and Rust do not agree on how many signs stand for bytes that are no text, and some of such bytes end a line for one of them. */
+    private static List<String> readable(String said) {
+        return said.replaceAll("[^\\x20-\\x7e\\n]+", "?").replaceAll("\\?[?\\s]*\\?", "?").lines().toList();
+    }
+
     private static void equalDumps(String file, String... options) throws Exception {
         String[] arguments = Stream.concat(Stream.of("--files", file), Arrays.stream(options)).toArray(String[]::new);
         Tools.Outcome kafkas = Tools.run(DumpLogSegments::main, arguments);
         Tools.Outcome klamms = options.length == 0 ? Tools.klamm("log", "dump", file) : Tools.klamm("log", "dump", file, "--records");
         equal(klamms.code(), kafkas.code(), "exit code of the dump of " + file);
-        List<String> expected = kafkas.said().lines().toList(), got = klamms.said().lines().toList();
+        List<String> expected = readable(kafkas.said()), got = readable(klamms.said());
         for (int i = 0; i < Math.max(expected.size(), got.size()); i++) {
             equal(i < got.size() ? got.get(i) : "nothing more", i < expected.size() ? expected.get(i) : "nothing more", "line " + (i + 1) + " of " + file);
         }
