@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use model::{BrokerEpoch, BrokerId, ProducerId, TopicId};
+use protocol::Request;
 use protocol::messages::create_topics_response::CreatableTopicResult;
-use protocol::messages::{AllocateProducerIdsRequest, CreateTopicsRequest, RequestHeader};
-use protocol::{Encodable as _, Request, StrBytes};
+use protocol::messages::{AllocateProducerIdsRequest, CreateTopicsRequest};
 use quorum::MetadataQuorum;
 use wire::clock::{SharedClock, timeout_at};
 
@@ -79,7 +79,7 @@ impl ControllerChannel {
     /// If no controller answered by the deadline, or its answer cannot be read.
     pub async fn send<R: Request>(&self, version: i16, request: &R, deadline: Duration) -> io::Result<R::Response> {
         let correlation_id = self.correlation_id.fetch_add(1, Ordering::Relaxed);
-        let frame = encode(correlation_id, version, request).map_err(io::Error::other)?;
+        let frame = protocol::encode_request("broker", correlation_id, version, request).map_err(io::Error::other)?;
         let mut answer = self.exchange(&frame, deadline).await?;
         let head = protocol::response_header_version(R::KEY, version).unwrap_or(0);
         answer.try_get_i32().map_err(io::Error::other)?;
@@ -155,16 +155,4 @@ impl Elsewhere {
             }
         }
     }
-}
-
-fn encode<R: Request>(correlation_id: i32, version: i16, request: &R) -> Result<BytesMut, String> {
-    let header = RequestHeader::default()
-        .with_request_api_key(R::KEY)
-        .with_request_api_version(version)
-        .with_correlation_id(correlation_id)
-        .with_client_id(Some(StrBytes::from_static_str("broker")));
-    let mut frame = BytesMut::new();
-    header.encode(&mut frame, R::header_version(version)).map_err(|error| error.to_string())?;
-    request.encode(&mut frame, version).map_err(|error| error.to_string())?;
-    Ok(frame)
 }

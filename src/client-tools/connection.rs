@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use protocol::messages::{
     ApiVersionsRequest, ConsumerGroupDescribeRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
     DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest,
     JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
-    ProduceRequest, RequestHeader, ResponseHeader, SyncGroupRequest,
+    ProduceRequest, ResponseHeader, SyncGroupRequest,
 };
-use protocol::{Decodable as _, Encodable as _, HeaderVersion as _, Request, StrBytes};
+use protocol::{Decodable as _, HeaderVersion as _, Request, StrBytes};
 use wire::PeerClient;
 use wire::clock::{Clock as _, SystemClock, timeout_at};
 
@@ -130,7 +130,7 @@ impl Connection {
         let too_old = || ToolProblem::TooOld { address: self.address.clone(), api: R::NAME };
         let version = self.version::<R>().ok_or_else(too_old)?;
         self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
-        let frame = encode(self.next_correlation_id, version, request)?;
+        let frame = protocol::encode_request("klamm-tools", self.next_correlation_id, version, request).map_err(ToolProblem::Encode)?;
         let deadline = clock.monotonic() + timeout;
         let exchanged = timeout_at(clock, deadline, self.client.exchange(&frame)).await;
         let lost = |reason: String| ToolProblem::Lost { address: self.address.clone(), api: R::NAME, reason };
@@ -173,16 +173,4 @@ async fn connect(address: &str) -> Result<PeerClient, String> {
         }
     }
     Err(last)
-}
-
-fn encode<R: Request>(correlation_id: i32, version: i16, request: &R) -> Result<BytesMut, ToolProblem> {
-    let header = RequestHeader::default()
-        .with_request_api_key(R::KEY)
-        .with_request_api_version(version)
-        .with_correlation_id(correlation_id)
-        .with_client_id(Some(StrBytes::from_static_str("klamm-tools")));
-    let mut frame = BytesMut::new();
-    let header_version = R::header_version(version);
-    let encoded = header.encode(&mut frame, header_version).and_then(|()| request.encode(&mut frame, version));
-    encoded.map(|()| frame).map_err(|error| ToolProblem::Encode(error.to_string()))
 }

@@ -12,7 +12,6 @@ use rocksdb::WriteBatch;
 use crate::append::{Appended, Content, Done, Gathering, Incoming, Queued};
 use crate::keys::{self, Family};
 use crate::partition_log::{Inner, LogState, PartitionLog};
-use crate::recovery::{self, pass};
 use crate::{AppendDone, AppendError, StorageError};
 
 /// Batches of the leader's log for a follower's.
@@ -104,19 +103,7 @@ impl PartitionLog {
         // The journal's entries of what goes are void.
         log.engine.fence(&mut batch, log.id)?;
         log.engine.write_synced(batch)?;
-        let directory = log.directory();
-        let result =
-            pass(&log.engine, "truncate.after_intent", &directory).and_then(|()| recovery::recover(&log.engine, log.id, &directory));
-        match result {
-            Ok(recovered) => {
-                log.install(&mut state, recovered);
-                Ok(())
-            }
-            Err(error) => {
-                state.poisoned = true;
-                Err(error)
-            }
-        }
+        log.carry_out_intent(&mut state)
     }
 }
 

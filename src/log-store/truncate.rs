@@ -6,7 +6,7 @@ use model::Offset;
 
 use crate::StorageError;
 use crate::keys::{self, Family};
-use crate::partition_log::PartitionLog;
+use crate::partition_log::{Inner, LogState, PartitionLog};
 use crate::recovery::{self, pass};
 use crate::sync::sync_segment;
 
@@ -62,12 +62,19 @@ impl PartitionLog {
             )?;
         }
         log.engine.write_synced(batch)?;
-        let directory = log.directory();
-        let result =
-            pass(&log.engine, "truncate.after_intent", &directory).and_then(|()| recovery::recover(&log.engine, log.id, &directory));
-        match result {
+        log.carry_out_intent(&mut state)
+    }
+}
+
+impl Inner {
+    /// Does what a synced intent says, as the next open would: the log is recovered from what is on the disk. A failure stops the partition.
+    pub(crate) fn carry_out_intent(&self, state: &mut LogState) -> Result<(), StorageError> {
+        let directory = self.directory();
+        let recovered =
+            pass(&self.engine, "truncate.after_intent", &directory).and_then(|()| recovery::recover(&self.engine, self.id, &directory));
+        match recovered {
             Ok(recovered) => {
-                log.install(&mut state, recovered);
+                self.install(state, recovered);
                 Ok(())
             }
             Err(error) => {

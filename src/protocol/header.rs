@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use bytes::{BufMut, BytesMut};
 
+use crate::messages::RequestHeader;
 use crate::scan::{Fault, Scan, ScanError};
-use crate::shapes;
+use crate::{Encodable as _, Request, StrBytes, shapes};
 
 /// The one API whose every version a broker answers, in whatever form the client can read (KIP-511).
 pub const API_VERSIONS_KEY: i16 = 18;
@@ -58,6 +59,22 @@ pub fn put_response_header(buffer: &mut BytesMut, api_key: i16, version: i16, co
     if response_header_version(api_key, version) == Some(1) {
         buffer.put_u8(0);
     }
+}
+
+/// Writes a request and its header as one frame, without the length before it.
+///
+/// # Errors
+/// A sentence, if the request has a field that its version lacks.
+pub fn encode_request<R: Request>(client_id: &'static str, correlation_id: i32, version: i16, request: &R) -> Result<BytesMut, String> {
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation_id)
+        .with_client_id(Some(StrBytes::from_static_str(client_id)));
+    let mut frame = BytesMut::new();
+    let header = header.encode(&mut frame, R::header_version(version));
+    header.and_then(|()| request.encode(&mut frame, version)).map_err(|error| error.to_string())?;
+    Ok(frame)
 }
 
 /// Reads the header of a request from a frame (without the length before it).

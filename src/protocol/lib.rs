@@ -25,7 +25,8 @@ mod scan;
 mod shapes;
 
 pub use header::{
-    API_VERSIONS_KEY, RequestHead, parse_request_header, put_response_header, request_header_version, response_header_version,
+    API_VERSIONS_KEY, RequestHead, encode_request, parse_request_header, put_response_header, request_header_version,
+    response_header_version,
 };
 pub use kafka_protocol::error::ResponseError as ErrorCode;
 pub use kafka_protocol::protocol::buf::{ByteBuf, ByteBufMut};

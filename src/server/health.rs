@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
-use protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse, RequestHeader};
-use protocol::{Encodable as _, Request, StrBytes};
+use bytes::Buf as _;
+use protocol::Request;
+use protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse};
 use wire::PeerClient;
 use wire::clock::{Clock as _, SystemClock, timeout_at};
 
@@ -68,7 +68,7 @@ async fn ask_connected(mut client: PeerClient) -> Result<String, String> {
 /// The versions asked are not flexible, so that the answer's header is the correlation id alone.
 async fn exchange<R: Request>(client: &mut PeerClient, correlation_id: i32, version: i16, request: &R) -> Result<R::Response, String> {
     let unreadable = |error: &dyn Display| format!("the answer is not that of a Kafka broker ({error})");
-    let frame = encode(correlation_id, version, request)?;
+    let frame = protocol::encode_request("klamm-health", correlation_id, version, request)?;
     let mut answer = client.exchange(&frame).await.map_err(|error| error.to_string())?;
     match answer.try_get_i32() {
         Ok(found) if found == correlation_id => {}
@@ -78,25 +78,13 @@ async fn exchange<R: Request>(client: &mut PeerClient, correlation_id: i32, vers
     protocol::decode_response::<R>(version, &answer, ANSWER_MEMORY_BYTES_MAX).map_err(|error| unreadable(&error))
 }
 
-fn encode<R: Request>(correlation_id: i32, version: i16, request: &R) -> Result<BytesMut, String> {
-    let header = RequestHeader::default()
-        .with_request_api_key(R::KEY)
-        .with_request_api_version(version)
-        .with_correlation_id(correlation_id)
-        .with_client_id(Some(StrBytes::from_static_str("klamm-health")));
-    let mut frame = BytesMut::new();
-    header.encode(&mut frame, R::header_version(version)).map_err(|error| error.to_string())?;
-    request.encode(&mut frame, version).map_err(|error| error.to_string())?;
-    Ok(frame)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_request_is_framed_as_kafka_frames_it() {
-        let frame = encode(7, API_VERSIONS_VERSION, &ApiVersionsRequest::default()).expect("encodes");
+        let frame = protocol::encode_request("klamm-health", 7, API_VERSIONS_VERSION, &ApiVersionsRequest::default()).expect("encodes");
         assert_eq!(&frame[..], b"\0\x12\0\0\0\0\0\x07\0\x0cklamm-health");
     }
 
