@@ -224,6 +224,10 @@ async fn join_voters(raft: &Raft, options: &QuorumOptions) -> Result<(), StartEr
     tokio::spawn(async move {
         if !begins_at_once {
             <openraft::TokioRuntime as AsyncRuntime>::sleep(BEGIN_AFTER).await;
+            // Usually the first voter has begun it meanwhile; openraft would call it an error to try again.
+            if !matches!(raft.is_initialized().await, Ok(false)) {
+                return;
+            }
         }
         if let Err(error) = raft.initialize(members).await {
             tracing::debug!(%error, "another voter began the metadata log");
