@@ -94,6 +94,7 @@ KLAMM_TOOL_SCENARIOS = {
     "klamm-produce": "lines, keys, headers, codecs, partitions as the Java client chooses them, an idempotent producer",
     "klamm-consume": "from the beginning, the end, an offset, a time, the last N; formats and JSON",
     "klamm-consume-group": "a member of a group beside librdkafka's: shares, commits, goes on, leaves at a signal, is replaced after a kill",
+    "klamm-consume-across-kill": "consume, alone and as a member of a group, goes on when its broker is back after a kill; with -e it gives up",
     "klamm-groups": "list, describe with members and lag, reset, delete",
     "klamm-describe": "cluster, brokers, controller, features",
 }

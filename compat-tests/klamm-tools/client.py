@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from confluent_kafka import Consumer, Producer
 
-from player import BOOTSTRAP, WORK, equal, play, scenario, true, until
+from player import BOOTSTRAP, WORK, control, equal, play, scenario, true, until
 
 KLAMM = os.environ.get("COMPAT_KLAMM", "klamm")
 
@@ -238,6 +238,32 @@ def consume_group():
     says("after the kill\n", "consume", "tool-shared", "-g", "tool-members", "-c", "1")
     told = run("consume", "tool-shared", "-g", "tool-members", "--session-timeout-ms", "10", code=1)
     true("INVALID_SESSION_TIMEOUT" in told and "group.min.session.timeout.ms" in told, told)
+
+
+@scenario("klamm-consume-across-kill")
+def consume_across_kill():
+    create("tool-kill", 2)
+    for partition in range(2):
+        run("produce", "tool-kill", "-p", str(partition), lines=[f"{partition}-before"])
+    member = Following("tool-kill", "-g", "tool-kill-members", "--session-timeout-ms", "6000")
+    alone = Following("tool-kill")
+    before = ["0-before", "1-before"]
+    until(lambda: sorted(member.lines) == sorted(alone.lines) == before, lambda: f"{member.lines} and {alone.lines}")
+    control("/kill9")
+    # What is asked of nobody is told after the time-out; whoever follows waits.
+    told = run("consume", "tool-kill", "-e", "--timeout-ms", "300", code=1)
+    true("no broker answers at" in told, told)
+    control("/start")
+    for partition in range(2):
+        run("produce", "tool-kill", "-p", str(partition), lines=[f"{partition}-after"])
+    both = sorted(before + ["0-after", "1-after"])
+    until(lambda: sorted(member.lines) == sorted(alone.lines) == both, lambda: f"{member.lines} and {alone.lines}")
+    for follower in (member, alone):
+        follower.process.terminate()
+    member.ends(0)
+    alone.process.wait(30)
+    equal(committed("tool-kill-members"), {0: 2, 1: 2}, "what was printed is committed")
+    equal((sorted(member.lines), sorted(alone.lines)), (both, both), "each record once")
 
 
 @scenario("klamm-groups")

@@ -247,7 +247,7 @@ pub struct ConsumeArgs {
     /// With --group: how long the group waits for a member that is silent
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 45_000, requires = "group")]
     pub session_timeout_ms: i32,
-    /// Exit at the end of all partitions
+    /// Exit at the end of all partitions. Without it, a broker that is gone is waited for, however long it takes
     #[arg(short = 'e', long)]
     pub exit_at_end: bool,
     /// Exit after so many records

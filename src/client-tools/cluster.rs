@@ -156,17 +156,31 @@ impl Cluster {
         self.connections.clear();
     }
 
-    /// Asks the broker that was connected to first.
+    /// Asks the broker that was connected to first; if that is gone, another that is known.
     pub(crate) async fn ask_any<R: Spoken>(&mut self, request: &R) -> Result<R::Response, ToolProblem> {
         if !self.connections.contains_key(&BOOTSTRAP) {
-            let address = self.bootstrap.clone();
-            let connection = Connection::open(&self.clock, &address, self.timeout).await.map_err(|fault| match fault {
-                ConnectFault::Connect(reason) => ToolProblem::Unreachable { address, reason },
-                ConnectFault::Speak(problem) => *problem,
-            })?;
-            self.connections.insert(BOOTSTRAP, connection);
+            self.connect_again().await?;
         }
         self.exchange(BOOTSTRAP, request, self.timeout).await
+    }
+
+    /// Connects to the bootstrap broker, or to the first of the known ones that answers.
+    async fn connect_again(&mut self) -> Result<(), ToolProblem> {
+        let mut first = None;
+        let known = self.view.brokers.values().map(|broker| broker.address.clone()).filter(|address| *address != self.bootstrap);
+        let addresses: Vec<String> = std::iter::once(self.bootstrap.clone()).chain(known).collect();
+        for address in addresses {
+            match Connection::open(&self.clock, &address, self.timeout).await {
+                Ok(connection) => {
+                    self.connections.insert(BOOTSTRAP, connection);
+                    self.bootstrap = address;
+                    return Ok(());
+                }
+                Err(ConnectFault::Connect(reason)) => first = first.or(Some(ToolProblem::Unreachable { address, reason })),
+                Err(ConnectFault::Speak(problem)) => first = first.or(Some(*problem)),
+            }
+        }
+        Err(first.unwrap_or_else(|| ToolProblem::Unreachable { address: self.bootstrap.clone(), reason: "it is no address".to_owned() }))
     }
 
     /// Asks the broker that Metadata names as the controller, for what only that one did before KRaft.

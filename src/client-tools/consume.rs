@@ -11,10 +11,11 @@ use protocol::messages::{BrokerId, FetchRequest};
 use record_batch::{BatchIter, BatchView, DecompressLimits, RecordView};
 
 use crate::args::{Common, ConsumeArgs, Position};
-use crate::cluster::{Cluster, is_retriable, topic_name};
+use crate::cluster::{Cluster, topic_name};
 use crate::format::{Format, Printed, as_json};
 use crate::offsets::{self, EARLIEST, LATEST, Place};
 use crate::output::{self, Progress};
+use crate::patience::Patience;
 use crate::{ToolProblem, group_consume, groups};
 
 /// How long a leader holds an answer back while there is nothing, shared by the leaders that are asked in turn.
@@ -109,15 +110,22 @@ impl<'a> Reader<'a> {
     }
 
     async fn run(mut self, cluster: &mut Cluster) -> Result<(), ToolProblem> {
-        let mut deadline = cluster.deadline();
+        let mut patience = Patience::new(cluster, !self.exit_at_end);
         let mut leaders = self.leaders(cluster).await?;
         while !self.positions.is_empty() && !self.is_done() {
-            match self.round(cluster, &leaders).await? {
-                None => deadline = cluster.deadline(),
-                Some((_, code)) if is_retriable(code) && code != ErrorCode::OffsetOutOfRange.code() && cluster.pause(deadline).await => {
-                    leaders = self.leaders(cluster).await?;
+            let problem = match self.round(cluster, &leaders).await {
+                Ok(None) => {
+                    patience.renew(cluster);
+                    continue;
                 }
-                Some(refusal) => return Err(self.refused(refusal)),
+                Ok(Some((partition, code))) if code == ErrorCode::OffsetOutOfRange.code() => return Err(self.refused((partition, code))),
+                Ok(Some(refusal)) => self.refused(refusal),
+                Err(problem) => problem,
+            };
+            patience.wait(cluster, problem).await?;
+            match self.leaders(cluster).await {
+                Ok(found) => leaders = found,
+                Err(problem) => patience.wait(cluster, problem).await?,
             }
         }
         self.end()

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use record_batch::{RecordHeader, RecordView, TimestampType};
 use serde_json::{Map, Value, json};
 
-use crate::ToolProblem;
+use crate::{ToolProblem, record_json};
 
 /// A record and where it was.
 pub(crate) struct Printed<'a> {
@@ -143,7 +143,7 @@ fn write_headers<'a>(out: &mut impl Write, headers: impl Iterator<Item = RecordH
     Ok(())
 }
 
-/// A record as JSON. What is no UTF-8 comes in hexadecimal, under a name that says so.
+/// A record as JSON.
 pub(crate) fn as_json(printed: &Printed<'_>) -> Value {
     let record = &printed.record;
     let mut object = Map::new();
@@ -156,32 +156,8 @@ pub(crate) fn as_json(printed: &Printed<'_>) -> Value {
     };
     object.insert("tstype".to_owned(), json!(timestamp_type));
     object.insert("ts".to_owned(), json!(record.timestamp));
-    let mut headers = Vec::new();
-    for header in record.headers.iter() {
-        headers.push(json!(String::from_utf8_lossy(header.key)));
-        headers.push(header.value.map_or(Value::Null, |value| match std::str::from_utf8(value) {
-            Ok(text) => json!(text),
-            Err(_) => json!({ "hex": hex(value) }),
-        }));
-    }
-    if !headers.is_empty() {
-        object.insert("headers".to_owned(), Value::Array(headers));
-    }
-    insert(&mut object, "key", record.key);
-    insert(&mut object, "payload", record.value);
+    record_json::insert_data(&mut object, record);
     Value::Object(object)
-}
-
-fn insert(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
-    match bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| hex(bytes))) {
-        None => object.insert(name.to_owned(), Value::Null),
-        Some(Ok(text)) => object.insert(name.to_owned(), json!(text)),
-        Some(Err(hex)) => object.insert(format!("{name}_hex"), json!(hex)),
-    };
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use crate::cluster::{Cluster, is_retriable, text, topic_name};
 use crate::consume::Reader;
 use crate::group_protocol::{self, RANGE, Subscriber};
 use crate::offsets::Place;
+use crate::patience::Patience;
 use crate::{ToolProblem, groups};
 
 /// Kafka's word for groups of consumers.
@@ -120,7 +121,10 @@ struct Member<'a> {
     coordinator: i32,
     /// Empty before the coordinator has given one.
     member_id: StrBytes,
+    /// -1 before it has joined once.
     generation: i32,
+    /// Whether it reads what the group gave it, as far as it knows.
+    is_joined: bool,
     /// If it is the group's leader: how many partitions the topic had when they were shared.
     shared: Option<usize>,
     heartbeat_interval: Duration,
@@ -142,6 +146,7 @@ impl<'a> Member<'a> {
             coordinator,
             member_id: StrBytes::default(),
             generation: -1,
+            is_joined: false,
             shared: None,
             heartbeat_interval: HEARTBEAT_INTERVAL.min(session / 3),
             heartbeat_due: Duration::ZERO,
@@ -153,23 +158,55 @@ impl<'a> Member<'a> {
 
     /// Joins and reads, again and again, until all is read.
     async fn work(&mut self, cluster: &mut Cluster, reader: &mut Reader<'_>) -> Result<(), ToolProblem> {
+        let mut patience = Patience::new(cluster, !reader.exit_at_end);
         loop {
+            let problem = match self.turn(cluster, reader, &mut patience).await {
+                Ok(Stop::Done) => return Ok(()),
+                Ok(Stop::Moved) => self.refused(ErrorCode::NotCoordinator.code()),
+                Ok(Stop::Rebalance | Stop::Lost) => continue,
+                // Before it was a member once, what is wrong may be wrong for ever.
+                Err(problem) if self.generation < 0 => return Err(problem),
+                Err(problem) => problem,
+            };
+            patience.wait(cluster, problem).await?;
+            match cluster.coordinator(self.group).await {
+                Ok(coordinator) => self.coordinator = coordinator,
+                Err(problem) => patience.wait(cluster, problem).await?,
+            }
+            // Whether the group still has this member, its heartbeat tells.
+            self.heartbeat_due = Duration::ZERO;
+        }
+    }
+
+    /// Reads until something ends that, and joins before if it has to. As long as the group did not say otherwise, the member goes on where it was:
+    /// it has printed more than it committed.
+    async fn turn(&mut self, cluster: &mut Cluster, reader: &mut Reader<'_>, patience: &mut Patience) -> Result<Stop, ToolProblem> {
+        if !self.is_joined {
             reader.positions.clear();
             reader.ended.clear();
-            let stop = match self.join(cluster).await? {
-                Ok(partitions) => {
-                    reader.positions = self.begin(cluster, &partitions).await?;
-                    self.read(cluster, reader).await?
-                }
-                Err(stop) => stop,
+            let partitions = match self.join(cluster).await? {
+                Ok(partitions) => partitions,
+                Err(stop) => return Ok(stop),
             };
-            match stop {
-                Stop::Done => return Ok(()),
-                Stop::Rebalance => drop(self.commit(cluster, reader).await?),
-                Stop::Lost => self.member_id = StrBytes::default(),
-                Stop::Moved => self.coordinator = cluster.coordinator(self.group).await?,
+            reader.positions = self.begin(cluster, &partitions).await?;
+            self.is_joined = true;
+        }
+        let stop = self.read(cluster, reader, patience).await?;
+        match stop {
+            Stop::Done | Stop::Moved => {}
+            Stop::Rebalance => {
+                // A coordinator that has moved says so here, and the member asks again.
+                if self.commit(cluster, reader).await? == Some(Stop::Moved) {
+                    return Ok(Stop::Moved);
+                }
+                self.is_joined = false;
+            }
+            Stop::Lost => {
+                self.member_id = StrBytes::default();
+                self.is_joined = false;
             }
         }
+        Ok(stop)
     }
 
     fn refused(&self, code: i16) -> ToolProblem {
@@ -269,8 +306,7 @@ impl<'a> Member<'a> {
     }
 
     /// Reads its partitions until something ends that.
-    async fn read(&mut self, cluster: &mut Cluster, reader: &mut Reader<'_>) -> Result<Stop, ToolProblem> {
-        let mut deadline = cluster.deadline();
+    async fn read(&mut self, cluster: &mut Cluster, reader: &mut Reader<'_>, patience: &mut Patience) -> Result<Stop, ToolProblem> {
         let mut leaders = reader.leaders(cluster).await?;
         loop {
             if reader.is_done() || (reader.exit_at_end && reader.positions.is_empty()) {
@@ -284,15 +320,18 @@ impl<'a> Member<'a> {
                 continue;
             }
             match reader.round(cluster, &leaders).await? {
-                None => deadline = cluster.deadline(),
+                None => patience.renew(cluster),
                 Some((partition, code)) if code == ErrorCode::OffsetOutOfRange.code() => {
                     // Retention was faster than the group.
                     let place = [(self.args.topic.clone(), partition)];
                     let first = groups::resolve(cluster, &place, Position::Earliest).await?;
                     reader.positions.extend(first.into_values().map(|offset| (partition, offset)));
                 }
-                Some((_, code)) if is_retriable(code) && cluster.pause(deadline).await => leaders = reader.leaders(cluster).await?,
-                Some(refusal) => return Err(reader.refused(refusal)),
+                Some(refusal) => {
+                    let problem = reader.refused(refusal);
+                    patience.wait(cluster, problem).await?;
+                    leaders = reader.leaders(cluster).await?;
+                }
             }
         }
     }

@@ -8,6 +8,7 @@
 //! - Records and offsets are asked of a partition's leader, groups of their coordinator; after a retriable error the metadata is asked again.
 //! - Standard output has the answer and nothing else: text for people, or JSON with `--json`. Progress and summaries go to standard error.
 //! - What goes wrong is one sentence that says what to do next; a closed standard output is no error.
+//! - A reader whose broker is gone waits for it and goes on where it was: no record is printed twice for that.
 //! - A member of a group commits what is on standard output, and nothing else; it leaves the group however it ends, but for a kill.
 //! - An idempotent producer sends a batch again with the same sequence, so that each line is there once.
 //!
@@ -32,9 +33,11 @@ mod moments;
 mod offsets;
 mod output;
 mod partitioner;
+mod patience;
 mod problem;
 mod produce;
 mod produce_batches;
+pub mod record_json;
 mod topics;
 
 pub use problem::ToolProblem;

@@ -144,6 +144,28 @@ impl ToolProblem {
     pub(crate) fn refused(subject: impl Into<String>, code: i16, message: Option<&str>) -> Self {
         Self::Refused { subject: subject.into(), code, message: message.filter(|text| !text.is_empty()).map(str::to_owned) }
     }
+
+    /// Whether it may pass without anybody's help: a broker that was there before is gone, or refuses with an error that Kafka calls retriable.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Advertised { .. } | Self::Lost { .. } => true,
+            Self::Refused { code, .. } => crate::cluster::is_retriable(*code),
+            Self::NotKafka { .. }
+            | Self::TooOld { .. }
+            | Self::NoTopic(_)
+            | Self::NoPartition { .. }
+            | Self::NoGroup(_)
+            | Self::GroupInUse { .. }
+            | Self::OutOfRange { .. }
+            | Self::Batch { .. }
+            | Self::Encode(_)
+            | Self::Format(_)
+            | Self::Input(_)
+            | Self::Signals(_)
+            | Self::Interrupted
+            | Self::Output(_) => false,
+        }
+    }
 }
 
 fn name(code: i16) -> String {

@@ -151,7 +151,7 @@ pub(super) fn batch_json(batch: &BatchView<'_>, at: &Where<'_>) -> Value {
     Value::Object(object)
 }
 
-/// A record as JSON, with the names that `klamm consume --json` has. What is no UTF-8 comes in hexadecimal, under a name that says so.
+/// A record as JSON, with the names that `klamm consume --json` has.
 pub(super) fn record_json(batch: &BatchView<'_>, record: &RecordView<'_>, at: &Where<'_>, with_data: bool) -> Value {
     let mut object = Map::new();
     object.insert("type".to_owned(), json!("record"));
@@ -164,28 +164,7 @@ pub(super) fn record_json(batch: &BatchView<'_>, record: &RecordView<'_>, at: &W
         object.insert("marker".to_owned(), json!(marker.as_ref().map(|marker| marker_name(marker).to_lowercase())));
         object.insert("coordinator_epoch".to_owned(), json!(marker.map(|marker| marker.coordinator_epoch)));
     } else if with_data {
-        let mut headers = Vec::new();
-        for header in record.headers.iter() {
-            headers.push(json!(String::from_utf8_lossy(header.key)));
-            headers.push(header.value.map_or(Value::Null, |value| match std::str::from_utf8(value) {
-                Ok(text) => json!(text),
-                Err(_) => json!({ "hex": hex(value) }),
-            }));
-        }
-        if !headers.is_empty() {
-            object.insert("headers".to_owned(), Value::Array(headers));
-        }
-        for (name, bytes) in [("key", record.key), ("payload", record.value)] {
-            match bytes.map(std::str::from_utf8) {
-                None => object.insert(name.to_owned(), Value::Null),
-                Some(Ok(text)) => object.insert(name.to_owned(), json!(text)),
-                Some(Err(_)) => object.insert(format!("{name}_hex"), json!(hex(bytes.unwrap_or_default()))),
-            };
-        }
+        client_tools::record_json::insert_data(&mut object, record);
     }
     Value::Object(object)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

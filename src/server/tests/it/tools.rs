@@ -1,6 +1,6 @@
 //! The built-in tools as processes, against the real broker. What they print against Apache Kafka too is in `compat-tests/klamm-tools`.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
@@ -64,6 +64,31 @@ fn whoever_stops_reading_ends_consume_without_an_error() {
     drop(child.stdout.take());
     let ended = child.wait_with_output().expect("ends");
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+}
+
+#[test]
+fn a_member_whose_broker_was_killed_goes_on_when_it_is_back_and_prints_nothing_twice() {
+    let data = tempfile::tempdir().expect("a directory");
+    let directory = data.path().display().to_string();
+    // The member comes back to the same address, so the port that is listened on has to be known before.
+    let listen = std::net::TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("bound").to_string();
+    let arguments = ["--listen", listen.as_str(), "--data", directory.as_str()];
+    let mut broker = Running::start(&mut klamm(&arguments));
+    assert!(fed(&broker, &["produce", "t", "-p", "0"], b"one\n").status.success());
+    let follow = ["consume", "t", "-g", "g", "-c", "2", "-f", "%o:%s\\n", "-b", listen.as_str()];
+    let mut member = klamm(&follow).spawn().expect("starts");
+    let mut lines = BufReader::new(member.stdout.take().expect("piped")).lines().map(|line| line.expect("text"));
+    // It has printed and not committed when the broker dies: only the offset that it remembers keeps it from printing again.
+    assert_eq!(lines.next().as_deref(), Some("0:one"));
+    broker.child.kill().expect("runs");
+    broker.child.wait().expect("ends");
+    drop(broker);
+    let broker = Running::start(&mut klamm(&arguments));
+    assert!(fed(&broker, &["produce", "t", "-p", "0"], b"two\n").status.success());
+    assert_eq!(lines.collect::<Vec<String>>(), ["1:two"]);
+    assert!(member.wait().expect("ends").success());
+    let described: Value = serde_json::from_str(&said(&broker, &["groups", "describe", "g", "--json"])).expect("JSON");
+    assert_eq!((&described["partitions"][0]["committed"], &described["state"]), (&json!(2), &json!("Empty")));
 }
 
 #[test]
