@@ -60,6 +60,8 @@ pub(crate) fn append(error: &AppendError) -> ErrorCode {
     match error {
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+        AppendError::OutsideOfTransaction { .. } => ErrorCode::InvalidTxnState,
+        AppendError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
         AppendError::StaleLeaderEpoch { .. } | AppendError::Deleted | AppendError::Closed => ErrorCode::NotLeaderOrFollower,
         AppendError::Storage(_) => ErrorCode::KafkaStorageError,
         AppendError::UnexpectedEnd { .. } | AppendError::BelowLogEnd { .. } | AppendError::UnorderedEpoch { .. } => {

@@ -24,6 +24,7 @@ use crate::retention::roll::{RollFacts, RollLimits, jitter_ms, should_roll};
 use crate::segment::Segment;
 use crate::sync::SyncJob;
 use crate::tail::{SENDFILE_MIN_BYTES, TailBatch};
+use crate::transactions::{Change, marker_of};
 use crate::view::Span;
 use crate::{AppendError, StorageError, keys};
 
@@ -189,6 +190,8 @@ pub(crate) struct Run {
     pub(crate) size_bytes: u64,
     pub(crate) accepted: Vec<(Done, Appended)>,
     pub(crate) undo: ProducerUndo,
+    /// What the batches do to the partition's transactions, in order.
+    pub(crate) changes: Vec<Change>,
     pub(crate) now_ms: i64,
     /// Whether a follower writes it: then few will read it soon, and no copies are kept in memory.
     pub(crate) is_replicated: bool,
@@ -361,7 +364,9 @@ impl Gathering {
         self.end = Offset::new_or_zero(batch.header().next_offset());
         run.size_bytes += u64::try_from(batch.size_bytes()).unwrap_or(u64::MAX);
         run.now_ms = now.millis();
-        state.producers.record(batch.header(), Some(run.now_ms), Some(&mut run.undo));
+        let header = batch.header();
+        let marker = if header.attributes.is_control() { marker_of(&batch.to_bytes()) } else { None };
+        run.changes.extend(state.producers.record(header, marker.as_ref(), Some(run.now_ms), Some(&mut run.undo)));
         run.batches.push(batch);
     }
 }
@@ -441,11 +446,14 @@ impl Inner {
     /// Whether the batches may follow; if the first one is in the log already, that one.
     fn judge(&self, state: &LogState, led: &Led, now: Timestamp) -> Result<Option<WrittenBatch>, AppendError> {
         if led.origin != AppendOrigin::Client {
+            let control = led.batches.iter().filter(|batch| batch.header().attributes.is_control());
+            let mut markers = control.filter_map(|batch| Some((batch.header(), marker_of(batch.bytes())?)));
+            markers.try_for_each(|(header, marker)| state.producers.check_marker(header, &marker))?;
             return Ok(None);
         }
         let expiration_ms = state.config.producer_id_expiration_ms;
-        for fields in led.batches.iter().filter_map(CheckedBatch::producer) {
-            if let Verdict::Duplicate(known) = state.producers.check(&fields, now.millis(), expiration_ms)? {
+        for header in led.batches.iter().map(CheckedBatch::header) {
+            if let Verdict::Duplicate(known) = state.producers.check(header, now.millis(), expiration_ms)? {
                 return Ok(Some(known));
             }
         }
@@ -499,6 +507,11 @@ impl Inner {
             position += u64::try_from(size).unwrap_or(0);
         }
         self.note_epochs(batches, latest);
+        if !run.changes.is_empty() {
+            // IMPORTANT: before the batches can be seen, so that no high watermark passes what is not known to be open.
+            let mut transactions = self.transactions.lock();
+            run.changes.iter().for_each(|change| transactions.apply(*change));
+        }
         active.segment.mark_verified(active.length, position);
         state.unsynced_bytes += size_bytes;
         self.engine.unsynced_bytes.fetch_add(size_bytes, Ordering::Relaxed);

@@ -232,6 +232,22 @@ pub enum AppendError {
         /// The batch's term.
         received: ProducerEpoch,
     },
+    /// The producer has a transaction open here and writes beside it. Kafka's INVALID_TXN_STATE.
+    #[error("producer {producer_id} has a transaction open and writes outside of it")]
+    OutsideOfTransaction {
+        /// The producer.
+        producer_id: ProducerId,
+    },
+    /// A coordinator of a later term has ended a transaction of the producer. Kafka's TRANSACTION_COORDINATOR_FENCED.
+    #[error("producer {producer_id}: coordinator epoch {received} is older than {current}")]
+    CoordinatorFenced {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The newest term seen.
+        current: i32,
+        /// The marker's term.
+        received: i32,
+    },
     /// The leader that asked is not the newest any more.
     #[error("leader epoch {received} is older than {current}")]
     StaleLeaderEpoch {

@@ -18,6 +18,7 @@ use crate::producer_state::{ProducerSnapshot, ProducerStates};
 use crate::recovery::{self, Recovered};
 use crate::segment::Segment;
 use crate::tail::Tail;
+use crate::transactions::Transactions;
 use crate::view::{Unindexed, View};
 use crate::{LogConfig, StorageError};
 
@@ -48,6 +49,8 @@ pub(crate) struct Inner {
     view: RwLock<View>,
     pub(crate) epochs: RwLock<LeaderEpochs>,
     pub(crate) tail: Tail,
+    /// Held for the look-up only.
+    pub(crate) transactions: Mutex<Transactions>,
     /// Held where segments go or come elsewhere than at the end: by a compaction's swap, a truncation, a move of the log's start, a deletion. Taken
     /// before the index lock.
     pub(crate) segments_lock: Mutex<()>,
@@ -97,7 +100,7 @@ impl PartitionLog {
     pub(crate) fn open(engine: &Arc<Engine>, id: TopicIdPartition, config: LogConfig) -> Result<Self, StorageError> {
         let directory = engine.partition_directory(id);
         let recovered = recovery::recover(engine, id, &directory)?;
-        let Recovered { view, producers, epochs, block, log_start, unsynced } = recovered;
+        let Recovered { view, producers, transactions, epochs, block, log_start, unsynced } = recovered;
         Ok(Self(Arc::new(Inner {
             id,
             engine: Arc::clone(engine),
@@ -109,6 +112,7 @@ impl PartitionLog {
             view: RwLock::new(view),
             epochs: RwLock::new(epochs),
             tail: Tail::default(),
+            transactions: Mutex::new(transactions),
             segments_lock: Mutex::default(),
             written: Mutex::default(),
             retired: Mutex::default(),
@@ -296,10 +300,11 @@ impl Inner {
 
     /// Puts what a recovery found in the place of what was there.
     pub(crate) fn install(&self, state: &mut LogState, recovered: Recovered) {
-        let Recovered { view, producers, epochs, block, log_start, unsynced } = recovered;
+        let Recovered { view, producers, transactions, epochs, block, log_start, unsynced } = recovered;
         self.cuts.fetch_add(1, Ordering::AcqRel);
         self.tail.clear(&self.engine.tails);
         state.producers = producers;
+        *self.transactions.lock() = transactions;
         state.block = block;
         state.closed.clear();
         state.recovered = unsynced;
@@ -342,7 +347,8 @@ impl Inner {
         for row in state.closed.drain(..) {
             engine.put(batch, Family::Index, &keys::index::key(self.id, row.base_offset), &row.encode())?;
         }
-        write_changes(engine, batch, self.id, &mut state.producers, &mut self.epochs.write())?;
+        let changed = (&mut state.producers, &mut *self.transactions.lock(), &mut *self.epochs.write());
+        write_changes(engine, batch, self.id, changed)?;
         let view = self.view();
         let row = keys::partition::Row { deleting: false, log_start: self.log_start(), log_end: view.log_end, boot: engine.boot };
         engine.put(batch, Family::Default, &keys::partition::key(self.id), &row.encode())?;
@@ -350,13 +356,12 @@ impl Inner {
     }
 }
 
-/// Adds the changed rows of producers and epochs.
+/// Adds the changed rows of producers, aborted transactions and epochs.
 pub(crate) fn write_changes(
     engine: &Engine,
     batch: &mut WriteBatch,
     id: TopicIdPartition,
-    producers: &mut ProducerStates,
-    epochs: &mut LeaderEpochs,
+    (producers, transactions, epochs): (&mut ProducerStates, &mut Transactions, &mut LeaderEpochs),
 ) -> Result<(), StorageError> {
     for (producer, entry) in producers.take_dirty() {
         let key = keys::producer::key(id, producer);
@@ -365,6 +370,8 @@ pub(crate) fn write_changes(
             None => engine.delete(batch, Family::Default, &key)?,
         }
     }
+    // With the producers' rows, by which a replay would pass the markers over.
+    transactions.write(engine, batch, id)?;
     let (written, dropped) = epochs.take_dirty();
     for epoch in dropped {
         engine.delete(batch, Family::Default, &keys::leader_epoch::key(id, epoch))?;

@@ -1,13 +1,15 @@
-//! The state of the idempotent producers of one partition: by it a retried batch is known and answered with its first offset.
+//! The state of the idempotent producers of one partition: by it a retried batch is known and answered with its first offset, and which of them have
+//! a transaction open.
 //!
 //! In Kafka: `ProducerStateManager`, `ProducerStateEntry`, `ProducerAppendInfo` (KIP-98; KIP-360 for the epoch rules).
 
 use std::collections::{HashMap, HashSet};
 
 use model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
-use record_batch::{BatchHeader, ProducerFields};
+use record_batch::{BatchHeader, EndTxnMarker};
 
 use crate::AppendError;
+use crate::transactions::Change;
 
 /// Kafka's `ProducerStateEntry.NUM_BATCHES_TO_RETAIN`: as many as a producer has in flight.
 const BATCHES_MAX: usize = 5;
@@ -33,6 +35,20 @@ pub(crate) struct ProducerEntry {
     pub(crate) last_append_ms: Option<i64>,
     /// Oldest first, at most [`BATCHES_MAX`], all of `epoch`.
     batches: Vec<WrittenBatch>,
+    /// Where its open transaction begins.
+    pub(crate) open_from: Option<Offset>,
+    /// Its last marker.
+    pub(crate) last_end: Option<LastEnd>,
+}
+
+/// The marker that a producer's last transaction ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LastEnd {
+    /// Where that transaction began; none if nothing had been written in it, or it is not known any more.
+    pub(crate) first_offset: Option<Offset>,
+    pub(crate) marker: Offset,
+    /// The term of the coordinator that wrote it. Those of older terms are refused.
+    pub(crate) coordinator_epoch: i32,
 }
 
 /// What a batch is to its producer's state.
@@ -55,11 +71,15 @@ pub struct ProducerSnapshot {
     pub last_sequence: Option<Sequence>,
     /// The timestamp of its last batch.
     pub last_timestamp: Option<Timestamp>,
+    /// The term of the coordinator that wrote its last marker.
+    pub coordinator_epoch: Option<i32>,
+    /// Where its open transaction begins.
+    pub open_from: Option<Offset>,
 }
 
 impl ProducerEntry {
     pub(crate) fn new(epoch: ProducerEpoch, last_append_ms: Option<i64>) -> Self {
-        Self { epoch, last_append_ms, batches: Vec::new() }
+        Self { epoch, last_append_ms, batches: Vec::new(), open_from: None, last_end: None }
     }
 
     pub(crate) fn batches(&self) -> &[WrittenBatch] {
@@ -73,8 +93,33 @@ impl ProducerEntry {
         self.batches.push(batch);
     }
 
+    /// A producer with an open transaction is known until that has ended.
     fn is_expired(&self, now_ms: i64, expiration_ms: i64) -> bool {
-        self.last_append_ms.is_some_and(|last| now_ms.saturating_sub(last) >= expiration_ms)
+        self.open_from.is_none() && self.last_append_ms.is_some_and(|last| now_ms.saturating_sub(last) >= expiration_ms)
+    }
+
+    /// Whether what lies at the offset is in this state already, so that a replay may overlap.
+    fn has_seen(&self, offset: Offset) -> bool {
+        let (batch, marker) = (self.batches.last().map(|batch| batch.last_offset), self.last_end.map(|end| end.marker));
+        batch.max(marker).is_some_and(|last| last >= offset)
+    }
+
+    fn enter_epoch(&mut self, epoch: ProducerEpoch) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.batches.clear();
+        }
+    }
+
+    /// Goes back to what was before the markers at or behind `end`. `false` if that is not known any more.
+    fn cut_markers(&mut self, end: Offset) -> bool {
+        self.open_from = self.open_from.filter(|first| *first < end);
+        let Some(last) = self.last_end.filter(|last| last.marker >= end) else { return true };
+        self.open_from = last.first_offset.filter(|first| *first < end);
+        // Which transaction ended before this one is not known any more; a later cut must not take it for none.
+        let before = self.open_from.and_then(|first| first.get().checked_sub(1)).and_then(Offset::new);
+        self.last_end = before.map(|marker| LastEnd { first_offset: None, marker, ..last });
+        self.open_from.is_some()
     }
 }
 
@@ -87,17 +132,23 @@ pub(crate) struct ProducerStates {
     sweep_at: usize,
 }
 
-/// Producers of whose batches a cut left none, with the epoch and the first sequence of what was cut.
+/// Producers of whom a cut left too little.
 #[derive(Debug, Default)]
-pub(crate) struct CutProducers(HashMap<ProducerId, (ProducerEpoch, Sequence)>);
+pub(crate) struct CutProducers {
+    /// Those without a batch, with the epoch and the first sequence of what was cut.
+    forgotten: HashMap<ProducerId, (ProducerEpoch, Sequence)>,
+    /// Those with several markers cut: whether a transaction is open before the cut is only in the log.
+    unsure: HashSet<ProducerId>,
+}
 
 impl CutProducers {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.forgotten.is_empty() && self.unsure.is_empty()
     }
 
     pub(crate) fn has_sent(&self, header: &BatchHeader) -> bool {
-        header.producer().is_some_and(|fields| self.0.contains_key(&fields.producer_id))
+        let producer = ProducerId::new(header.producer_id);
+        producer.is_some_and(|producer| self.forgotten.contains_key(&producer) || self.unsure.contains(&producer))
     }
 }
 
@@ -120,12 +171,20 @@ impl ProducerStates {
         let mut cut = CutProducers::default();
         let dirty = &mut self.dirty;
         self.entries.retain(|producer, entry| {
+            let before = (entry.open_from, entry.last_end);
+            if !entry.cut_markers(end) {
+                cut.unsure.insert(*producer);
+            }
+            if before != (entry.open_from, entry.last_end) {
+                dirty.insert(*producer);
+            }
             let Some(first) = entry.batches.iter().find(|batch| batch.last_offset >= end).copied() else { return true };
             dirty.insert(*producer);
             entry.batches.retain(|batch| batch.last_offset < end);
             if entry.batches.is_empty() {
-                cut.0.insert(*producer, (entry.epoch, first.first_sequence));
+                cut.forgotten.insert(*producer, (entry.epoch, first.first_sequence));
             }
+            // What it has open here is before the cut as well, so that it will be found again.
             !entry.batches.is_empty()
         });
         cut
@@ -135,7 +194,11 @@ impl ProducerStates {
     /// taken batches in between, and then they are better unknown than behind themselves.
     pub(crate) fn take_over(&mut self, cut: &CutProducers, found: Self, is_compacted: bool) {
         for (producer, entry) in found.entries {
-            let Some((epoch, first_cut)) = cut.0.get(&producer) else { continue };
+            if let Some(known) = self.entries.get_mut(&producer).filter(|_| cut.unsure.contains(&producer)) {
+                (known.open_from, known.last_end) = (entry.open_from, entry.last_end);
+                self.dirty.insert(producer);
+            }
+            let Some((epoch, first_cut)) = cut.forgotten.get(&producer) else { continue };
             let next = entry.batches.last().map(|last| last.last_sequence.advance(1));
             if !is_compacted || (entry.epoch == *epoch && next == Some(*first_cut)) {
                 self.dirty.insert(producer);
@@ -145,7 +208,8 @@ impl ProducerStates {
     }
 
     /// Judges a batch of a client.
-    pub(crate) fn check(&self, fields: &ProducerFields, now_ms: i64, expiration_ms: i64) -> Result<Verdict, AppendError> {
+    pub(crate) fn check(&self, header: &BatchHeader, now_ms: i64, expiration_ms: i64) -> Result<Verdict, AppendError> {
+        let Some(fields) = header.producer() else { return Ok(Verdict::Accept) };
         let entry = self.entries.get(&fields.producer_id).filter(|entry| !entry.is_expired(now_ms, expiration_ms));
         // An unknown producer may begin anywhere: its state may have expired (Kafka accepts that without TV2).
         let Some(entry) = entry else { return Ok(Verdict::Accept) };
@@ -165,37 +229,77 @@ impl ProducerStates {
             }
             entry.batches.last().map_or(Sequence::ZERO, |last| last.last_sequence.advance(1))
         };
+        if entry.open_from.is_some() && !header.attributes.is_transactional() {
+            return Err(AppendError::OutsideOfTransaction { producer_id: fields.producer_id });
+        }
         if fields.first_sequence == expected {
             return Ok(Verdict::Accept);
         }
         Err(AppendError::OutOfOrderSequence { producer_id: fields.producer_id, expected, received: fields.first_sequence })
     }
 
-    /// Takes note of a batch that is (or is about to be) in the log. A batch that is known already changes nothing, so a replay may overlap.
-    pub(crate) fn record(&mut self, header: &BatchHeader, now_ms: Option<i64>, undo: Option<&mut ProducerUndo>) {
-        let Some(fields) = header.producer() else { return };
-        let producer = fields.producer_id;
-        let last_offset = Offset::new_or_zero(header.last_offset());
+    /// Judges a marker of a transaction coordinator.
+    pub(crate) fn check_marker(&self, header: &BatchHeader, marker: &EndTxnMarker) -> Result<(), AppendError> {
+        let fields = ProducerId::new(header.producer_id).zip(ProducerEpoch::new(header.producer_epoch));
+        let Some((producer_id, received)) = fields else { return Ok(()) };
+        let Some(entry) = self.entries.get(&producer_id) else { return Ok(()) };
+        if received < entry.epoch {
+            return Err(AppendError::InvalidProducerEpoch { producer_id, current: entry.epoch, received });
+        }
+        match entry.last_end.map(|last| last.coordinator_epoch) {
+            Some(current) if current > marker.coordinator_epoch => {
+                Err(AppendError::CoordinatorFenced { producer_id, current, received: marker.coordinator_epoch })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes note of a batch that is (or is about to be) in the log; a control batch's marker is `marker`. What is known already changes nothing,
+    /// so a replay may overlap. Says what it does to the partition's transactions.
+    pub(crate) fn record(
+        &mut self,
+        header: &BatchHeader,
+        marker: Option<&EndTxnMarker>,
+        now_ms: Option<i64>,
+        undo: Option<&mut ProducerUndo>,
+    ) -> Option<Change> {
+        let producer_id = ProducerId::new(header.producer_id)?;
+        let epoch = ProducerEpoch::new(header.producer_epoch)?;
+        let fields = header.producer();
+        if fields.is_none() && marker.is_none() {
+            return None;
+        }
         if let Some(undo) = undo {
-            undo.entry(producer).or_insert_with(|| self.entries.get(&producer).cloned());
+            undo.entry(producer_id).or_insert_with(|| self.entries.get(&producer_id).cloned());
         }
-        let entry = self.entries.entry(producer).or_insert_with(|| ProducerEntry::new(fields.producer_epoch, now_ms));
-        if entry.batches.last().is_some_and(|last| last.last_offset >= last_offset) {
-            return;
+        let (first_offset, last_offset) = (Offset::new_or_zero(header.base_offset), Offset::new_or_zero(header.last_offset()));
+        let entry = self.entries.entry(producer_id).or_insert_with(|| ProducerEntry::new(epoch, now_ms));
+        if entry.has_seen(last_offset) {
+            return None;
         }
-        if entry.epoch != fields.producer_epoch {
-            entry.epoch = fields.producer_epoch;
-            entry.batches.clear();
-        }
+        entry.enter_epoch(epoch);
         entry.last_append_ms = now_ms;
-        entry.push(WrittenBatch {
-            first_sequence: fields.first_sequence,
-            last_sequence: fields.last_sequence,
-            first_offset: Offset::new_or_zero(header.base_offset),
-            last_offset,
-            timestamp: header.max_timestamp,
-        });
-        self.dirty.insert(producer);
+        self.dirty.insert(producer_id);
+        if let Some(marker) = marker {
+            let begun = entry.open_from.take();
+            entry.last_end = Some(LastEnd { first_offset: begun, marker: last_offset, coordinator_epoch: marker.coordinator_epoch });
+            let is_commit = marker.is_commit;
+            return begun.map(|first_offset| Change::Ended { producer_id, first_offset, marker: last_offset, is_commit });
+        }
+        if let Some(fields) = fields {
+            entry.push(WrittenBatch {
+                first_sequence: fields.first_sequence,
+                last_sequence: fields.last_sequence,
+                first_offset,
+                last_offset,
+                timestamp: header.max_timestamp,
+            });
+        }
+        let begins = header.attributes.is_transactional() && entry.open_from.is_none();
+        begins.then(|| {
+            entry.open_from = Some(first_offset);
+            Change::Begun { producer_id, first_offset }
+        })
     }
 
     /// Goes back to the entries before a group that was not written.
@@ -244,6 +348,8 @@ impl ProducerStates {
             producer_epoch: entry.epoch,
             last_sequence: entry.batches.last().map(|batch| batch.last_sequence),
             last_timestamp: entry.batches.last().filter(|batch| batch.timestamp >= 0).map(|batch| Timestamp(batch.timestamp)),
+            coordinator_epoch: entry.last_end.map(|end| end.coordinator_epoch),
+            open_from: entry.open_from,
         };
         self.entries.iter().map(snapshot).collect()
     }

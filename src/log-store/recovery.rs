@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use model::{LeaderEpoch, Offset, TopicIdPartition};
-use record_batch::BatchHeader;
+use record_batch::{BatchHeader, EndTxnMarker};
 use rocksdb::WriteBatch;
 
 use crate::StorageError;
@@ -33,6 +33,7 @@ use crate::partition_log::write_changes;
 use crate::producer_state::{CutProducers, ProducerStates};
 use crate::retention::removals::DELETED_SUFFIX;
 use crate::segment::{self, Segment};
+use crate::transactions::{Transactions, marker_of};
 use crate::view::{Span, Unindexed, View};
 use crate::walk::{Next, Walker};
 
@@ -40,6 +41,7 @@ use crate::walk::{Next, Walker};
 pub(crate) struct Recovered {
     pub(crate) view: View,
     pub(crate) producers: ProducerStates,
+    pub(crate) transactions: Transactions,
     pub(crate) epochs: LeaderEpochs,
     pub(crate) block: Option<OpenBlock>,
     pub(crate) log_start: Offset,
@@ -73,6 +75,9 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     drop_below(&mut segments, log_start)?;
 
     let (mut producers, mut epochs) = load(engine, id)?;
+    let aborted = keys::aborted_transaction::prefix(id);
+    let has_aborted = engine.last_at_or_before(Family::Default, &aborted, &keys::aborted_transaction::key(id, Offset::MAX))?.is_some();
+    let mut replayed = Transactions::recovered(&producers, has_aborted);
     let cut_at = intent.map(|intent| intent.log_end);
     let bound = cut_at.unwrap_or(Offset::MAX);
     let recovery_point = engine.row("recovery_point", &keys::recovery_point::key(id), keys::recovery_point::Row::decode)?;
@@ -91,6 +96,7 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
         producers: &mut producers,
         epochs: &mut epochs,
         rows,
+        transactions: &mut replayed,
     };
     let end = scan.run(&mut segments)?;
     if end.offset < durable_end && log_start < durable_end {
@@ -115,7 +121,12 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
         let found = find_producers(engine, id, &segments, &cut_producers)?;
         producers.take_over(&cut_producers, found, !cleaned.is_empty());
     }
-    write_changes(engine, &mut batch, id, &mut producers, &mut epochs)?;
+    let mut transactions = Transactions::recovered(&producers, false).with_aborted_of(replayed);
+    if known.has_rows_beyond {
+        let stale = keys::aborted_transaction::key(id, log_end);
+        engine.delete_range(&mut batch, Family::Default, &stale, &keys::prefix_end(&aborted))?;
+    }
+    write_changes(engine, &mut batch, id, (&mut producers, &mut transactions, &mut epochs))?;
     if row.is_none() || !batch.is_empty() {
         let row = keys::partition::Row { deleting: false, log_start, log_end, boot: engine.boot };
         engine.put(&mut batch, Family::Default, &key, &row.encode())?;
@@ -134,10 +145,12 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     let unsynced: Vec<_> = segments.iter().filter(|span| span.end_offset > durable_end).map(|span| Arc::clone(&span.segment)).collect();
     // Nor their names.
     unsynced.iter().for_each(|segment| segment.entry_synced.store(false, Ordering::Release));
-    Ok(Recovered { unsynced, ..assemble(segments, producers, epochs, log_start, log_end) })
+    let assembled = assemble(segments, epochs, log_start, log_end);
+    Ok(Recovered { unsynced, producers, transactions, ..assembled })
 }
 
-fn assemble(segments: Vec<Span>, producers: ProducerStates, epochs: LeaderEpochs, log_start: Offset, log_end: Offset) -> Recovered {
+/// What follows from the segments; the rest is the caller's.
+fn assemble(segments: Vec<Span>, epochs: LeaderEpochs, log_start: Offset, log_end: Offset) -> Recovered {
     let mut sealed = segments;
     let mut active = sealed.pop();
     // The log may begin behind all its bytes; then the next append begins a segment.
@@ -155,7 +168,8 @@ fn assemble(segments: Vec<Span>, producers: ProducerStates, epochs: LeaderEpochs
     });
     Recovered {
         view: View { sealed: Arc::new(sealed), active, log_end, unindexed },
-        producers,
+        producers: ProducerStates::default(),
+        transactions: Transactions::default(),
         epochs,
         block,
         log_start,
@@ -346,6 +360,8 @@ struct Scan<'a> {
     epochs: &'a mut LeaderEpochs,
     /// The rows of the scanned blocks.
     rows: Vec<keys::index::Row>,
+    /// What the rows know of, carried on batch by batch.
+    transactions: &'a mut Transactions,
 }
 
 impl Scan<'_> {
@@ -403,7 +419,8 @@ impl Scan<'_> {
             let Some(bytes) = walker.whole(&header)? else { break false };
             let (head, tail) = bytes.split_at_checked(record_batch::HEADER_BYTES).unwrap_or((bytes, &[]));
             block.add(&header, head, tail);
-            self.note(&header, is_cleaned);
+            let marker = if header.attributes.is_control() { marker_of(bytes) } else { None };
+            self.note(&header, marker.as_ref(), is_cleaned);
             if block.length() >= self.engine.options.index_interval_bytes {
                 self.rows.push(block.close());
             }
@@ -430,10 +447,11 @@ impl Scan<'_> {
         Ok(is_whole)
     }
 
-    fn note(&mut self, header: &BatchHeader, is_cleaned: bool) {
+    fn note(&mut self, header: &BatchHeader, marker: Option<&EndTxnMarker>, is_cleaned: bool) {
         // Rows of all producers were there before a batch could be cleaned. What is left of it may be behind them.
         if !is_cleaned {
-            self.producers.record(header, None, None);
+            let change = self.producers.record(header, marker, None, None);
+            change.into_iter().for_each(|change| self.transactions.apply(change));
         }
         if let Some(epoch) = LeaderEpoch::new(header.partition_leader_epoch) {
             self.epochs.record(epoch, Offset::new_or_zero(header.base_offset));
@@ -450,7 +468,8 @@ fn find_producers(engine: &Engine, id: TopicIdPartition, segments: &[Span], want
             match walker.peek()? {
                 Next::Batch(header) => {
                     if wanted.has_sent(&header) {
-                        producers.record(&header, None, None);
+                        let marker = if header.attributes.is_control() { walker.whole(&header)?.and_then(marker_of) } else { None };
+                        producers.record(&header, marker.as_ref(), None, None);
                     }
                     walker.skip(&header);
                 }

@@ -94,8 +94,8 @@ impl PartitionLog {
         let row = keys::partition::Row { deleting: false, log_start: to, log_end: to, boot: log.engine.boot };
         put(&mut batch, &keys::partition::key(log.id), &row.encode())?;
         log.engine.delete_prefix(&mut batch, Family::Index, &keys::index::prefix(log.id))?;
-        for prefix in [keys::producer::prefix(log.id), keys::leader_epoch::prefix(log.id)] {
-            log.engine.delete_prefix(&mut batch, Family::Default, &prefix)?;
+        for prefix in [keys::producer::prefix, keys::leader_epoch::prefix, keys::aborted_transaction::prefix] {
+            log.engine.delete_prefix(&mut batch, Family::Default, &prefix(log.id))?;
         }
         for key in [keys::recovery_point::key(log.id), keys::cleaner_checkpoint::key(log.id)] {
             log.engine.delete(&mut batch, Family::Default, &key)?;

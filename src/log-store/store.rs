@@ -354,8 +354,9 @@ fn delete_marked(engine: &Engine, id: TopicIdPartition, budget: &mut Budget) -> 
     pass(engine, "delete.after_files", &directory)?;
     let mut batch = WriteBatch::default();
     engine.delete_prefix(&mut batch, Family::Index, &keys::index::prefix(id))?;
-    for prefix in [keys::producer::prefix(id), keys::leader_epoch::prefix(id), keys::cleaned_segment::prefix(id)] {
-        engine.delete_prefix(&mut batch, Family::Default, &prefix)?;
+    let prefixes = [keys::producer::prefix, keys::leader_epoch::prefix, keys::cleaned_segment::prefix, keys::aborted_transaction::prefix];
+    for prefix in prefixes {
+        engine.delete_prefix(&mut batch, Family::Default, &prefix(id))?;
     }
     for key in [keys::recovery_point::key(id), keys::truncation::key(id), keys::cleaner_checkpoint::key(id), keys::partition::key(id)] {
         engine.delete(&mut batch, Family::Default, &key)?;

@@ -48,11 +48,12 @@ impl LogOffsets {
         *self = self.validated();
     }
 
-    /// Moves the high watermark forward, and with it the last stable offset up to `first_unstable`. Returns whether anything moved.
-    pub fn advance_high_watermark(&mut self, to: Offset, first_unstable: Option<Offset>) -> bool {
+    /// Moves the high watermark forward, and with it the last stable offset up to what `first_unstable` says is unstable at that high watermark.
+    /// Returns whether anything moved.
+    pub fn advance_high_watermark(&mut self, to: Offset, first_unstable: impl FnOnce(Offset) -> Option<Offset>) -> bool {
         let before = *self;
         self.high_watermark = self.high_watermark.max(to.min(self.log_end));
-        let stable = first_unstable.map_or(self.high_watermark, |unstable| unstable.min(self.high_watermark));
+        let stable = first_unstable(self.high_watermark).map_or(self.high_watermark, |unstable| unstable.min(self.high_watermark));
         self.last_stable = self.last_stable.max(stable);
         *self = self.validated();
         before != *self
@@ -99,23 +100,23 @@ mod tests {
     #[test]
     fn the_high_watermark_never_passes_the_log_end_and_never_goes_back() {
         let mut offsets = LogOffsets::opened(offset(0), offset(10));
-        assert!(offsets.advance_high_watermark(offset(20), None));
+        assert!(offsets.advance_high_watermark(offset(20), |_| None));
         assert_eq!(offsets.high_watermark(), offset(10));
-        assert!(!offsets.advance_high_watermark(offset(5), None));
+        assert!(!offsets.advance_high_watermark(offset(5), |_| None));
         assert_eq!(offsets.high_watermark(), offset(10));
     }
 
     #[test]
     fn an_open_transaction_holds_the_last_stable_offset() {
         let mut offsets = LogOffsets::opened(offset(0), offset(10));
-        offsets.advance_high_watermark(offset(10), Some(offset(4)));
+        offsets.advance_high_watermark(offset(10), |_| Some(offset(4)));
         assert_eq!(offsets.last_stable(), offset(4));
     }
 
     #[test]
     fn a_cut_takes_the_log_end_back_and_the_high_watermark_only_where_it_must() {
         let mut offsets = LogOffsets::opened(offset(0), offset(10));
-        offsets.advance_high_watermark(offset(6), None);
+        offsets.advance_high_watermark(offset(6), |_| None);
         assert!(!offsets.cut(offset(0), offset(8)));
         assert_eq!((offsets.high_watermark(), offsets.log_end()), (offset(6), offset(8)));
         assert!(offsets.cut(offset(0), offset(5)));

@@ -6,7 +6,7 @@
 //! # Tests
 //! Java tools `kafka-transactions describe-producers`.
 
-use model::{Sequence, Timestamp};
+use model::{Offset, Sequence, Timestamp};
 use protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 use protocol::{ErrorCode, StrBytes};
@@ -52,8 +52,8 @@ impl Api for DescribeProducers {
                                     .with_producer_epoch(i32::from(producer.producer_epoch.get()))
                                     .with_last_sequence(producer.last_sequence.map_or(NONE, Sequence::get))
                                     .with_last_timestamp(producer.last_timestamp.map_or(i64::from(NONE), Timestamp::millis))
-                                    .with_coordinator_epoch(NONE)
-                                    .with_current_txn_start_offset(i64::from(NONE))
+                                    .with_coordinator_epoch(producer.coordinator_epoch.unwrap_or(NONE))
+                                    .with_current_txn_start_offset(Offset::to_wire(producer.open_from))
                             })
                             .collect();
                     }

@@ -34,7 +34,8 @@ use broker::read_pool::off_thread;
 use bytes::{Bytes, BytesMut};
 use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, Piece, TopicId};
 use protocol::fetch_response::{
-    CurrentLeader, DivergingEpoch, FetchPartition, FetchResponseHead, FetchTopic, NodeEndpoint, Segment, write_fetch_response,
+    AbortedTransaction, CurrentLeader, DivergingEpoch, FetchPartition, FetchResponseHead, FetchTopic, NodeEndpoint, Segment,
+    write_fetch_response,
 };
 use protocol::messages::FetchRequest;
 use protocol::{ErrorCode, StrBytes};
@@ -550,7 +551,11 @@ fn partition_row(answer: &Answer, limits: &Limits) -> FetchPartition {
         }
         Ok(read) => {
             if limits.bound == FetchBound::LastStable {
-                row.aborted_transactions = Some(Vec::new());
+                let listed = |aborted: &broker::partitions::AbortedTransaction| AbortedTransaction {
+                    producer_id: aborted.producer_id.get(),
+                    first_offset: aborted.first_offset.get(),
+                };
+                row.aborted_transactions = Some(read.aborted.iter().map(listed).collect());
             }
             row.high_watermark = read.offsets.high_watermark().get();
             row.last_stable_offset = read.offsets.last_stable().get();

@@ -102,7 +102,7 @@ impl Partition {
             if state.leads || state.leader_epoch != leader_epoch {
                 return Err(FollowError::OtherTerm);
             }
-            state.offsets.advance_high_watermark(high_watermark, None)
+            state.offsets.advance_high_watermark(high_watermark, |high_watermark| self.log.first_unstable_offset(high_watermark))
         };
         if has_moved {
             self.watchers.wake_all();

@@ -89,7 +89,8 @@ impl State {
     /// The same after an append whose answer waits last.
     pub(super) fn take_append(&mut self, acks: RequiredAcks) -> Consequences {
         let Some(high_watermark) = self.replication.as_ref().map(LeaderState::high_watermark) else { return Consequences::default() };
-        let has_moved = self.offsets.advance_high_watermark(high_watermark, None);
+        let log = &self.log;
+        let has_moved = self.offsets.advance_high_watermark(high_watermark, |high_watermark| log.first_unstable_offset(high_watermark));
         let mut consequences = Consequences { has_moved, ..Consequences::default() };
         self.take_satisfied(acks, &mut consequences);
         consequences

@@ -26,7 +26,7 @@ use crate::metrics::{Metrics, TopicMetrics};
 
 use partition::Home;
 
-pub use log_store::AppendError;
+pub use log_store::{AbortedTransaction, AppendError};
 
 pub use append::{AppendOutcome, AppendRefusal, AppendTicket, RequiredAcks};
 pub use following::FollowError;

@@ -52,6 +52,8 @@ pub enum PartitionError {
 }
 
 pub(super) struct State {
+    /// The same as the partition's, which knows the open transactions.
+    pub(super) log: PartitionLog,
     pub(super) leader_epoch: LeaderEpoch,
     pub(super) leads: bool,
     /// Whether its service has ended.
@@ -100,6 +102,7 @@ impl Partition {
         let Home { broker_id, store, proposals } = home;
         let offsets = LogOffsets::opened(log.log_start_offset(), log.log_end_offset());
         let state = State {
+            log: log.clone(),
             leader_epoch: LeaderEpoch::ZERO,
             leads: false,
             is_closed: false,

@@ -1,7 +1,7 @@
 //! Reads for consumers and followers.
 
 use bytes::Bytes;
-use log_store::{ReadError, ReadRange};
+use log_store::{AbortedTransaction, ReadError, ReadRange};
 use model::{LeaderEpoch, LogOffsets, Offset, Piece};
 
 use replication::{EpochCheck, check_epoch};
@@ -58,6 +58,8 @@ pub struct PartitionRead {
     pub pieces: Vec<Piece>,
     /// The sum of the pieces' lengths.
     pub length_bytes: usize,
+    /// The aborted transactions among them, for a reader of committed data. Some may lie a little behind.
+    pub aborted: Vec<AbortedTransaction>,
     /// Where the reader's log departs from this one; then nothing was read.
     pub diverging: Option<(LeaderEpoch, Offset)>,
     /// Whether a leader before this one may have shown a larger high watermark.
@@ -106,7 +108,14 @@ impl Partition {
     /// # Errors
     /// The refusal that the client must see.
     pub fn read(&self, fetch: &PartitionFetch) -> Result<PartitionRead, PartitionError> {
-        let read = |end| self.log.read(fetch.offset, end, fetch.bytes_max, fetch.at_least_one_batch);
+        let read = |end| {
+            let range = self.log.read(fetch.offset, end, fetch.bytes_max, fetch.at_least_one_batch)?;
+            let aborted = match fetch.bound {
+                FetchBound::LastStable => self.log.aborted_transactions(fetch.offset, end, range.length_bytes)?,
+                FetchBound::LogEnd | FetchBound::HighWatermark => Vec::new(),
+            };
+            Ok((range, aborted))
+        };
         let found = self.read_by(fetch, |end| Some(read(end)))?;
         // It gave no `None`.
         found.ok_or(PartitionError::Storage)
@@ -115,7 +124,14 @@ impl Partition {
     /// The same on a thread that must not wait for the disk; `None` if it would have to.
     #[must_use]
     pub fn read_now(&self, fetch: &PartitionFetch) -> Option<Result<PartitionRead, PartitionError>> {
-        self.read_by(fetch, |end| self.log.read_now(fetch.offset, end, fetch.bytes_max, fetch.at_least_one_batch)).transpose()
+        if fetch.bound == FetchBound::LastStable && self.log.may_have_aborted() {
+            return None;
+        }
+        let read = |end| {
+            let range = self.log.read_now(fetch.offset, end, fetch.bytes_max, fetch.at_least_one_batch)?;
+            Some(range.map(|range| (range, Vec::new())))
+        };
+        self.read_by(fetch, read).transpose()
     }
 
     /// Checks epoch and role, and gives the offsets of the same moment with whether they may fall short of what a predecessor showed.
@@ -136,12 +152,13 @@ impl Partition {
     fn read_by(
         &self,
         fetch: &PartitionFetch,
-        read: impl FnOnce(Offset) -> Option<Result<ReadRange, ReadError>>,
+        read: impl FnOnce(Offset) -> Option<Result<(ReadRange, Vec<AbortedTransaction>), ReadError>>,
     ) -> Result<Option<PartitionRead>, PartitionError> {
         let (offsets, is_behind_predecessor) = self.offsets_for(fetch)?;
         // Followers may have what is still on its way to this broker's disk.
         let log_end = self.log.log_end_offset().max(offsets.log_end());
-        let empty = PartitionRead { offsets, pieces: Vec::new(), length_bytes: 0, diverging: None, is_behind_predecessor };
+        let (pieces, aborted) = (Vec::new(), Vec::new());
+        let empty = PartitionRead { offsets, pieces, length_bytes: 0, aborted, diverging: None, is_behind_predecessor };
         let out_of_range = || PartitionError::OffsetOutOfRange { log_start: offsets.log_start(), log_end };
         if let Some(epoch) = fetch.last_fetched_epoch {
             // A reader that claims an epoch which this log has not reached has read elsewhere.
@@ -159,7 +176,7 @@ impl Partition {
         }
         let Some(found) = read(end) else { return Ok(None) };
         match found {
-            Ok(range) => Ok(Some(PartitionRead { pieces: range.pieces, length_bytes: range.length_bytes, ..empty })),
+            Ok((range, aborted)) => Ok(Some(PartitionRead { pieces: range.pieces, length_bytes: range.length_bytes, aborted, ..empty })),
             Err(ReadError::OutOfRange { .. }) => Err(out_of_range()),
             Err(ReadError::Corrupt { .. }) => {
                 tracing::error!(partition = %self.id(), offset = %fetch.offset, "damaged bytes are not served");

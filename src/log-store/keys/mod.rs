@@ -4,6 +4,7 @@
 //! big-endian, so that keys sort as their numbers do. The column families are `default` (small rows, overwritten), `index` (many rows, dropped
 //! in ranges) and `synced` (the metadata quorum's log).
 
+pub(crate) mod aborted_transaction;
 pub(crate) mod cleaned_segment;
 pub(crate) mod cleaner_checkpoint;
 pub(crate) mod index;
@@ -74,6 +75,7 @@ pub(crate) fn unreadable(key: &[u8], value: &[u8]) -> Option<&'static str> {
         leader_epoch::ORDINAL => ("leader_epoch", leader_epoch::decode(key, value).is_some()),
         index::ORDINAL => ("index", index::Row::decode(key, value).is_some()),
         truncation::ORDINAL => ("truncation", truncation::Row::decode(value).is_some()),
+        aborted_transaction::ORDINAL => ("aborted_transaction", aborted_transaction::decode(key, value).is_some()),
         cleaned_segment::ORDINAL => ("cleaned_segment", cleaned_segment::Row::decode(key, value).is_some()),
         _ => return None,
     };
@@ -158,8 +160,9 @@ mod tests {
             journal::LIFE_ORDINAL,
             cleaned_segment::ORDINAL,
             cleaner_checkpoint::ORDINAL,
+            aborted_transaction::ORDINAL,
         ];
-        assert_eq!(ordinals, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
+        assert_eq!(ordinals, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
         assert_eq!(Family::ALL.map(Family::name), ["default", "index", "synced"]);
     }
 

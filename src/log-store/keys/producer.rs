@@ -3,12 +3,14 @@
 //! where the bytes are newer or were cut.
 //!
 //! Key: 4, topic id (16), partition (4), producer id (8). Value: epoch (2), time of the last append (8, -1 = unknown), number of batches (1,
-//! at most 5), then per batch, oldest first: first sequence (4), last sequence (4), first offset (8), last offset (8), timestamp (8).
+//! at most 5), then per batch, oldest first: first sequence (4), last sequence (4), first offset (8), last offset (8), timestamp (8). Then, of who has
+//! written in transactions: first offset of the open one (8, -1 = none), whether there was a marker (1), and of the last one: first offset of its
+//! transaction (8, -1 = none), offset (8), coordinator epoch (4).
 
 use model::{Offset, ProducerEpoch, ProducerId, Sequence, TopicIdPartition};
 
 use super::{Fields, partition_prefix};
-use crate::producer_state::{ProducerEntry, WrittenBatch};
+use crate::producer_state::{LastEnd, ProducerEntry, WrittenBatch};
 
 pub(crate) const ORDINAL: u8 = 4;
 
@@ -41,6 +43,15 @@ pub(crate) fn encode(entry: &ProducerEntry) -> Vec<u8> {
         value.extend_from_slice(&batch.last_offset.get().to_be_bytes());
         value.extend_from_slice(&batch.timestamp.to_be_bytes());
     }
+    if entry.open_from.is_some() || entry.last_end.is_some() {
+        value.extend_from_slice(&Offset::to_wire(entry.open_from).to_be_bytes());
+        value.push(u8::from(entry.last_end.is_some()));
+    }
+    if let Some(last) = entry.last_end {
+        value.extend_from_slice(&Offset::to_wire(last.first_offset).to_be_bytes());
+        value.extend_from_slice(&last.marker.get().to_be_bytes());
+        value.extend_from_slice(&last.coordinator_epoch.to_be_bytes());
+    }
     value
 }
 
@@ -58,6 +69,14 @@ pub(crate) fn decode(value: &[u8]) -> Option<ProducerEntry> {
             last_offset: Offset::new(fields.i64()?)?,
             timestamp: fields.i64()?,
         });
+    }
+    // Rows that were written before there were transactions end here.
+    if !fields.is_empty() {
+        entry.open_from = Offset::new(fields.i64()?);
+        if fields.u8()? != 0 {
+            let first_offset = Offset::new(fields.i64()?);
+            entry.last_end = Some(LastEnd { first_offset, marker: fields.offset()?, coordinator_epoch: fields.i32()? });
+        }
     }
     Some(entry)
 }
@@ -80,5 +99,10 @@ mod tests {
         }
         assert_eq!(decode(&encode(&entry)), Some(entry.clone()));
         assert_eq!(decode(&encode(&entry)[..20]), None);
+        entry.open_from = Some(Offset::new_or_zero(4));
+        assert_eq!(decode(&encode(&entry)), Some(entry.clone()));
+        entry.last_end = Some(LastEnd { first_offset: None, marker: Offset::new_or_zero(3), coordinator_epoch: 7 });
+        assert_eq!(decode(&encode(&entry)), Some(entry.clone()));
+        assert_eq!(decode(&encode(&entry)[..180]), None);
     }
 }

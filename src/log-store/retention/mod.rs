@@ -303,13 +303,16 @@ impl Inner {
         let row = row.ok_or(StorageError::UnreadableRow { family: "partition" })?;
         let log_start = to.max(self.log_start());
         let row = keys::partition::Row { log_start, log_end: row.log_end.max(log_start), ..row };
+        let aborted = [keys::aborted_transaction::key(self.id, Offset::ZERO), keys::aborted_transaction::key(self.id, log_start)];
+        self.engine.delete_range(batch, Family::Default, &aborted[0], &aborted[1])?;
         self.engine.put(batch, Family::Default, &key, &row.encode())
     }
 
     /// Adds the rows of producers and epochs that are owed. The caller holds the index lock.
     fn put_changes(&self, batch: &mut WriteBatch) -> Result<(), StorageError> {
         let mut state = self.state();
-        write_changes(&self.engine, batch, self.id, &mut state.producers, &mut self.epochs.write())
+        let changed = (&mut state.producers, &mut *self.transactions.lock(), &mut *self.epochs.write());
+        write_changes(&self.engine, batch, self.id, changed)
     }
 
     /// Lets the log begin there, once a row says so.

@@ -17,4 +17,5 @@ mod reading;
 mod retaining;
 mod scratch;
 mod synced_logs;
+mod transactions;
 mod truncating;

@@ -1,0 +1,190 @@
+//! The transactions of one partition: which are open, and which were aborted.
+//!
+//! An open transaction begins at its producer's first transactional batch and ends at its marker. Readers of committed data stop before the first
+//! record of a transaction that is open, or that is ended by a marker which is not replicated yet; what was aborted they are told by
+//! [`AbortedTransaction`] rows.
+//!
+//! In Kafka: `ProducerStateManager` (`ongoingTxns`, `unreplicatedTxns`), `TransactionIndex`, `UnifiedLog.collectAbortedTransactions`.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use model::{Offset, ProducerId, TopicIdPartition};
+use record_batch::{BatchView, DecompressLimits, EndTxnMarker};
+use rocksdb::WriteBatch;
+
+use crate::StorageError;
+use crate::engine::Engine;
+use crate::keys::{self, Family};
+use crate::partition_log::{Inner, PartitionLog};
+use crate::producer_state::ProducerStates;
+
+/// A transaction whose records do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    /// Who wrote it.
+    pub producer_id: ProducerId,
+    /// Its first record.
+    pub first_offset: Offset,
+    /// Its marker.
+    pub last_offset: Offset,
+    /// Up to where readers of committed data could see when it ended: no transaction whose marker comes later touches what lies before.
+    pub last_stable_offset: Offset,
+}
+
+/// What a batch does to the transactions of its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A producer's transaction begins.
+    Begun { producer_id: ProducerId, first_offset: Offset },
+    /// It ends.
+    Ended { producer_id: ProducerId, first_offset: Offset, marker: Offset, is_commit: bool },
+}
+
+/// The marker that a control batch carries, if it is one.
+pub(crate) fn marker_of(batch: &[u8]) -> Option<EndTxnMarker> {
+    let view = BatchView::parse(batch).ok()?;
+    let mut marker = None;
+    let walked = view.walk_records(DecompressLimits::default(), &mut |record| {
+        marker = EndTxnMarker::decode(record.key.unwrap_or_default(), record.value.unwrap_or_default()).ok().flatten();
+        ControlFlow::Break(())
+    });
+    walked.ok().and(marker)
+}
+
+/// What readers must know of a partition's transactions. What must survive is in the producers' rows and those of the aborted ones.
+#[derive(Debug, Default)]
+pub(crate) struct Transactions {
+    /// By first offset.
+    open: BTreeMap<Offset, ProducerId>,
+    /// The markers of those that have ended, by first offset, until they are replicated.
+    unreplicated: BTreeMap<Offset, Offset>,
+    /// Aborted ones whose rows are not in the index for certain, by marker. The first `gathered` of them went into the last write.
+    pending: Vec<AbortedTransaction>,
+    gathered: usize,
+    /// Whether there may be any, in memory or as rows.
+    has_aborted: bool,
+}
+
+impl Transactions {
+    /// As producers' rows and a scan of what has none tell them.
+    pub(crate) fn recovered(producers: &ProducerStates, has_aborted: bool) -> Self {
+        let mut transactions = Self { has_aborted, ..Self::default() };
+        for (producer_id, entry) in producers.entries() {
+            if let Some(first_offset) = entry.open_from {
+                transactions.open.insert(first_offset, producer_id);
+            }
+            if let Some((first_offset, marker)) = entry.last_end.and_then(|end| Some((end.first_offset?, end.marker))) {
+                transactions.unreplicated.insert(first_offset, marker);
+            }
+        }
+        transactions
+    }
+
+    /// With the aborted transactions that a scan found.
+    pub(crate) fn with_aborted_of(self, scanned: Self) -> Self {
+        Self { has_aborted: self.has_aborted || scanned.has_aborted, pending: scanned.pending, ..self }
+    }
+
+    pub(crate) fn apply(&mut self, change: Change) {
+        match change {
+            Change::Begun { producer_id, first_offset } => {
+                self.open.insert(first_offset, producer_id);
+            }
+            Change::Ended { producer_id, first_offset, marker, is_commit } => {
+                self.open.remove(&first_offset);
+                self.unreplicated.insert(first_offset, marker);
+                if !is_commit {
+                    self.has_aborted = true;
+                    let last_stable_offset = self.open.keys().next().copied().unwrap_or(marker + 1);
+                    self.pending.push(AbortedTransaction { producer_id, first_offset, last_offset: marker, last_stable_offset });
+                }
+            }
+        }
+    }
+
+    /// The first record that may yet count or not, given what is replicated.
+    pub(crate) fn first_unstable(&mut self, high_watermark: Offset) -> Option<Offset> {
+        self.unreplicated.retain(|_, marker| *marker >= high_watermark);
+        let (open, unreplicated) = (self.open.keys().next(), self.unreplicated.keys().next());
+        open.into_iter().chain(unreplicated).min().copied()
+    }
+
+    /// Adds the rows that are missing.
+    pub(crate) fn write(&mut self, engine: &Engine, batch: &mut WriteBatch, id: TopicIdPartition) -> Result<(), StorageError> {
+        // What the last write took is there, or the store has stopped.
+        self.pending.drain(..self.gathered.min(self.pending.len()));
+        for aborted in &self.pending {
+            let key = keys::aborted_transaction::key(id, aborted.last_offset);
+            engine.put(batch, Family::Default, &key, &keys::aborted_transaction::encode(aborted))?;
+        }
+        self.gathered = self.pending.len();
+        Ok(())
+    }
+}
+
+impl PartitionLog {
+    /// The first record of a transaction that is open, or whose marker does not lie before the high watermark.
+    #[must_use]
+    pub fn first_unstable_offset(&self, high_watermark: Offset) -> Option<Offset> {
+        self.0.transactions.lock().first_unstable(high_watermark)
+    }
+
+    /// Whether a look for aborted transactions may find any. If not, it takes no I/O.
+    #[must_use]
+    pub fn may_have_aborted(&self) -> bool {
+        self.0.transactions.lock().has_aborted
+    }
+
+    /// The aborted transactions that have records in the first `length_bytes` bytes of batches from `from` on, but not at or behind `end`, and
+    /// perhaps some that begin a little later; in the order of their markers. It may wait for the disk.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn aborted_transactions(&self, from: Offset, end: Offset, length_bytes: usize) -> Result<Vec<AbortedTransaction>, StorageError> {
+        let log = &*self.0;
+        if !self.may_have_aborted() || length_bytes == 0 {
+            return Ok(Vec::new());
+        }
+        let end = log.end_of(from, end, length_bytes)?;
+        let mut found = BTreeMap::new();
+        // First what is in memory: from there rows go to the index and not back.
+        let pending = log.transactions.lock().pending.clone();
+        let prefix = keys::aborted_transaction::prefix(log.id);
+        let mut is_complete = false;
+        log.engine.scan(Family::Default, &keys::aborted_transaction::key(log.id, from), &keys::prefix_end(&prefix), |key, value| {
+            let row = keys::aborted_transaction::decode(key, value);
+            let row = row.ok_or(StorageError::UnreadableRow { family: "aborted_transaction" })?;
+            found.insert(row.last_offset, row);
+            is_complete = row.last_stable_offset >= end;
+            Ok(!is_complete)
+        })?;
+        if !is_complete {
+            found.extend(pending.into_iter().filter(|aborted| aborted.last_offset >= from).map(|aborted| (aborted.last_offset, aborted)));
+        }
+        Ok(found.into_values().filter(|aborted| aborted.first_offset < end).collect())
+    }
+}
+
+impl Inner {
+    /// An offset up to which the bytes from `from` on reach at the most; by the index, so that it may lie behind them by a block or two.
+    fn end_of(&self, from: Offset, end: Offset, length_bytes: usize) -> Result<Offset, StorageError> {
+        let prefix = keys::index::prefix(self.id);
+        let Some((first, _)) = self.engine.last_at_or_before(Family::Index, &prefix, &keys::index::key(self.id, from))? else {
+            return Ok(end);
+        };
+        let (mut left, mut is_first, mut found) = (length_bytes, true, end);
+        self.engine.scan(Family::Index, &first, &keys::prefix_end(&prefix), |key, value| {
+            let row = keys::index::Row::decode(key, value).ok_or(StorageError::UnreadableRow { family: "index" })?;
+            if !is_first {
+                left = left.saturating_sub(usize::try_from(row.length).unwrap_or(usize::MAX));
+            }
+            is_first = false;
+            if left == 0 {
+                found = row.end_offset.min(end);
+            }
+            Ok(left > 0)
+        })?;
+        Ok(found)
+    }
+}
