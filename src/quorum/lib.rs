@@ -12,7 +12,8 @@
 //!   itself no copy is written: an entry of its term implies it. Its first start waits for the disk twice before it can propose, a restart
 //!   not at all.
 //! - A quorum of one voter that idles does not wake: its clock ticks every 90 seconds. One of several has its leader's heartbeats.
-//! - A voter whose log was lost votes for nobody until it has what was committed, so that no majority is made of who has forgotten.
+//! - A voter whose log was lost votes for nobody until a leader has filled it, also over restarts, so that no majority is made of who has
+//!   forgotten. A new cluster's voters cannot be told from it: if the first leader dies before the others are filled, it is missed.
 //! - [`MetadataQuorum::is_active`] is true on a leader that has applied all that earlier leaders committed; only then may it decide.
 //!
 //! Exemption: openraft's own timers use tokio's clock through its `AsyncRuntime` (`TokioRuntime`), not klamm's injected one. With one voter

@@ -15,7 +15,7 @@ use crate::disk::{Disk, DiskError};
 use crate::format;
 use crate::types::{Entry, LogId, StorageError, StorageIoError, Types, Vote};
 
-const PURGED: &str = "purged";
+pub(crate) const PURGED: &str = "purged";
 const VOTE: &str = "vote";
 
 /// The log of one quorum.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::BoxFuture;
+use crate::state_machine::Shared;
 use crate::types::{NodeId, Raft, Types};
 
 /// Grows when the messages change, so that a voter of another version is told apart from a broken one.
@@ -84,13 +85,19 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ReceiveError> {
 
 /// Gives a message to this voter's openraft and encodes what it says.
 ///
-/// `may_vote` is false for a voter that began with an empty log and has not caught up since.
-pub(crate) async fn receive(raft: &Raft, message: &[u8], may_vote: bool) -> Result<Vec<u8>, ReceiveError> {
+pub(crate) async fn receive(raft: &Raft, message: &[u8], shared: &Shared) -> Result<Vec<u8>, ReceiveError> {
     let stopped = |error: &dyn std::error::Error| ReceiveError::Stopped(error.to_string());
     let answer = match decode::<Message>(message)? {
-        Message::Append(request) => encode(&raft.append_entries(request).await.map_err(|error| stopped(&error))?),
+        Message::Append(request) => {
+            let completes = reaches_what_was_committed(&request);
+            let answer = raft.append_entries(request).await.map_err(|error| stopped(&error))?;
+            if completes && matches!(answer, AppendEntriesResponse::Success) {
+                shared.complete();
+            }
+            encode(&answer)
+        }
         // In a cluster that begins, every log is empty but for the list of voters.
-        Message::Vote(request) if !may_vote && request.last_log_id.is_some_and(|last| last.index > 0) => {
+        Message::Vote(request) if !shared.is_complete() && request.last_log_id.is_some_and(|last| last.index > 0) => {
             return Err(ReceiveError::Forgetful);
         }
         Message::Vote(request) => encode(&raft.vote(request).await.map_err(|error| stopped(&error))?),
@@ -105,6 +112,14 @@ pub(crate) async fn receive(raft: &Raft, message: &[u8], may_vote: bool) -> Resu
         }
     };
     Ok(answer?)
+}
+
+/// Whether who takes this has all that was committed when it was sent. A leader knows that only once an entry of its own term is committed. What
+/// was committed since with this voter's help it has, too: a leader asks a voter again only after it has its answer.
+fn reaches_what_was_committed(request: &AppendEntriesRequest<Types>) -> bool {
+    let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+    let committed = request.leader_commit.filter(|committed| committed.leader_id.term == request.vote.leader_id.term);
+    committed.is_some_and(|committed| last >= Some(committed))
 }
 
 /// A vote request as it is sent.

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
 use crate::disk::{Disk, DiskError};
-use crate::log_storage::LogStorage;
+use crate::log_storage::{LogStorage, PURGED};
 use crate::network::{self, Network, NoPeers, Peers};
 use crate::state_machine::{Shared, StateMachine};
 use crate::types::{Proposal, Raft};
@@ -32,6 +32,10 @@ const PEER_ELECTION_MS: (u64, u64) = (300, 600);
 const SNAPSHOT_PART_MS: u64 = 5_000;
 /// All voters may begin the quorum, but it is quicker if one of them does. The others wait so long for it.
 const BEGIN_AFTER: Duration = Duration::from_secs(2);
+/// The name under which a voter's disk says that the log began empty and no leader has filled it yet.
+pub(crate) const BEGAN_EMPTY: &str = "began-empty";
+const NOT_FILLED: &[u8] = &[1];
+pub(crate) const FILLED: &[u8] = &[0];
 
 /// How a quorum is started.
 #[derive(Clone)]
@@ -114,8 +118,6 @@ struct RaftQuorum {
     id: u64,
     raft: Raft,
     leadership: watch::Receiver<Option<BrokerId>>,
-    /// Whether the log was empty at the start.
-    began_empty: bool,
     shared: Arc<Shared>,
     /// Dropping it ends the thread too.
     stop: Mutex<Option<oneshot::Sender<()>>>,
@@ -132,8 +134,8 @@ pub async fn start(log: SyncedLog, options: QuorumOptions) -> Result<Arc<dyn Met
 }
 
 pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Result<Arc<dyn MetadataQuorum>, StartError> {
-    let shared = Arc::new(Shared::new());
-    let began_empty = options.has_peers() && disk.last_index().map_err(StartError::Storage)?.is_none();
+    let is_complete = !options.has_peers() || is_complete(&*disk).map_err(StartError::Storage)?;
+    let shared = Arc::new(Shared::new(is_complete));
     let (ready_sender, ready) = oneshot::channel();
     let (stop, stop_receiver) = oneshot::channel::<()>();
     let (stopped_sender, stopped) = oneshot::channel();
@@ -144,13 +146,14 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
     thread::Builder::new().name(format!("quorum-{broker_id}")).spawn(move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(async move {
-                match begin(disk, &options, &on_thread).await {
+                match begin(Arc::clone(&disk), &options, &on_thread).await {
                     Ok(raft) => {
                         // Whoever asked to start may be gone; the channel below is closed then, too.
                         let _asker_gone = ready_sender.send(Ok(raft.clone()));
                         tokio::select! {
                             _stop_or_dropped = stop_receiver => {}
-                            () = tell_leadership(&raft, &told) => {}
+                            () = tell_leadership(&raft, &told, &on_thread) => {}
+                            () = remember_completeness(&*disk, &on_thread) => {}
                         }
                         if let Err(error) = raft.shutdown().await {
                             tracing::error!(%error, "the metadata quorum's task did not end well");
@@ -170,7 +173,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
     })?;
     let raft = ready.await.map_err(|_| StartError::Stopped("its thread ended".to_owned()))??;
     let (stop, stopped) = (Mutex::new(Some(stop)), Arc::new(Mutex::new(Some(stopped))));
-    Ok(Arc::new(RaftQuorum { id, raft, leadership, began_empty, shared, stop, stopped }))
+    Ok(Arc::new(RaftQuorum { id, raft, leadership, shared, stop, stopped }))
 }
 
 /// Opens log and image. A sole voter becomes leader and replays.
@@ -244,11 +247,43 @@ fn number_of(broker_id: BrokerId) -> u64 {
     u64::try_from(broker_id.get()).unwrap_or(0)
 }
 
+/// Whether this voter has what it may have promised: not if it begins on an empty disk, nor if it did and no leader has filled its log since.
+/// Written down before the first entry is.
+pub(crate) fn is_complete(disk: &dyn Disk) -> Result<bool, DiskError> {
+    if let Some(mark) = disk.load_value(BEGAN_EMPTY)? {
+        return Ok(mark == FILLED);
+    }
+    // A log whose entries all went into a snapshot has no entry either.
+    if disk.last_index()?.is_some() || disk.load_value(PURGED)?.is_some() {
+        return Ok(true);
+    }
+    disk.save_value(BEGAN_EMPTY, NOT_FILLED)?;
+    Ok(false)
+}
+
+/// Takes back that the log began empty, once it is filled; never ends.
+async fn remember_completeness(disk: &dyn Disk, shared: &Shared) {
+    let mut completeness = shared.completeness();
+    if !*completeness.borrow_and_update() && completeness.wait_for(|is_complete| *is_complete).await.is_ok() {
+        // If it is not taken back, the next run waits for a leader once more.
+        if let Err(error) = disk.save_value(BEGAN_EMPTY, FILLED) {
+            tracing::warn!(%error, "that the metadata log is filled cannot be written down");
+        }
+    }
+    std::future::pending().await
+}
+
 /// Passes on who leads, until openraft ends.
-async fn tell_leadership(raft: &Raft, told: &watch::Sender<Option<BrokerId>>) {
+async fn tell_leadership(raft: &Raft, told: &watch::Sender<Option<BrokerId>>, shared: &Shared) {
     let mut metrics = raft.metrics();
     loop {
-        let leader = metrics.borrow_and_update().current_leader.and_then(broker_of);
+        let leader = {
+            let now = metrics.borrow_and_update();
+            if now.state == ServerState::Leader && has_caught_up(&now) {
+                shared.complete();
+            }
+            now.current_leader.and_then(broker_of)
+        };
         told.send_if_modified(|known| std::mem::replace(known, leader) != leader);
         if metrics.changed().await.is_err() {
             return;
@@ -321,17 +356,21 @@ impl MetadataQuorum for RaftQuorum {
 
     fn caught_up(&self) -> BoxFuture<Result<(), ProposeError>> {
         let (mut metrics, shared) = (self.raft.metrics(), Arc::clone(&self.shared));
+        let mut completeness = shared.completeness();
         Box::pin(async move {
             let ended = |error: &dyn std::error::Error| ProposeError::Stopped { reason: error.to_string() };
             loop {
                 {
                     let now = metrics.borrow_and_update();
                     now.running_state.clone().map_err(|error| ended(&error))?;
-                    if has_caught_up(&now) {
+                    if has_caught_up(&now) && *completeness.borrow_and_update() {
                         break;
                     }
                 }
-                metrics.changed().await.map_err(|error| ended(&error))?;
+                tokio::select! {
+                    changed = metrics.changed() => changed.map_err(|error| ended(&error))?,
+                    Ok(()) = completeness.changed() => {}
+                }
             }
             shared.go_live();
             Ok(())
@@ -339,10 +378,8 @@ impl MetadataQuorum for RaftQuorum {
     }
 
     fn receive(&self, message: Vec<u8>) -> BoxFuture<Result<Vec<u8>, ReceiveError>> {
-        let raft = self.raft.clone();
-        // What it has applied of a leader's own term, it has with all that was committed before.
-        let may_vote = !self.began_empty || self.shared.is_live() || has_caught_up(&raft.metrics().borrow());
-        Box::pin(async move { network::receive(&raft, &message, may_vote).await })
+        let (raft, shared) = (self.raft.clone(), Arc::clone(&self.shared));
+        Box::pin(async move { network::receive(&raft, &message, &shared).await })
     }
 
     fn published(&self) -> watch::Receiver<u64> {

@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     is_live: AtomicBool,
     /// The index of that image.
     index: watch::Sender<u64>,
+    /// Whether this voter has all that was committed when it began. False for one whose log was empty, until a leader has filled it.
+    is_complete: watch::Sender<bool>,
 }
 
 struct Watched {
@@ -37,18 +39,33 @@ struct Watched {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(is_complete: bool) -> Self {
         let image = Arc::new(Image::default());
         Self {
             applying: Mutex::new(Watched { image: Arc::clone(&image), observers: Vec::new(), live: false }),
             published: RwLock::new(image),
             is_live: AtomicBool::new(false),
             index: watch::Sender::new(0),
+            is_complete: watch::Sender::new(is_complete),
         }
     }
 
     pub(crate) fn published(&self) -> watch::Receiver<u64> {
         self.index.subscribe()
+    }
+
+    /// A watch on whether this voter has all that was committed when it began.
+    pub(crate) fn completeness(&self) -> watch::Receiver<bool> {
+        self.is_complete.subscribe()
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        *self.is_complete.borrow()
+    }
+
+    /// A leader has filled this voter's log, or it has led.
+    pub(crate) fn complete(&self) {
+        self.is_complete.send_if_modified(|known| !std::mem::replace(known, true));
     }
 
     fn publish(&self, image: &Arc<Image>) {

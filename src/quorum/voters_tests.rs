@@ -1,13 +1,15 @@
-//! Three voters in one process, on disks that lose what was not synced, that die and come back.
+//! Three voters in one process, on disks that lose what was not synced, over a network that can be cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
 use model::BrokerId;
 use parking_lot::Mutex;
 
-use crate::node::start_on;
+use crate::disk::Disk;
+use crate::log_storage::PURGED;
+use crate::node::{BEGAN_EMPTY, FILLED, is_complete, start_on};
 use crate::tests::{CountingDisk, broker, topic};
 use crate::{BoxFuture, MetadataQuorum, Peers, ProposeError, QuorumOptions, StartError};
 
@@ -15,15 +17,19 @@ use crate::{BoxFuture, MetadataQuorum, Peers, ProposeError, QuorumOptions, Start
 #[derive(Default)]
 struct Wires {
     voters: Mutex<BTreeMap<BrokerId, Arc<dyn MetadataQuorum>>>,
+    /// Voters that nobody reaches, and that reach nobody.
+    cut: Mutex<BTreeSet<BrokerId>>,
 }
 
 struct Wire {
+    from: BrokerId,
     wires: Arc<Wires>,
 }
 
 impl Peers for Wire {
     fn call(&self, voter: BrokerId, message: Vec<u8>) -> BoxFuture<io::Result<Vec<u8>>> {
-        let target = self.wires.voters.lock().get(&voter).map(Arc::clone);
+        let is_cut = self.wires.cut.lock().iter().any(|cut| *cut == voter || *cut == self.from);
+        let target = if is_cut { None } else { self.wires.voters.lock().get(&voter).map(Arc::clone) };
         Box::pin(async move {
             let target = target.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
             target.receive(message).await.map_err(io::Error::other)
@@ -49,7 +55,7 @@ impl Cluster {
 
     async fn start_voter(&self, id: BrokerId) -> Result<(), StartError> {
         let voters = self.disks.keys().copied().collect();
-        let options = QuorumOptions::new(id).with_peers(voters, Arc::new(Wire { wires: Arc::clone(&self.wires) }));
+        let options = QuorumOptions::new(id).with_peers(voters, Arc::new(Wire { from: id, wires: Arc::clone(&self.wires) }));
         let options = QuorumOptions { snapshot_after_entries: self.snapshot_after_entries, ..options };
         let quorum = start_on(Arc::<CountingDisk>::clone(&self.disks[&id]), options).await?;
         self.wires.voters.lock().insert(id, quorum);
@@ -127,6 +133,48 @@ async fn three_voters_elect_one_and_agree_on_what_it_proposes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_survives_the_death_of_each_leader_in_turn() {
+    let mut cluster = Cluster::start(10_000).await;
+    let mut leader = cluster.leader(broker(1), None).await;
+    // Who has just begun votes once a leader has filled it.
+    cluster.all_have(0).await;
+    for round in 0..4 {
+        cluster.voter(leader).propose(topic(round)).await.expect("proposed");
+        cluster.kill(leader).await;
+        let witness = others(leader).next().expect("two");
+        let next = cluster.leader(witness, Some(leader)).await;
+        let known = usize::try_from(round + 1).expect("small");
+        assert_eq!(cluster.voter(next).image().topic_count(), known, "lost by the election of {next}");
+        cluster.start_voter(leader).await.expect("starts again");
+        cluster.all_have(known).await;
+        leader = cluster.leader(witness, None).await;
+    }
+    for voter in cluster.all() {
+        voter.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_answers_nothing_as_done_and_follows_when_it_is_back() {
+    let cluster = Cluster::start(10_000).await;
+    let leader = cluster.leader(broker(1), None).await;
+    cluster.all_have(0).await;
+    cluster.voter(leader).propose(topic(0)).await.expect("proposed");
+    cluster.wires.cut.lock().insert(leader);
+    let alone = tokio::spawn(cluster.voter(leader).propose(topic(1)));
+    let witness = others(leader).next().expect("two");
+    let next = cluster.leader(witness, Some(leader)).await;
+    cluster.voter(next).propose(topic(2)).await.expect("proposed");
+    assert!(!alone.is_finished(), "answered without a majority");
+    cluster.wires.cut.lock().clear();
+    assert!(alone.await.expect("no panic").is_err(), "what the others never had was answered as done");
+    cluster.all_have(2).await;
+    for voter in cluster.all() {
+        voter.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_that_missed_more_than_the_log_keeps_gets_a_snapshot() {
     let mut cluster = Cluster::start(20).await;
     let leader = cluster.leader(broker(1), None).await;
@@ -185,4 +233,22 @@ async fn a_log_that_was_begun_with_other_voters_is_refused() {
     for voter in cluster.all() {
         voter.shutdown().await;
     }
+}
+
+#[test]
+fn a_voter_that_began_empty_knows_it_after_a_restart_until_it_is_filled() {
+    let disk = CountingDisk::default();
+    assert!(!is_complete(&disk).expect("reads"));
+    disk.append(vec![(0, Vec::new())]).expect("written");
+    assert!(!is_complete(&disk).expect("reads"), "one entry is not all that was committed");
+    disk.save_value(BEGAN_EMPTY, FILLED).expect("written");
+    assert!(is_complete(&disk).expect("reads"));
+
+    let older = CountingDisk::default();
+    older.append(vec![(0, Vec::new())]).expect("written");
+    assert!(is_complete(&older).expect("reads"), "a log from before there was a mark");
+
+    let purged = CountingDisk::default();
+    purged.save_value(PURGED, &[1]).expect("written");
+    assert!(is_complete(&purged).expect("reads"), "all its entries are in the snapshot");
 }
