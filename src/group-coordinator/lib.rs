@@ -47,7 +47,6 @@ mod group;
 mod member;
 mod offsets;
 mod operation;
-mod partition;
 mod records;
 mod replies;
 mod shard;
@@ -56,6 +55,6 @@ mod summary;
 
 pub use config::{GroupConfig, ROWS};
 pub use effects::{CoordinatorRecord, Effects, GroupReply, ReplyId, RequestMeta, TimerEffect, TimerKey};
-pub use partition::partition_for;
+pub use model::partition_for;
 pub use shard::{GroupShard, Replayed, SkippedRecords};
 pub use summary::GroupSummary;

@@ -13,6 +13,7 @@
 pub mod config;
 mod ids;
 mod log_offsets;
+mod partition_for;
 mod piece;
 
 pub use ids::{
@@ -20,4 +21,5 @@ pub use ids::{
     TopicName, TopicPartition,
 };
 pub use log_offsets::LogOffsets;
+pub use partition_for::partition_for;
 pub use piece::{FileRange, Piece};

@@ -1,10 +1,11 @@
-//! Which partition of `__consumer_offsets` holds a group.
+//! Which partition of a coordinator's topic holds a key.
 
-/// The partition of a group among `partitions`: the Java hash of its UTF-16 code units, as Kafka's `GroupMetadataManager.partitionFor` and every
-/// tool that looks a coordinator up by itself compute it. Zero when there are no partitions.
+/// The partition of a group or a transactional id among `partitions`: the Java hash of its UTF-16 code units, as Kafka's
+/// `GroupMetadataManager.partitionFor`, `TransactionStateManager.partitionFor` and every tool that looks a coordinator up by itself compute it. Zero
+/// when there are no partitions.
 #[must_use]
-pub fn partition_for(group_id: &str, partitions: i32) -> i32 {
-    let hash = group_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+pub fn partition_for(key: &str, partitions: i32) -> i32 {
+    let hash = key.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
     // Kafka's Utils.abs: the one int without a positive counterpart counts as zero.
     hash.checked_abs().unwrap_or(0).checked_rem(partitions).unwrap_or(0)
 }
