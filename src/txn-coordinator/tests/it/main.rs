@@ -1,0 +1,9 @@
+//! The transaction coordinator from outside: golden scripts, encodability of every reply, random histories.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_possible_truncation, missing_docs)]
+
+mod encode;
+mod history;
+mod hostile;
+mod print;
+mod scripts;
+mod world;
