@@ -12,6 +12,7 @@ use rocksdb::{
     WriteOptions,
 };
 
+use crate::ballast::Ballast;
 use crate::journal::Journal;
 use crate::keys::{Family, prefix_end};
 use crate::layout;
@@ -28,6 +29,12 @@ pub(crate) type Entry = (Box<[u8]>, Box<[u8]>);
 /// More keys than this are dropped by one range tombstone, fewer one by one (many small range tombstones slow every read down).
 const DELETE_ONE_BY_ONE_MAX: usize = 1_024;
 
+/// RocksDB's write buffers until the next open if this one finds the disk full.
+const SHORT_WRITE_BUFFER_BYTES: usize = 1 << 20;
+
+/// So much RocksDB takes ahead for its list of files.
+const MANIFEST_AHEAD_BYTES: usize = 64 << 10;
+
 pub(crate) struct Engine {
     db: DB,
     /// None where nothing is written.
@@ -38,6 +45,8 @@ pub(crate) struct Engine {
     pub(crate) boot: [u8; 16],
     pub(crate) tails: TailBudget,
     pub(crate) handles: HandleCache,
+    /// What is held for an open on a full disk.
+    pub(crate) ballast: Ballast,
     /// What is to be unlinked later.
     pub(crate) removals: Removals,
     /// Bytes of all partitions that no sync was asked for yet.
@@ -62,6 +71,7 @@ fn descriptors_max() -> usize {
 impl Engine {
     pub(crate) fn open(options: StoreOptions) -> Result<Self, OpenError> {
         let claim = layout::Claim(layout::claim(&options.directory)?);
+        let ballast = Ballast::release_if_short(&options);
         let partitions_directory = options.directory.join("partitions");
         std::fs::create_dir_all(&partitions_directory).map_err(|source| OpenError::Unreadable {
             action: "create",
@@ -74,13 +84,14 @@ impl Engine {
             source,
         })?;
         // With a mark there is an index: an empty one must not take its place.
-        let db = open_database(&options, Access::Write { may_create: expected.is_none() })
+        let may_create = expected.is_none();
+        let db = open_database(&options, Access::Write { may_create, is_disk_short: ballast.was_short() })
             .map_err(|error| OpenError::Index { path: options.directory.clone(), source: StorageError::Index(error) })?;
         let found = db.latest_sequence_number();
         if let Some(expected) = expected.filter(|expected| found < *expected) {
             return Err(OpenError::IndexLost { path: options.directory, mark: mark.path, found, expected });
         }
-        Ok(Self::new(options, claim, partitions_directory, db, Some(mark)))
+        Ok(Self::new(options, (claim, ballast), partitions_directory, db, Some(mark)))
     }
 
     /// An engine for looking: nothing in the directory changes, and a write is refused by RocksDB. `claim` holds the directory.
@@ -95,10 +106,17 @@ impl Engine {
             return Err(OpenError::IndexLost { path: options.directory, mark, found, expected });
         }
         let partitions_directory = options.directory.join("partitions");
-        Ok(Self::new(options, claim, partitions_directory, db, None))
+        let ballast = Ballast::left_alone(&options);
+        Ok(Self::new(options, (claim, ballast), partitions_directory, db, None))
     }
 
-    fn new(options: StoreOptions, claim: layout::Claim, partitions_directory: PathBuf, db: DB, mark: Option<SequenceMark>) -> Self {
+    fn new(
+        options: StoreOptions,
+        (claim, ballast): (layout::Claim, Ballast),
+        partitions_directory: PathBuf,
+        db: DB,
+        mark: Option<SequenceMark>,
+    ) -> Self {
         Self {
             db,
             mark,
@@ -106,6 +124,7 @@ impl Engine {
             boot: boot_id(),
             tails: TailBudget::new(options.tail_bytes_total),
             handles: HandleCache::new(options.open_segments_max.min(descriptors_max() / 2)),
+            ballast,
             removals: Removals::default(),
             unsynced_bytes: AtomicU64::new(0),
             journal: OnceLock::new(),
@@ -269,13 +288,19 @@ impl Engine {
 #[derive(Clone, Copy)]
 enum Access {
     /// One that may be there or not, or that must be there.
-    Write { may_create: bool },
+    Write { may_create: bool, is_disk_short: bool },
     /// No file is made, changed or removed.
     Read,
 }
 
 fn open_database(options: &StoreOptions, access: Access) -> Result<DB, rocksdb::Error> {
-    let may_create = matches!(access, Access::Write { may_create: true });
+    let (may_create, is_disk_short) = match access {
+        Access::Write { may_create, is_disk_short } => (may_create, is_disk_short),
+        Access::Read => (false, false),
+    };
+    // RocksDB takes the blocks of a log ahead, some more than a buffer's.
+    let write_buffer_bytes =
+        if is_disk_short { options.write_buffer_bytes.min(SHORT_WRITE_BUFFER_BYTES) } else { options.write_buffer_bytes };
     let mut database = Options::default();
     database.create_if_missing(may_create);
     // A family that is not there any more is lost, not missing.
@@ -284,6 +309,7 @@ fn open_database(options: &StoreOptions, access: Access) -> Result<DB, rocksdb::
     database.set_max_total_wal_size(64 << 20);
     database.set_track_and_verify_wals_in_manifest(true);
     database.set_paranoid_checks(true);
+    database.set_manifest_preallocation_size(MANIFEST_AHEAD_BYTES);
     database.set_keep_log_file_num(1);
     database.set_max_open_files(256);
     // Threads that only wake up to write statistics would keep an idle broker busy.
@@ -298,7 +324,7 @@ fn open_database(options: &StoreOptions, access: Access) -> Result<DB, rocksdb::
         blocks.set_block_cache(&cache);
         let mut options_of_family = Options::default();
         options_of_family.set_compression_type(rocksdb::DBCompressionType::None);
-        options_of_family.set_write_buffer_size(options.write_buffer_bytes);
+        options_of_family.set_write_buffer_size(write_buffer_bytes);
         options_of_family.set_block_based_table_factory(&blocks);
         ColumnFamilyDescriptor::new(family.name(), options_of_family)
     });

@@ -19,6 +19,7 @@
 //! ```text
 //! klamm.layout                         "klamm 2"; its lock says that the directory is in use
 //! klamm.sequence                       what the index has reached, so that a lost part of it is noticed
+//! klamm.reserve                        blocks that are held for an open on a full disk
 //! index/                               RocksDB: families default, index, synced (src/log-store/keys/ has the rows)
 //! journal/<number>.journal             with Durability::Group: what is acknowledged and may not be in its segments on the disk
 //! partitions/<topic id>-<partition>/   made at the first append
@@ -39,6 +40,7 @@
 #![doc = include_str!("docs/0001-segments-beside-rocksdb.md")]
 #![doc = include_str!("docs/0002-a-journal-of-its-own.md")]
 #![doc = include_str!("docs/0004-what-a-log-loses-at-its-start.md")]
+#![doc = include_str!("docs/0005-a-reserve-for-the-next-open.md")]
 #![doc = include_str!("docs/damage.md")]
 #![doc = include_str!("docs/bench.md")]
 #![doc = include_str!("docs/power-cuts.md")]
@@ -47,6 +49,7 @@
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 mod append;
+mod ballast;
 mod block;
 mod committer;
 mod compaction;

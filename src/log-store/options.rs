@@ -43,6 +43,8 @@ pub struct StoreOptions {
     pub unsynced_bytes_max: u64,
     /// Appends are refused while the disk has less free space than this (on a small disk, than a sixteenth of it).
     pub free_bytes_min: u64,
+    /// So many bytes are held for an open on a full disk (on a small one a sixteenth of it).
+    pub ballast_bytes: u64,
     /// So many bytes of dropped files one call of [`crate::Store::remove_due`] gives back at most.
     pub removed_bytes_max: u64,
     /// Segment files kept open at most, and no more than half of the descriptors that the process may have; the others are opened again when they are
@@ -70,6 +72,7 @@ impl StoreOptions {
             write_buffer_bytes: 8 << 20,
             unsynced_bytes_max: 1 << 30,
             free_bytes_min: 64 << 20,
+            ballast_bytes: 32 << 20,
             removed_bytes_max: 64 << 20,
             open_segments_max: 4_096,
             failpoints: Failpoints::default(),

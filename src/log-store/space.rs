@@ -1,6 +1,7 @@
 //! Free space: appends are refused while the disk has little, so that what is left serves RocksDB, whose writes must not fail. Reads go on, and
 //! appends too as soon as there is space again.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::StorageError;
@@ -12,6 +13,27 @@ const ASK_EVERY_BYTES: u64 = 1 << 20;
 const ASK_EVERY: Duration = Duration::from_millis(100);
 /// On a small disk the reserve is this part of it.
 const SMALL_DISK_PART: u64 = 16;
+
+/// How large a file system is, and how much of it may be used.
+#[derive(Clone, Copy)]
+pub(crate) struct Space {
+    pub(crate) total_bytes: u64,
+    pub(crate) usable_bytes: u64,
+}
+
+impl Space {
+    /// Of the file system that holds the directory.
+    pub(crate) fn of(directory: &Path) -> std::io::Result<Self> {
+        let figures = rustix::fs::statvfs(directory)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(figures.f_frsize);
+        Ok(Self { total_bytes: bytes(figures.f_blocks), usable_bytes: bytes(figures.f_bavail) })
+    }
+
+    /// What of a small disk may be kept back.
+    pub(crate) fn small_part(self) -> u64 {
+        self.total_bytes / SMALL_DISK_PART
+    }
+}
 
 /// What was last heard of the file system.
 #[derive(Default)]
@@ -30,9 +52,11 @@ impl SpaceCheck {
         if self.is_short || !is_fresh || self.bytes_since >= ASK_EVERY_BYTES {
             (self.asked_at, self.bytes_since) = (Some(now), 0);
             // A file system that does not say is not held against the append; its own error will be.
-            self.is_short = rustix::fs::statvfs(&engine.partitions_directory).is_ok_and(|figures| {
-                let reserve = engine.options.free_bytes_min.min(figures.f_blocks.saturating_mul(figures.f_frsize) / SMALL_DISK_PART);
-                figures.f_bavail.saturating_mul(figures.f_frsize) < reserve.saturating_add(size_bytes)
+            let options = &engine.options;
+            self.is_short = Space::of(&engine.partitions_directory).is_ok_and(|space| {
+                let reserve = options.free_bytes_min.min(space.small_part());
+                engine.ballast.hold_again(options, space, reserve);
+                space.usable_bytes < reserve.saturating_add(size_bytes)
             });
         }
         if !self.is_short {

@@ -25,6 +25,7 @@ use crate::queue::CommandQueue;
 use crate::recovery::pass;
 use crate::replicate::ReplicateRequest;
 use crate::retention::removals::{Budget, Removal};
+use crate::space::Space;
 use crate::sync::{SyncCommand, sync_file_system};
 use crate::{Durability, LogConfig, OpenError, StorageError, StoreOptions, SyncedLog, sync};
 
@@ -55,8 +56,8 @@ impl Store {
     /// If the file system does not say.
     pub fn space_bytes(&self) -> Result<(u64, u64), StorageError> {
         let directory = &self.0.engine.options.directory;
-        let figures = rustix::fs::statvfs(directory).map_err(|error| StorageError::io("ask for the space of", directory, error.into()))?;
-        Ok((figures.f_blocks.saturating_mul(figures.f_frsize), figures.f_bavail.saturating_mul(figures.f_frsize)))
+        let space = Space::of(directory).map_err(|error| StorageError::io("ask for the space of", directory, error))?;
+        Ok((space.total_bytes, space.usable_bytes))
     }
 
     /// Opens a data directory, making it if need be. Deletions that a crash interrupted are finished; partitions are recovered when they are
@@ -91,6 +92,7 @@ impl Store {
         let committer = Committer::new(Arc::clone(&engine), Arc::clone(&commands), syncs, disk);
         let thread = std::thread::Builder::new().name(format!("commit-{label}")).spawn(move || committer.run());
         let commit_thread = thread.map_err(thread_failed)?;
+        engine.ballast.hold(&engine.options);
         let inner = Inner { slots: Mutex::default(), commands, threads: vec![commit_thread, sync_thread, disk_thread], engine };
         Ok(Store(Arc::new(inner)))
     }

@@ -127,6 +127,74 @@ fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_space() {
     fill_and_free("group", cycles);
 }
 
+/// Kills a broker that has a full disk, several times, with the disk full again each time, and starts it; then there is space.
+fn die_on_a_full_disk(durability: &str) {
+    const DEATHS: usize = 4;
+    if cuts_wanted().is_none() {
+        return;
+    }
+    let disk = match Disk::of_size(SMALL_DISK_BYTES) {
+        Ok(disk) => disk,
+        Err(why) => {
+            println!("skipped: {why}");
+            return;
+        }
+    };
+    let data = disk.root().join("data").display().to_string();
+    let durability = format!("klamm.durability={durability}");
+    let start = || {
+        let log = File::options().create(true).append(true).open(disk.beside().join("log")).unwrap();
+        let arguments =
+            ["--listen", "127.0.0.1:0", "--data", &data, "--override", &durability, "--override", "klamm.journal.file.bytes=4000000"];
+        Running::start(klamm(&arguments).args(SETTINGS).stderr(log))
+    };
+    let mut running = start();
+    let mut client = Client::honest(&running.address);
+    create_topic(&mut client, "full", 3).unwrap();
+    let value = vec![7; 200_000];
+    let mut acknowledged = 0;
+    while acknowledged < 50 {
+        assert_eq!(produce(&mut client, "full", &value), (0, acknowledged));
+        acknowledged += 1;
+    }
+    let mut longest = Duration::ZERO;
+    for death in 0..DEATHS {
+        fill(&disk.root().join(format!("filler-{death}")));
+        running.child.kill().unwrap();
+        running.wait();
+        // What its death gave back.
+        fill(&disk.root().join(format!("rest-{death}")));
+        let began = Instant::now();
+        running = start();
+        longest = longest.max(began.elapsed());
+        client = Client::honest(&running.address);
+        assert_eq!(count(&mut client, "full"), acknowledged, "death {death}");
+        assert_eq!(produce(&mut client, "full", &value).0, STORAGE_ERROR, "death {death}");
+        assert_eq!(count(&mut client, "full"), acknowledged, "death {death}");
+    }
+    for death in 0..DEATHS {
+        std::fs::remove_file(disk.root().join(format!("filler-{death}"))).unwrap();
+    }
+    let freed = Instant::now();
+    let mut last = produce(&mut client, "full", &value);
+    while last.0 != 0 && freed.elapsed() < BACK_WITHIN {
+        assert_eq!(last.0, STORAGE_ERROR);
+        last = produce(&mut client, "full", &value);
+    }
+    assert_eq!(last, (0, acknowledged), "writes did not come back within {BACK_WITHIN:?}");
+    let back = freed.elapsed();
+    create_topic(&mut client, "another", 3).unwrap();
+    println!("{durability}: {DEATHS} deaths on a full disk, longest start {longest:?}, writes back after {back:?}");
+    running.signal("TERM");
+    assert!(running.wait().success());
+}
+
+#[test]
+fn a_broker_that_died_on_a_full_disk_starts_serves_reads_and_takes_writes_once_there_is_space() {
+    die_on_a_full_disk("os");
+    die_on_a_full_disk("group");
+}
+
 /// A broker whose calls of one kind fail, from the given one on or only that one.
 fn failing(data: &Path, durability: &str, call: &str, when: &str) -> Running {
     let mut command = Command::new("strace");
