@@ -66,12 +66,13 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     let mut batch = WriteBatch::default();
     let intent = engine.row("truncation", &keys::truncation::key(id), keys::truncation::Row::decode)?;
     let cleaned = Cleaned::load(engine, id)?;
-    let mut segments = list(directory, &cleaned)?;
+    let log_start = row.map_or(Offset::ZERO, |row| row.log_start);
+    let kept = log_start..intent.map_or(Offset::MAX, |intent| intent.log_end);
+    let mut segments = list(id, directory, &cleaned, &kept)?;
     if let Some(intent) = intent {
         cut(engine, &mut segments, &intent, directory)?;
         engine.delete(&mut batch, Family::Default, &keys::truncation::key(id))?;
     }
-    let log_start = row.map_or(Offset::ZERO, |row| row.log_start);
     drop_below(&mut segments, log_start)?;
 
     let (mut producers, mut epochs) = load(engine, id)?;
@@ -182,7 +183,7 @@ pub(crate) fn pass(engine: &Engine, name: &'static str, path: &Path) -> Result<(
 }
 
 /// The segment files in order, with their lengths; those that wait for their removal go. An end offset is only known where another segment follows.
-fn list(directory: &Path, cleaned: &Cleaned) -> Result<Vec<Span>, StorageError> {
+fn list(id: TopicIdPartition, directory: &Path, cleaned: &Cleaned, kept: &std::ops::Range<Offset>) -> Result<Vec<Span>, StorageError> {
     let fail = |error| StorageError::io("read", directory, error);
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -193,13 +194,10 @@ fn list(directory: &Path, cleaned: &Cleaned) -> Result<Vec<Span>, StorageError> 
     for entry in entries {
         names.push(entry.map_err(fail)?.file_name());
     }
+    let (dropped, names): (Vec<_>, Vec<_>) = names.iter().filter_map(|name| name.to_str()).partition(|name| name.ends_with(DELETED_SUFFIX));
+    dropped.iter().try_for_each(|name| unlink(&directory.join(name)))?;
     let mut files = Vec::new();
-    for name in names.iter().filter_map(|name| name.to_str()) {
-        if name.ends_with(DELETED_SUFFIX) {
-            unlink(&directory.join(name))?;
-            continue;
-        }
-        let Some((base, generation)) = cleaned.settle(directory, name)? else { continue };
+    for (base, generation) in cleaned.settle(id, directory, &names, kept)? {
         let path = directory.join(segment::file_name(base, generation));
         files.push((base, generation, std::fs::metadata(&path).map_err(fail)?.len()));
     }

@@ -76,7 +76,9 @@ impl Draft {
             return Ok(());
         }
         self.file.sync_data().map_err(|error| StorageError::io("sync cleaned segment", &self.path, error))?;
-        if let Some(directory) = self.path.parent() {
+        // IMPORTANT: the partition's own name too. The row that is next speaks of it, and nobody else may have synced it yet.
+        let directories = self.path.ancestors().skip(1).take_while(|directory| directory.starts_with(&engine.partitions_directory));
+        for directory in directories {
             sync_directory(directory).map_err(|error| StorageError::io("sync", directory, error))?;
         }
         Ok(())

@@ -88,26 +88,52 @@ impl Cleaned {
         }
     }
 
-    /// Finishes what concerns one file in the partition's directory. `None` if it does not count, and is gone.
-    pub(crate) fn settle(&self, directory: &Path, name: &str) -> Result<Option<(Offset, u32)>, StorageError> {
-        let file = directory.join(name);
-        match self.standing(name) {
-            Standing::Counts(base_offset, generation) => Ok(Some((base_offset, generation))),
-            Standing::Unnamed(base_offset, generation) => {
-                let path = directory.join(segment::file_name(base_offset, generation));
-                std::fs::rename(&file, &path).map_err(|error| StorageError::io("name cleaned segment", &path, error))?;
-                Ok(Some((base_offset, generation)))
+    /// Finishes what an interrupted compaction left among these files, of which `log` is what the partition's rows and an intent to truncate keep;
+    /// base offset and generation of those that count.
+    ///
+    /// IMPORTANT: what was replaced goes last, beside what stands for it and has its name on the disk. Is that not there, nothing goes: the partition
+    /// is damaged, and its records may be in what was replaced.
+    pub(crate) fn settle(
+        &self,
+        id: TopicIdPartition,
+        directory: &Path,
+        names: &[&str],
+        log: &std::ops::Range<Offset>,
+    ) -> Result<Vec<(Offset, u32)>, StorageError> {
+        let (mut counting, mut drafts, mut replaced, mut is_renamed) = (Vec::new(), Vec::new(), Vec::new(), false);
+        for name in names {
+            let file = directory.join(name);
+            match self.standing(name) {
+                Standing::Counts(base_offset, generation) => counting.push((base_offset, generation)),
+                Standing::Unnamed(base_offset, generation) => {
+                    let path = directory.join(segment::file_name(base_offset, generation));
+                    std::fs::rename(&file, &path).map_err(|error| StorageError::io("name cleaned segment", &path, error))?;
+                    is_renamed = true;
+                    counting.push((base_offset, generation));
+                }
+                Standing::Draft => drafts.push(file),
+                Standing::Replaced => replaced.push(file),
+                Standing::NoSegment => {}
             }
-            Standing::Draft => {
-                std::fs::remove_file(&file).map_err(|error| StorageError::io("remove half-made segment", &file, error))?;
-                Ok(None)
-            }
-            Standing::Replaced => {
-                std::fs::remove_file(&file).map_err(|error| StorageError::io("remove segment", &file, error))?;
-                Ok(None)
-            }
-            Standing::NoSegment => Ok(None),
         }
+        let missing =
+            self.0.values().filter(|row| row.end_offset > log.start && row.base_offset < log.end).find(|row| {
+                !counting.iter().any(|(base_offset, generation)| *base_offset == row.base_offset && *generation >= row.generation)
+            });
+        if let Some(row) = missing.filter(|_| !replaced.is_empty()) {
+            let path = directory.join(segment::file_name(row.base_offset, row.generation));
+            return Err(StorageError::MissingSegment { partition: id, path });
+        }
+        if is_renamed && !replaced.is_empty() {
+            segment::sync_directory(directory).map_err(|error| StorageError::io("sync", directory, error))?;
+        }
+        for file in &drafts {
+            std::fs::remove_file(file).map_err(|error| StorageError::io("remove half-made segment", file, error))?;
+        }
+        for file in &replaced {
+            std::fs::remove_file(file).map_err(|error| StorageError::io("remove segment", file, error))?;
+        }
+        Ok(counting)
     }
 
     /// Up to where the segment stands for the log, if a compaction wrote it.

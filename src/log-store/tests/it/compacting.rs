@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use log_store::{
@@ -706,4 +706,55 @@ fn millions_of_keys_are_cleaned_in_rounds_within_the_maps_memory() {
         }
     }
     assert_eq!((left, newer), (keys + 1, keys / 10));
+}
+
+/// The open must take nothing away for what it cannot find.
+#[test]
+fn replaced_files_stay_when_what_stands_for_them_is_gone() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let log = five_segments(&store);
+    clean(&store, &log, 1_000, NOW);
+    drop((log, store));
+    let is_cleaned = |path: &&PathBuf| path.to_str().unwrap().ends_with(".1.log");
+    let cleaned = segment_files(dir.path(), 0).iter().find(is_cleaned).unwrap().clone();
+    let saved = dir.path().join("saved");
+    std::fs::rename(&cleaned, &saved).unwrap();
+    let before = names(dir.path());
+    let store = open(dir.path());
+    let refusal = store.open_partition(partition(0), small_segments(ONE_BATCH)).unwrap_err();
+    assert!(matches!(&refusal, log_store::StorageError::MissingSegment { path, .. } if *path == cleaned), "{refusal}");
+    assert_eq!(names(dir.path()), before);
+    // Once it is back, all is well, and what it stands for goes.
+    std::fs::rename(&saved, &cleaned).unwrap();
+    let log = store.open_partition(partition(0), small_segments(ONE_BATCH)).unwrap();
+    assert_eq!(records(&log).iter().map(|record| record.0).collect::<Vec<_>>(), [3, 4, 5, 6]);
+    assert_eq!(names(dir.path()), [".1.log", "6.0.log"]);
+}
+
+/// Seen in the order of system calls, since ext4 brings the names along with the file. Everybody else's syncs of directories are left out.
+#[test]
+fn a_swap_comes_after_the_sync_of_each_directory_that_leads_to_the_file() {
+    const NAME: &str = "compacting::a_swap_comes_after_the_sync_of_each_directory_that_leads_to_the_file";
+    if std::env::var_os("KLAMM_TRACED").is_some() {
+        let dir = scratch();
+        let store = open_with(dir.path(), "sync.before_directory", 1, FailAction::Skip);
+        clean(&store, &five_segments(&store), 1_000, NOW);
+        return;
+    }
+    let dir = scratch();
+    let out = dir.path().join("trace");
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "-y", "-e", "trace=fsync,rename", "-o"]).arg(&out).arg(std::env::current_exe().unwrap());
+    command.args(["--exact", NAME]).env("KLAMM_TRACED", "1").stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    if !command.status().is_ok_and(|status| status.success()) {
+        println!("skipped: needs strace, and the right to use it");
+        return;
+    }
+    let calls = std::fs::read_to_string(out).unwrap();
+    let before_swap: Vec<_> = calls.lines().take_while(|call| !(call.contains("rename(") && call.contains(".cleaned"))).collect();
+    assert!(before_swap.len() < calls.lines().count(), "{calls}");
+    for end in ["-0>", "/partitions>"] {
+        assert!(before_swap.iter().any(|call| call.contains("fsync(") && call.contains(end)), "{end} in {before_swap:?}");
+    }
 }
