@@ -6,15 +6,17 @@
 //! Invariants:
 //! - A log is cleaned by one thread at a time, and all maps of keys together are within `log.cleaner.dedupe.buffer.size`. A changed setting ends the
 //!   cleanings that are under way, which keeps what they have swapped in, and others begin with it.
+//! - Each look also drops the old segments of the compacted logs that it may clean, as Kafka's does; a topic that is not compacted any more has its
+//!   cleaning stopped.
 //! - Who fails rests for the backoff; what would fail again is given up until the broker starts again, and said in the metrics.
 //!
-//! In Kafka: `LogCleaner`, `LogCleaner.CleanerThread`, `Throttler`.
+//! In Kafka: `LogCleaner`, `LogCleaner.CleanerThread`, `LogCleanerManager.deletableLogs`, `Throttler`.
 
 mod settings;
 mod throttle;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,8 +61,8 @@ struct Crew {
     settings: Settings,
     throttle: Arc<Throttle>,
     running: JoinSet<Done>,
-    /// By thread, the log that it cleans.
-    threads: Vec<Option<TopicIdPartition>>,
+    /// By thread, the log that it cleans, and what stops it.
+    threads: Vec<Option<(TopicIdPartition, CancellationToken)>>,
     /// Logs whose cleaning failed, and until when they are left alone.
     resting: HashMap<TopicIdPartition, Duration>,
     stop: CancellationToken,
@@ -107,17 +109,29 @@ impl Crew {
         (has_compacted && self.idle_count() > 0).then_some(self.settings.backoff)
     }
 
-    /// Looks at all logs, chooses as many as there are idle threads, and removes replaced files whose time has come.
+    /// Stops the cleanings of logs whose topics are not compacted any more (`LogManager.updateTopicConfig`).
+    fn stop_unwanted(&self) {
+        for (id, stop) in self.threads.iter().flatten() {
+            if self.broker.partitions.get(*id).is_none_or(|partition| !partition.config().compact) {
+                stop.cancel();
+            }
+        }
+    }
+
+    /// Looks at all logs, chooses as many as there are idle threads, drops what compacted topics do not keep, and removes replaced files whose time
+    /// has come.
     async fn look(&mut self) -> Found {
+        self.stop_unwanted();
         let broker = &self.broker;
-        let partitions = broker.partitions.all();
+        let all = Arc::clone(&broker.partitions);
+        let partitions = all.all();
         let (now, monotonic) = (broker.clock.now(), broker.clock.monotonic());
         self.resting.retain(|_, until| *until > monotonic);
         let mut skipped = broker.metrics.cleaner.change(|state| {
             state.uncleanable.retain(|id| broker.partitions.get(*id).is_some());
             state.uncleanable.clone()
         });
-        skipped.extend(self.resting.keys().copied().chain(self.threads.iter().flatten().copied()));
+        skipped.extend(self.resting.keys().copied().chain(self.threads.iter().flatten().map(|(id, _)| *id)));
         let (idle, is_enabled) = (self.idle_count(), self.settings.slots() > 0);
         let looked = off_thread(move || {
             for partition in &partitions {
@@ -128,8 +142,13 @@ impl Crew {
             let next_removal = partitions.iter().filter_map(|partition| partition.next_removal()).min();
             let logs: Vec<_> = partitions.iter().filter_map(|partition| partition.to_clean()).collect();
             let has_compacted = is_enabled && !logs.is_empty();
-            let logs = logs.into_iter().filter(|candidate| !skipped.contains(&candidate.log.id())).collect();
-            let choice = (has_compacted && idle > 0).then(|| choose_logs(logs, now, idle));
+            let logs: Vec<_> = logs.into_iter().filter(|candidate| !skipped.contains(&candidate.log.id())).collect();
+            let choice = (has_compacted && idle > 0).then(|| {
+                // Also without `delete`: there may be segments before the log start.
+                let checks: HashSet<_> = logs.iter().map(|candidate| candidate.log.id()).collect();
+                all.retain_those(|id| checks.contains(&id));
+                choose_logs(logs, now, idle)
+            });
             (choice, has_compacted, next_removal)
         });
         let Some((choice, has_compacted, next_removal)) = looked.await else {
@@ -156,8 +175,9 @@ impl Crew {
         let idle: Vec<usize> = self.threads.iter().enumerate().filter(|(_, log)| log.is_none()).map(|(thread, _)| thread).collect();
         for (thread, chosen) in idle.into_iter().zip(choice.chosen) {
             let id = chosen.id();
+            let stop = self.stop.child_token();
             if let Some(place) = self.threads.get_mut(thread) {
-                *place = Some(id);
+                *place = Some((id, stop.clone()));
             }
             self.broker.metrics.cleaner.change(|state| {
                 state.running.insert(id);
@@ -165,11 +185,11 @@ impl Crew {
                     last.overdue_ms = overdue_ms;
                 }
             });
-            self.spawn(thread, chosen);
+            self.spawn(thread, chosen, stop);
         }
     }
 
-    fn spawn(&mut self, thread: usize, chosen: Chosen) {
+    fn spawn(&mut self, thread: usize, chosen: Chosen, stop: CancellationToken) {
         let broker = &self.broker;
         let task = Task {
             thread_name: format!("clean-{}-{thread}", broker.config.broker_id),
@@ -178,7 +198,7 @@ impl Crew {
             file_delete_delay_ms: broker.partitions.get(chosen.id()).map_or(0, |partition| partition.config().file_delete_delay_ms),
             chosen,
             clock: Arc::clone(&broker.clock),
-            stop: self.stop.clone(),
+            stop,
         };
         let (clock, began) = (Arc::clone(&broker.clock), broker.clock.monotonic());
         self.running.spawn(async move {
@@ -191,7 +211,7 @@ impl Crew {
     fn take_note(&mut self, done: Result<Done, tokio::task::JoinError>) {
         // A task that waits for a thread neither panics nor is aborted before the crew is gone.
         let Ok(Done { thread, elapsed, outcome }) = done else { return };
-        let Some(id) = self.threads.get_mut(thread).and_then(Option::take) else { return };
+        let Some((id, _)) = self.threads.get_mut(thread).and_then(Option::take) else { return };
         let metrics = &self.broker.metrics.cleaner;
         metrics.change(|state| state.running.remove(&id));
         match outcome {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use log_store::{RetentionCheck, StorageError};
+use model::TopicIdPartition;
 
 use super::Partitions;
 use super::partition::Partition;
@@ -11,9 +12,15 @@ impl Partitions {
     /// Drops the segments that the topics' configurations do not allow to keep (`LogManager.cleanupLogs`). It waits for the disk, so it must not run
     /// on a network worker.
     pub fn retain(&self) {
+        self.retain_those(|_| true);
+    }
+
+    /// The same for some of them.
+    pub(crate) fn retain_those(&self, is_meant: impl Fn(TopicIdPartition) -> bool) {
         let checks: Vec<_> = self
             .all()
             .into_iter()
+            .filter(|partition| is_meant(partition.id()))
             .map(|partition| RetentionCheck { log: partition.log.clone(), high_watermark: partition.offsets().high_watermark() })
             .collect();
         for (log, result) in self.store.retain(&checks, self.clock.now(), self.clock.monotonic()) {
@@ -22,6 +29,7 @@ impl Partitions {
                 Ok(retained) => {
                     let (segments, bytes, log_start) = (retained.drops.len(), retained.size_bytes, partition.take_log_start());
                     partition.traffic().dropped(u64::try_from(segments).unwrap_or(u64::MAX), bytes);
+                    self.removal_added.notify_one();
                     tracing::info!(partition = %partition.id(), segments, bytes, %log_start, "dropped old segments");
                 }
                 Err(error) => tracing::error!(partition = %partition.id(), %error, "old segments cannot be dropped"),

@@ -121,3 +121,59 @@ async fn as_many_logs_are_cleaned_side_by_side_as_there_are_threads_and_settings
     assert!(state.threads.iter().all(|last| last.cleaning.bytes_after < last.cleaning.bytes_before / 2), "{state:?}");
     broker.stop().await;
 }
+
+/// A broker whose checks of retention come too late to be what is seen.
+async fn without_checks(directory: &std::path::Path, clock: &ManualClock, more: &[(&str, &str)]) -> TestBroker {
+    let mut settings = vec![("log.cleaner.backoff.ms", "3000"), ("log.initial.task.delay.ms", "36000000")];
+    settings.extend(more);
+    TestBroker::start_at(directory, &settings, clock.shared()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_look_of_the_cleaner_drops_what_a_topic_with_compact_and_delete_does_not_keep() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(Timestamp(1_000_000));
+    let broker = without_checks(directory.path(), &clock, &[]).await;
+    let mut client = broker.client().await;
+    // Never dirty enough to be cleaned.
+    let settings = [
+        ("cleanup.policy", "compact,delete"),
+        ("segment.bytes", "1048576"),
+        ("min.cleanable.dirty.ratio", "1.0"),
+        ("retention.bytes", "2000000"),
+    ];
+    let topic_id = client.create_topic("both", 1, &settings).await;
+    fill(&mut client, "both").await;
+    let id = TopicIdPartition { topic_id: TopicId(topic_id), partition: PartitionIndex::ZERO };
+    let partition = broker.running.broker.partitions.get(id).unwrap();
+    while partition.size_bytes() > 3 << 20 {
+        clock.until_armed(clock.monotonic() + BACKOFF).await;
+        clock.advance(BACKOFF);
+        tokio::task::yield_now().await;
+    }
+    assert!(partition.size_bytes() >= 2_000_000);
+    assert!(partition.offsets().log_start().get() > 0);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cleaning_of_a_topic_that_is_not_compacted_any_more_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(Timestamp(1_000_000));
+    // So slow that no cleaning ends.
+    let broker = without_checks(directory.path(), &clock, &[("log.cleaner.io.max.bytes.per.second", "1")]).await;
+    let mut client = broker.client().await;
+    client.create_topic("changed", 1, &COMPACTED).await;
+    fill(&mut client, "changed").await;
+    let metrics = &broker.running.broker.metrics;
+    while metrics.cleaner.state().running.is_empty() {
+        clock.advance(BACKOFF);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(alter(&mut broker.client().await, "changed", "cleanup.policy", "delete").await, 0);
+    while !metrics.cleaner.state().running.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(metrics.cleaner.state().uncleanable.len(), 0);
+    broker.stop().await;
+}
