@@ -167,6 +167,21 @@ impl PartitionLog {
 }
 
 impl Inner {
+    /// The aborted transactions with markers there. All of them must have their rows.
+    pub(crate) fn aborted_between(&self, from: Offset, end: Offset) -> Result<Vec<AbortedTransaction>, StorageError> {
+        let mut found = Vec::new();
+        if !self.transactions.lock().has_aborted {
+            return Ok(found);
+        }
+        let key = keys::aborted_transaction::key;
+        self.engine.scan(Family::Default, &key(self.id, from), &key(self.id, end.max(from)), |key, value| {
+            let row = keys::aborted_transaction::decode(key, value);
+            found.push(row.ok_or(StorageError::UnreadableRow { family: "aborted_transaction" })?);
+            Ok(true)
+        })?;
+        Ok(found)
+    }
+
     /// An offset up to which the bytes from `from` on reach at the most; by the index, so that it may lie behind them by a block or two.
     fn end_of(&self, from: Offset, end: Offset, length_bytes: usize) -> Result<Offset, StorageError> {
         let prefix = keys::index::prefix(self.id);

@@ -25,6 +25,8 @@ pub(super) struct Draft {
     pub(super) path: PathBuf,
     pub(super) length: u64,
     pub(super) rows: Vec<keys::index::Row>,
+    /// The markers that are not in it any more.
+    pub(super) dropped_markers: Vec<Offset>,
     file: File,
     buffer: Vec<u8>,
     block: OpenBlock,
@@ -39,8 +41,9 @@ impl Draft {
         let file = file.map_err(|error| StorageError::io("create cleaned segment", &path, error))?;
         let block = OpenBlock::new(base_offset, generation, base_offset, 0);
         let interval_bytes = engine.options.index_interval_bytes;
-        let (buffer, rows) = (Vec::with_capacity(WRITE_BYTES), Vec::new());
-        let draft = Self { base_offset, generation, path, length: 0, rows, file, buffer, block, interval_bytes, is_kept: false };
+        let (buffer, rows, dropped_markers) = (Vec::with_capacity(WRITE_BYTES), Vec::new(), Vec::new());
+        let draft =
+            Self { base_offset, generation, path, length: 0, rows, dropped_markers, file, buffer, block, interval_bytes, is_kept: false };
         pass(engine, "compaction.after_create", &draft.path)?;
         Ok(draft)
     }

@@ -3,13 +3,14 @@
 //! In Kafka: `Cleaner.cleanInto` (`RecordFilter`), `MemoryRecords.filterTo`, `CleanedTransactionMetadata`; KIP-534 (delete horizon).
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 
 use bytes::Bytes;
 use model::Offset;
 use record_batch::{BatchBuilder, BatchError, BatchHeader, BatchView, DecompressLimits, EndTxnMarker, RecordView};
 
 use super::map::OffsetMap;
+use crate::AbortedTransaction;
 
 /// What an idempotent producer that is still known has last written; its state must outlive its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,31 @@ pub(crate) enum Kept {
     Nothing,
     AsItIs,
     Rewritten(Bytes),
+}
+
+/// The aborted transactions of what is cleaned: their records are no newest values, and go.
+#[derive(Debug, Default)]
+pub(crate) struct Aborted(HashMap<i64, Vec<RangeInclusive<i64>>>);
+
+impl Aborted {
+    pub(crate) fn of(transactions: &[AbortedTransaction]) -> Self {
+        let mut by_producer: HashMap<_, Vec<_>> = HashMap::new();
+        for aborted in transactions {
+            by_producer.entry(aborted.producer_id.get()).or_default().push(aborted.first_offset.get()..=aborted.last_offset.get());
+        }
+        Self(by_producer)
+    }
+
+    /// Whether the batch's records do not count.
+    pub(crate) fn has(&self, header: &BatchHeader) -> bool {
+        if !header.attributes.is_transactional() || header.attributes.is_control() {
+            return false;
+        }
+        // In the order of their markers; those of one producer do not overlap.
+        let ranges = self.0.get(&header.producer_id).map(Vec::as_slice).unwrap_or_default();
+        let next = ranges.partition_point(|range| *range.end() < header.base_offset);
+        ranges.get(next).is_some_and(|range| range.contains(&header.base_offset))
+    }
 }
 
 /// The transactions that the cleaning has met records of.
@@ -67,7 +93,10 @@ pub(crate) struct Filter<'a> {
     pub(crate) map: &'a OffsetMap,
     pub(crate) producers: &'a ActiveProducers,
     pub(crate) rules: FilterRules,
+    pub(crate) aborted: &'a Aborted,
     pub(crate) transactions: &'a mut SeenTransactions,
+    /// The markers that went.
+    pub(crate) dropped_markers: Vec<Offset>,
     /// For each record of the batch at hand, whether it stays.
     pub(crate) stays: Vec<bool>,
 }
@@ -90,7 +119,10 @@ impl Filter<'_> {
             }
             false
         };
-        let drops_all = is_spent && has_passed;
+        let drops_all = (is_spent && has_passed) || self.aborted.has(header);
+        if is_control && drops_all {
+            self.dropped_markers.push(Offset::new_or_zero(header.base_offset));
+        }
         let must_stay = self.must_stay(header);
         if drops_all && !must_stay {
             return Ok(Kept::Nothing);

@@ -36,6 +36,7 @@ fn newest(keys: &[(&str, i64)], end: i64) -> OffsetMap {
 struct Setting {
     map: OffsetMap,
     producers: ActiveProducers,
+    aborted: Aborted,
     first_uncleanable: i64,
     now_ms: i64,
     transactions: SeenTransactions,
@@ -44,7 +45,8 @@ struct Setting {
 impl Setting {
     fn new(keys: &[(&str, i64)]) -> Self {
         let (producers, transactions) = (ActiveProducers::new(), SeenTransactions::default());
-        Self { map: newest(keys, 1_000), producers, first_uncleanable: 2_000, now_ms: NOW, transactions }
+        let aborted = Aborted::default();
+        Self { map: newest(keys, 1_000), producers, aborted, first_uncleanable: 2_000, now_ms: NOW, transactions }
     }
 
     fn decide(&mut self, bytes: &Bytes) -> Kept {
@@ -54,7 +56,8 @@ impl Setting {
             first_uncleanable: Offset::new_or_zero(self.first_uncleanable),
         };
         let (map, producers, transactions) = (&self.map, &self.producers, &mut self.transactions);
-        let mut filter = Filter { map, producers, rules, transactions, stays: Vec::new() };
+        let (aborted, dropped_markers, stays) = (&self.aborted, Vec::new(), Vec::new());
+        let mut filter = Filter { map, producers, rules, aborted, transactions, dropped_markers, stays };
         filter.batch(&BatchView::parse(bytes).unwrap()).unwrap()
     }
 

@@ -11,7 +11,7 @@ use model::{Offset, Timestamp, TopicIdPartition};
 use record_batch::{BatchError, BatchView, DecompressLimits};
 use thiserror::Error;
 
-use super::filter::{ActiveProducers, Filter, FilterRules, Kept, LastRecord, SeenTransactions};
+use super::filter::{Aborted, ActiveProducers, Filter, FilterRules, Kept, LastRecord, SeenTransactions};
 use super::map::{Full, MapLimits, OffsetMap, load_permille};
 use super::plan::{self, CompactionRules, LogFacts, Plan, SegmentFacts};
 use crate::StorageError;
@@ -143,7 +143,9 @@ impl Cleaner {
 
     fn run(&self, chosen: &Chosen, now: Timestamp, file_delete_delay_ms: i64, pace: &mut Pace<'_>) -> Result<Cleaning, CleanError> {
         let mut round = Round { chosen, log: &chosen.log.0, pace };
-        let map = round.newest_offsets(&self.limits)?;
+        let first = chosen.sealed.first().map_or(Offset::ZERO, |span| span.segment.base_offset);
+        let aborted = Aborted::of(&round.log.aborted_between(first, chosen.plan.first_uncleanable)?);
+        let map = round.newest_offsets(&self.limits, &aborted)?;
         let sources: Vec<&Span> = chosen.sealed.iter().take_while(|span| span.segment.base_offset < map.end()).collect();
         let facts: Vec<_> = sources.iter().map(|span| size_facts(span)).collect();
         let groups = plan::groups(&facts, chosen.rules.segment_bytes, chosen.plan.first_uncleanable);
@@ -164,7 +166,8 @@ impl Cleaner {
         for (number, group) in groups.into_iter().enumerate() {
             let spans: Vec<Span> = sources.get(group).unwrap_or_default().iter().map(|span| (*span).clone()).collect();
             let producers = round.log.last_records(now);
-            let filter = Filter { map: &map, producers: &producers, rules, transactions: &mut transactions, stays: Vec::new() };
+            let (stays, dropped_markers, seen) = (Vec::new(), Vec::new(), &mut transactions);
+            let filter = Filter { map: &map, producers: &producers, rules, aborted: &aborted, transactions: seen, dropped_markers, stays };
             let checkpoint = (number == last).then(|| map.end());
             let (before, after) = round.group(&spans, filter, checkpoint, now.millis().saturating_add(file_delete_delay_ms))?;
             cleaning.bytes_before += before;
@@ -335,7 +338,7 @@ struct Round<'a, 'p> {
 
 impl Round<'_, '_> {
     /// The newest offset of each key from the first dirty offset on, as far as there is room.
-    fn newest_offsets(&mut self, limits: &MapLimits) -> Result<OffsetMap, CleanError> {
+    fn newest_offsets(&mut self, limits: &MapLimits, aborted: &Aborted) -> Result<OffsetMap, CleanError> {
         let Plan { first_dirty, first_uncleanable, .. } = self.chosen.plan;
         let records_max = u64::try_from(first_uncleanable - first_dirty).unwrap_or(0);
         let mut map = OffsetMap::new(limits, first_dirty, records_max);
@@ -344,7 +347,7 @@ impl Round<'_, '_> {
             let mut is_full = false;
             self.batches(span, first_dirty, &mut |batch, _| {
                 let header = batch.header();
-                if !header.attributes.is_control() {
+                if !header.attributes.is_control() && !aborted.has(header) {
                     batch.walk_records(DecompressLimits::default(), &mut |record| {
                         let offset = Offset::new_or_zero(record.offset);
                         match record.key.filter(|_| offset >= first_dirty).map(|key| map.put(key, offset)) {
@@ -434,6 +437,7 @@ impl Round<'_, '_> {
             })?;
         }
         let newest = sources.last().ok_or(CleanError::Changed)?;
+        draft.dropped_markers = filter.dropped_markers;
         draft.finish(&log.engine, log.modified(newest)?)?;
         let after = draft.length;
         self.pace(usize::try_from(after).unwrap_or(usize::MAX))?;

@@ -68,6 +68,10 @@ impl Inner {
         engine.delete_range(&mut batch, Family::Default, &cleaned(self.id, base), &cleaned(self.id, end))?;
         let row = keys::cleaned_segment::Row { base_offset: base, generation: draft.generation, end_offset: end };
         engine.put(&mut batch, Family::Default, &cleaned(self.id, base), &row.encode())?;
+        // Nothing of their transactions is left.
+        for marker in &draft.dropped_markers {
+            engine.delete(&mut batch, Family::Default, &keys::aborted_transaction::key(self.id, *marker))?;
+        }
         // All groups before this one are on the disk, so that what lies before its end is. Another writer of the row may put it back to where it was,
         // which only means that more is looked at after a power cut.
         let point = keys::recovery_point::key(self.id);

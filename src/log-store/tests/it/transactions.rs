@@ -96,6 +96,58 @@ fn batches_beside_an_open_transaction_and_markers_of_old_terms_are_refused() {
     assert_eq!(log.log_end_offset(), offset(3));
 }
 
+fn keyed(producer: Option<i64>, first_sequence: i32, key: &str, value: &str) -> CheckedBatch {
+    let mut builder = BatchBuilder::new();
+    if let Some(producer) = producer {
+        let (id, epoch) = (ProducerId::new_or_zero(producer), ProducerEpoch::new_or_zero(0));
+        builder = builder.with_producer(id, epoch, Sequence::new(first_sequence)).with_transactional(true);
+    }
+    builder.append(NOW, Some(key.as_bytes()), Some(value.as_bytes()), &[]);
+    CheckedBatch::from_trusted(builder.build()).unwrap()
+}
+
+#[test]
+fn what_was_aborted_takes_no_keys_place_and_goes_with_the_cleaning() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let log = store.open_partition(partition(0), small_segments(400)).unwrap();
+    append(&store, &log, keyed(None, 0, "a", "old")).unwrap();
+    append(&store, &log, keyed(None, 0, "b", "old")).unwrap();
+    append(&store, &log, keyed(Some(7), 0, "a", "aborted")).unwrap();
+    append(&store, &log, keyed(Some(8), 0, "b", "committed")).unwrap();
+    end(&store, &log, marker(7, 0, false, 1)).unwrap();
+    end(&store, &log, marker(8, 0, true, 1)).unwrap();
+    // The producers' last batches are others, so that these need not stay.
+    for producer in [7, 8] {
+        append(&store, &log, keyed(Some(producer), 1, "c", "later")).unwrap();
+        end(&store, &log, marker(producer, 0, true, 1)).unwrap();
+    }
+    for _ in 0..4 {
+        append(&store, &log, keyed(None, 0, "d", "last")).unwrap();
+    }
+    let values = |log: &PartitionLog| {
+        let found = crate::compacting::records(log).into_iter().filter(|(_, key, _)| ["a", "b"].contains(&key.as_str()));
+        found.map(|(_, key, value)| format!("{key}={}", value.unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&log), ["a=old", "b=old", "a=aborted", "b=committed"]);
+    assert_eq!(log.aborted_transactions(offset(0), offset(9), 1_000).unwrap().len(), 1);
+    crate::compacting::clean(&store, &log, 400, NOW);
+    assert_eq!(values(&log), ["a=old", "b=committed"]);
+    // The marker waits until no record of its transaction is left, and then its time; then it and its row go.
+    let has_marker = |log: &PartitionLog| offsets(&read_all(log).unwrap()).iter().any(|(first, _)| *first == 4);
+    let mut now = NOW;
+    for _ in 0..4 {
+        assert!(has_marker(&log) || now > NOW);
+        append(&store, &log, keyed(None, 0, "d", "last")).unwrap();
+        append(&store, &log, keyed(None, 0, "e", &"x".repeat(400))).unwrap();
+        crate::compacting::clean(&store, &log, 400, now);
+        now += 10 * 24 * 60 * 60 * 1_000;
+    }
+    assert!(!has_marker(&log));
+    assert_eq!(log.aborted_transactions(offset(0), offset(9), 1_000).unwrap(), []);
+    assert_eq!(values(&log), ["a=old", "b=committed"]);
+}
+
 /// More batches than this are not cut off at once.
 const CUT_MAX: usize = 13;
 
@@ -155,9 +207,9 @@ fn replayed(batches: &[Written]) -> (BTreeMap<i64, i64>, Vec<AbortedTransaction>
     (open, aborted)
 }
 
-/// Twenty-four, or as many as the variable says, up to 255.
+/// Sixteen, or as many as the variable says, up to 255.
 fn seeds() -> u8 {
-    std::env::var("KLAMM_TRANSACTION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(24)
+    std::env::var("KLAMM_TRANSACTION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(16)
 }
 
 fn check(log: &PartitionLog, batches: &[Written], dice: &mut Dice, context: &str) {
