@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::Timestamp;
+use model::{ProducerEpoch, ProducerId, Timestamp};
 use protocol::messages::{
     DeleteGroupsResponse, DescribeGroupsResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse,
-    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, SyncGroupResponse,
+    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, SyncGroupResponse, TxnOffsetCommitResponse,
 };
 use uuid::Uuid;
 
@@ -90,6 +90,8 @@ pub enum GroupReply {
     Leave(LeaveGroupResponse),
     /// To OffsetCommit.
     OffsetCommit(OffsetCommitResponse),
+    /// To TxnOffsetCommit.
+    TxnOffsetCommit(TxnOffsetCommitResponse),
     /// To OffsetFetch; for the groups that the request names (from version 8 a caller may have to put several shards' groups together).
     OffsetFetch(OffsetFetchResponse),
     /// To OffsetDelete.
@@ -108,6 +110,8 @@ pub enum GroupReply {
 pub struct Effects {
     /// To append, all or none.
     pub records: Vec<CoordinatorRecord>,
+    /// In whose transaction to append them. They are then replayed by [`crate::GroupShard::replay_in_transaction`].
+    pub transaction: Option<(ProducerId, ProducerEpoch)>,
     /// To send when the records are committed and replayed. Some answer requests of other connections than the one at hand.
     pub replies: Vec<(ReplyId, GroupReply)>,
     /// To arm or cancel, in order.

@@ -9,12 +9,15 @@
 //! - A parked reply is never dropped: it is answered by a later operation, by a timer, or by [`GroupShard::unload`].
 //! - Between an operation that returned records and their replay (or [`GroupShard::append_failed`]) the runtime runs no other operation of the shard.
 //! - A timer that was armed again or cancelled does not fire any more; one that fires for a member or group that is gone does nothing.
+//! - An offset that was committed in a transaction counts when the transaction's marker is replayed, unless one that came after
+//!   it in the log counts already.
 //! - Iteration is ordered everywhere: equal inputs give equal effects.
 //! - No input panics: not a garbage record, not a garbage subscription.
 //!
 //! In Kafka: `GroupCoordinatorShard`, `GroupMetadataManager` (its classic part), `ClassicGroup`, `OffsetMetadataManager`,
-//! `GroupCoordinatorRecordHelpers`. KIPs: 134 (initial rebalance delay), 345 (static membership), 389 (group size), 394 (member ids), 496 (offset
-//! deletion), 518 (states filter), 559 (protocol in responses), 709 (batched offset fetch), 800 (reasons), 814 (skip assignment), 848 (types filter).
+//! `GroupCoordinatorRecordHelpers`. KIPs: 98 and 447 (offsets in transactions), 134 (initial rebalance delay), 345 (static membership), 389 (group
+//! size), 394 (member ids), 496 (offset deletion), 518 (states filter), 559 (protocol in responses), 709 (batched offset fetch), 800 (reasons), 814
+//! (skip assignment), 848 (types filter).
 //!
 //! The path of a join: [`GroupShard::join_group`] (`classic/join_group.rs`) -> `classic/rebalance.rs` parks it and arms a timer -> all joined or the
 //! timer fires -> the replies go out, the leader assigns -> [`GroupShard::sync_group`] returns the group's metadata record -> the runtime appends,
@@ -47,6 +50,7 @@ mod group;
 mod member;
 mod offsets;
 mod operation;
+mod pending_offsets;
 mod records;
 mod replies;
 mod shard;

@@ -66,15 +66,22 @@ impl Offsets {
         self.by_group.iter().flat_map(of_group).collect()
     }
 
-    /// Adds tombstones for the expired offsets of a group. True when nothing of the group remains.
-    pub(crate) fn expire(&self, group: &Group, now: Timestamp, retention_ms: i64, records: &mut Vec<CoordinatorRecord>) -> bool {
+    /// Adds tombstones for the expired offsets of a group, but not for those that an open transaction may change. True when nothing of the group remains.
+    pub(crate) fn expire(
+        &self,
+        group: &Group,
+        is_pending: impl Fn(&str, i32) -> bool,
+        now: Timestamp,
+        retention_ms: i64,
+        records: &mut Vec<CoordinatorRecord>,
+    ) -> bool {
         let Some(topics) = self.by_group.get(&group.id) else { return true };
         let Some(condition) = Expiry::of(group) else { return false };
         let mut all_expired = true;
         for (topic, partitions) in topics {
             let subscribed = group.is_subscribed_to(topic);
             for (partition, committed) in partitions {
-                if !subscribed && condition.has_expired(committed, now, retention_ms) {
+                if !subscribed && condition.has_expired(committed, now, retention_ms) && !is_pending(topic, *partition) {
                     records.push(offset_tombstone(&group.id, topic, *partition));
                 } else {
                     all_expired = false;

@@ -112,6 +112,11 @@ pub(crate) fn refuse(reply: GroupReply, error: ErrorCode) -> GroupReply {
             reply.topics.iter_mut().flat_map(|topic| &mut topic.partitions).for_each(|partition| partition.error_code = code);
             GroupReply::OffsetCommit(reply)
         }
+        GroupReply::TxnOffsetCommit(mut reply) => {
+            let code = if error == ErrorCode::MessageTooLarge { ErrorCode::InvalidCommitOffsetSize.code() } else { code };
+            reply.topics.iter_mut().flat_map(|topic| &mut topic.partitions).for_each(|partition| partition.error_code = code);
+            GroupReply::TxnOffsetCommit(reply)
+        }
         GroupReply::OffsetDelete(mut reply) => {
             reply.topics.clear();
             reply.error_code = code;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Timestamp, TopicName};
+use model::{ProducerId, Timestamp, TopicName};
 use protocol::ErrorCode;
 
 use crate::classic::rebalance;
@@ -13,6 +13,7 @@ use crate::effects::{Effects, TimerKey};
 use crate::group::{Group, State};
 use crate::offsets::Offsets;
 use crate::operation::{Operation, Write};
+use crate::pending_offsets::{Decided, PendingOffsets};
 use crate::records::{self, Key};
 use crate::replies::{self, join_error, sync_error};
 
@@ -42,6 +43,7 @@ pub struct GroupShard {
     pub(crate) config: GroupConfig,
     pub(crate) groups: BTreeMap<Arc<str>, Group>,
     pub(crate) offsets: Offsets,
+    pub(crate) pending: PendingOffsets,
     /// The group record that was returned and is not replayed yet.
     write: Option<(Arc<str>, Write)>,
     skipped: SkippedRecords,
@@ -51,7 +53,8 @@ impl GroupShard {
     /// An empty shard.
     #[must_use]
     pub fn new(config: GroupConfig) -> Self {
-        Self { config, groups: BTreeMap::new(), offsets: Offsets::default(), write: None, skipped: SkippedRecords::default() }
+        let (groups, offsets, pending) = (BTreeMap::new(), Offsets::default(), PendingOffsets::default());
+        Self { config, groups, offsets, pending, write: None, skipped: SkippedRecords::default() }
     }
 
     /// How many records were skipped so far.
@@ -62,11 +65,28 @@ impl GroupShard {
 
     /// Applies a committed record: of this shard's own operation, or of the log at load.
     pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Replayed {
+        self.replay_of(None, key, value)
+    }
+
+    /// The same for a record of a transactional batch: an offset counts when the transaction has been committed.
+    pub fn replay_in_transaction(&mut self, producer_id: ProducerId, key: &[u8], value: Option<&[u8]>) -> Replayed {
+        self.replay_of(Some(producer_id), key, value)
+    }
+
+    /// Applies the marker that ends a producer's transaction.
+    pub fn replay_end_of_transaction(&mut self, producer_id: ProducerId, is_commit: bool) {
+        for Decided { group_id, topic, partition, committed } in self.pending.end(producer_id, is_commit) {
+            let group_id = self.simple_group(&group_id);
+            self.offsets.put(&group_id, &topic, partition, committed);
+        }
+    }
+
+    fn replay_of(&mut self, producer_id: Option<ProducerId>, key: &[u8], value: Option<&[u8]>) -> Replayed {
         let replayed = match records::decode_key(key) {
             None => Replayed::Malformed,
             Some(Key::Other) => Replayed::UnknownType,
             Some(Key::Group { group_id }) => self.replay_group(group_id, value),
-            Some(Key::Offset { group_id, topic, partition }) => self.replay_offset(group_id, topic, partition, value),
+            Some(Key::Offset { group_id, topic, partition }) => self.replay_offset(producer_id, (group_id, topic, partition), value),
         };
         match replayed {
             Replayed::Applied => {}
@@ -103,23 +123,36 @@ impl GroupShard {
         Replayed::Applied
     }
 
-    fn replay_offset(&mut self, group_id: &str, topic: &str, partition: i32, value: Option<&[u8]>) -> Replayed {
+    fn replay_offset(
+        &mut self,
+        producer_id: Option<ProducerId>,
+        (group_id, topic, partition): (&str, &str, i32),
+        value: Option<&[u8]>,
+    ) -> Replayed {
         let Some(value) = value else {
             self.offsets.remove(group_id, topic, partition);
+            self.pending.remove(group_id, topic, partition);
             return Replayed::Applied;
         };
         let Some(committed) = records::decode_offset(value) else { return Replayed::Malformed };
-        let id = match self.groups.get(group_id) {
-            Some(group) => Arc::clone(&group.id),
-            None => {
-                // A simple group: it has offsets, and nobody ever joins it.
-                let id: Arc<str> = group_id.into();
-                self.groups.insert(Arc::clone(&id), Group::new(Arc::clone(&id), None));
-                id
-            }
-        };
-        self.offsets.put(&id, topic, partition, committed);
+        let id = self.simple_group(group_id);
+        if let Some(producer_id) = producer_id {
+            self.pending.put(producer_id, &id, topic, partition, committed);
+        } else {
+            self.pending.supersede(group_id, topic, partition);
+            self.offsets.put(&id, topic, partition, committed);
+        }
         Replayed::Applied
+    }
+
+    /// The group's id; one that is not there is made as a simple one, which has offsets and which nobody ever joins.
+    fn simple_group(&mut self, group_id: &str) -> Arc<str> {
+        if let Some(group) = self.groups.get(group_id) {
+            return Arc::clone(&group.id);
+        }
+        let id: Arc<str> = group_id.into();
+        self.groups.insert(Arc::clone(&id), Group::new(Arc::clone(&id), None));
+        id
     }
 
     /// Ends an operation on a group: refuses what is too large for one batch, remembers what is to be completed by the replay.
@@ -213,8 +246,10 @@ impl GroupShard {
     pub fn cleanup_expired_offsets(&mut self, now: Timestamp) -> Effects {
         let mut operation = Operation::new(&self.config, now);
         for group in self.groups.values() {
-            let nothing_left = self.offsets.expire(group, now, self.config.offsets_retention_ms, &mut operation.effects.records);
-            if nothing_left && group.state == State::Empty {
+            let is_pending = |topic: &str, partition: i32| self.pending.has(&group.id, topic, partition);
+            let nothing_left =
+                self.offsets.expire(group, is_pending, now, self.config.offsets_retention_ms, &mut operation.effects.records);
+            if nothing_left && !self.pending.is_open(&group.id) && group.state == State::Empty {
                 operation.effects.records.push(records::group_tombstone(&group.id));
                 operation.cancel_all(group);
             }
@@ -224,7 +259,11 @@ impl GroupShard {
 
     /// Deletes the offsets of deleted topics.
     pub fn topics_deleted(&mut self, _now: Timestamp, topics: &[TopicName]) -> Effects {
-        let records = topics.iter().flat_map(|topic| self.offsets.tombstones_of_topic(topic.as_str())).collect();
+        let mut records: Vec<_> = topics.iter().flat_map(|topic| self.offsets.tombstones_of_topic(topic.as_str())).collect();
+        for topic in topics {
+            let is_committed = |group_id: &str, partition| self.offsets.get(group_id, topic.as_str(), partition).is_some();
+            records.extend(self.pending.tombstones_of_topic(topic.as_str(), is_committed));
+        }
         Effects { records, ..Effects::default() }
     }
 }

@@ -26,6 +26,8 @@ impl GroupShard {
                 Some(group) if group.state != State::Empty => ErrorCode::NonEmptyGroup.code(),
                 Some(group) => {
                     operation.effects.records.extend(self.offsets.tombstones_of_group(&group.id));
+                    let is_committed = |topic: &str, partition| self.offsets.get(&group.id, topic, partition).is_some();
+                    operation.effects.records.extend(self.pending.tombstones_of_group(&group.id, is_committed));
                     operation.effects.records.push(group_tombstone(&group.id));
                     operation.cancel_all(group);
                     NONE

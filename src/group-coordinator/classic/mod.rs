@@ -11,3 +11,4 @@ mod offset_delete;
 mod offset_fetch;
 pub(crate) mod rebalance;
 mod sync_group;
+mod txn_offset_commit;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use model::Timestamp;
-use protocol::ErrorCode;
 use protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
 use protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
 use crate::codec::STRING_BYTES_MAX;
@@ -91,12 +91,19 @@ fn validate(group: Option<&Group>, api_version: i16, request: &OffsetCommitReque
 }
 
 fn refuse_partition(operation: &Operation<'_>, topic: &str, partition: &OffsetCommitRequestPartition) -> Option<ErrorCode> {
-    if topic.len() > TOPIC_NAME_BYTES_MAX {
+    if is_topic_name_too_long(topic) {
         return Some(ErrorCode::InvalidTopicException);
     }
+    is_metadata_too_large(operation, partition.committed_metadata.as_ref()).then_some(ErrorCode::OffsetMetadataTooLarge)
+}
+
+pub(super) fn is_topic_name_too_long(topic: &str) -> bool {
+    topic.len() > TOPIC_NAME_BYTES_MAX
+}
+
+pub(super) fn is_metadata_too_large(operation: &Operation<'_>, metadata: Option<&StrBytes>) -> bool {
     // Kafka counts Java chars.
-    let length = partition.committed_metadata.as_ref().map_or(0, |metadata| metadata.encode_utf16().count());
-    (length > operation.config.offset_metadata_max_bytes).then_some(ErrorCode::OffsetMetadataTooLarge)
+    metadata.map_or(0, |metadata| metadata.encode_utf16().count()) > operation.config.offset_metadata_max_bytes
 }
 
 fn committed(now: Timestamp, retention_time_ms: i64, topic_id: Uuid, partition: &OffsetCommitRequestPartition) -> CommittedOffset {

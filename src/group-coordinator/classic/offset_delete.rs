@@ -33,7 +33,8 @@ impl GroupShard {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
                 let index = partition.partition_index;
-                if !is_subscribed && self.offsets.get(&group.id, &topic.name, index).is_some() {
+                let is_known = self.offsets.get(&group.id, &topic.name, index).is_some() || self.pending.has(&group.id, &topic.name, index);
+                if !is_subscribed && is_known {
                     operation.effects.records.push(offset_tombstone(&group.id, &topic.name, index));
                 }
                 partitions.push(OffsetDeleteResponsePartition::default().with_partition_index(index).with_error_code(error_code));

@@ -18,7 +18,7 @@ use protocol::messages::{self, GroupId, TopicName};
 use protocol::{ErrorCode, StrBytes};
 
 use crate::scripts::subscription;
-use crate::world::{Outcome, World};
+use crate::world::{Logged, Outcome, World};
 
 const GROUPS: [&str; 2] = ["g", "h"];
 const TOPICS: [&str; 3] = ["t", "u", "v"];
@@ -277,7 +277,11 @@ impl History {
     /// The generation of each group in the log.
     fn generations(&self) -> BTreeMap<String, i32> {
         let mut generations = BTreeMap::new();
-        for record in self.world.log.iter().filter(|record| record.key.first_chunk() == Some(&[0, 2])) {
+        let records = self.world.log.iter().filter_map(|logged| match logged {
+            Logged::Record(_, record) => Some(record),
+            Logged::End { .. } => None,
+        });
+        for record in records.filter(|record| record.key.first_chunk() == Some(&[0, 2])) {
             let group = String::from_utf8(record.key[4..].to_vec()).unwrap();
             match &record.value {
                 None => generations.remove(&group),

@@ -166,21 +166,35 @@ fn offsets_and_admin(reply: &GroupReply) -> Vec<String> {
                 }
             }
         }
+        GroupReply::TxnOffsetCommit(reply) => {
+            for topic in &reply.topics {
+                for partition in &topic.partitions {
+                    lines.push(format!("txn-commit {}-{} {}", topic.name.as_str(), partition.partition_index, error(partition.error_code)));
+                }
+            }
+        }
         GroupReply::OffsetFetch(reply) => {
+            let unstable = |code: i16| if code == 0 { String::new() } else { format!(" {}", error(code)) };
             for topic in &reply.topics {
                 for one in &topic.partitions {
-                    let metadata = name(one.metadata.as_ref());
+                    let (metadata, unstable) = (name(one.metadata.as_ref()), unstable(one.error_code));
                     let place = format!("{}-{}", topic.name.as_str(), one.partition_index);
-                    lines.push(format!("fetch {place} {} epoch={} '{metadata}'", one.committed_offset, one.committed_leader_epoch));
+                    lines.push(format!(
+                        "fetch {place} {} epoch={} '{metadata}'{unstable}",
+                        one.committed_offset, one.committed_leader_epoch
+                    ));
                 }
             }
             for group in &reply.groups {
                 lines.push(format!("fetch {} {}", group.group_id.as_str(), error(group.error_code)));
                 for topic in &group.topics {
                     for one in &topic.partitions {
-                        let metadata = name(one.metadata.as_ref());
+                        let (metadata, unstable) = (name(one.metadata.as_ref()), unstable(one.error_code));
                         let place = format!("{}-{}", topic.name.as_str(), one.partition_index);
-                        lines.push(format!("  {place} {} epoch={} '{metadata}'", one.committed_offset, one.committed_leader_epoch));
+                        lines.push(format!(
+                            "  {place} {} epoch={} '{metadata}'{unstable}",
+                            one.committed_offset, one.committed_leader_epoch
+                        ));
                     }
                 }
             }

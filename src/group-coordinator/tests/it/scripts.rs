@@ -2,7 +2,7 @@
 //! difference before it is committed.
 //!
 //! `[label:] verb group key=value ...`; a label names the request in its reply. Member ids are `client-#n`, n counting all requests.
-//! Verbs: config, join, sync, heartbeat, leave, commit, fetch, delete-offsets, list, describe, delete, advance, cleanup, topics-deleted, fail-append,
+//! Verbs: config, join, sync, heartbeat, leave, commit, txn-commit, end, fetch, delete-offsets, list, describe, delete, advance, cleanup, topics-deleted, fail-append,
 //! restart, unload.
 
 use std::collections::BTreeMap;
@@ -10,13 +10,14 @@ use std::path::Path;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use group_coordinator::{Effects, GroupConfig};
-use model::TopicName;
+use model::{ProducerId, TopicName};
 use protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use protocol::messages::leave_group_request::MemberIdentity;
 use protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics};
 use protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use protocol::messages::txn_offset_commit_request::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic};
 use protocol::messages::{self, GroupId};
 use protocol::{ErrorCode, StrBytes};
 
@@ -130,6 +131,11 @@ fn step(world: &mut World, line: &str) -> Vec<String> {
             let effects = world.shard.unload(ErrorCode::NotCoordinator);
             show(&world.carry_out(effects))
         }
+        "end" => {
+            let producer_id = ProducerId::new(command.number("producer", 0)).unwrap();
+            world.end_of_transaction(producer_id, command.words.first() == Some(&"commit"));
+            Vec::new()
+        }
         "cleanup" => {
             let effects = world.shard.cleanup_expired_offsets(world.now());
             show(&world.carry_out(effects))
@@ -194,6 +200,7 @@ fn request(world: &mut World, command: &Command<'_>) -> Effects {
             shard.leave_group(now, meta, request.with_members(members.collect()).with_member_id(member_id))
         }
         "commit" => shard.offset_commit(now, meta, commit(command)),
+        "txn-commit" => shard.txn_offset_commit(now, meta, txn_commit(command)),
         "fetch" => shard.offset_fetch(now, meta, fetch(command, version)),
         "delete-offsets" => {
             let topics = partitions(command.words.get(1..).unwrap_or_default()).into_iter().map(|(topic, partitions)| {
@@ -225,6 +232,7 @@ fn latest(verb: &str) -> i32 {
         "join" | "commit" | "fetch" => 9,
         "sync" | "leave" | "list" => 5,
         "heartbeat" => 4,
+        "txn-commit" => 5,
         "describe" => 6,
         "delete" => 2,
         _ => 0,
@@ -301,6 +309,29 @@ fn commit(command: &Command<'_>) -> messages::OffsetCommitRequest {
         .with_topics(topics.collect())
 }
 
+/// The same words as of `commit`, with `producer=`.
+fn txn_commit(command: &Command<'_>) -> messages::TxnOffsetCommitRequest {
+    let topics = commit(command).topics.into_iter().map(|topic| {
+        let partition = |partition: OffsetCommitRequestPartition| {
+            TxnOffsetCommitRequestPartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_committed_offset(partition.committed_offset)
+                .with_committed_leader_epoch(partition.committed_leader_epoch)
+                .with_committed_metadata(partition.committed_metadata)
+        };
+        let partitions = topic.partitions.into_iter().map(partition).collect();
+        TxnOffsetCommitRequestTopic::default().with_name(topic.name).with_partitions(partitions)
+    });
+    messages::TxnOffsetCommitRequest::default()
+        .with_group_id(command.group())
+        .with_member_id(command.option("member").unwrap_or_default())
+        .with_group_instance_id(command.option("instance"))
+        .with_generation_id(command.int("gen", -1))
+        .with_producer_id(messages::ProducerId(command.number("producer", 0)))
+        .with_producer_epoch(0)
+        .with_topics(topics.collect())
+}
+
 /// `id=N`, or the topics have no known id.
 fn topic_id(command: &Command<'_>) -> uuid::Uuid {
     uuid::Uuid::from_u128(u128::try_from(command.int("id", 0)).unwrap())
@@ -316,7 +347,7 @@ fn partitions(words: &[&str]) -> Vec<(messages::TopicName, Vec<i32>)> {
 
 fn fetch(command: &Command<'_>, version: i16) -> messages::OffsetFetchRequest {
     let asked = partitions(command.words.get(1..).unwrap_or_default());
-    let request = messages::OffsetFetchRequest::default();
+    let request = messages::OffsetFetchRequest::default().with_require_stable(command.int("stable", 0) != 0);
     if version >= 8 {
         let topic = |(name, partitions)| {
             OffsetFetchRequestTopics::default().with_name(name).with_topic_id(topic_id(command)).with_partition_indexes(partitions)

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
-use group_coordinator::{CoordinatorRecord, Effects, GroupConfig, GroupReply, GroupShard, ReplyId, RequestMeta, TimerEffect, TimerKey};
-use model::Timestamp;
+use group_coordinator::{
+    CoordinatorRecord, Effects, GroupConfig, GroupReply, GroupShard, Replayed, ReplyId, RequestMeta, TimerEffect, TimerKey,
+};
+use model::{ProducerId, Timestamp};
 use protocol::{Encodable, ErrorCode};
 use uuid::Uuid;
 
 pub(crate) struct World {
     pub(crate) config: GroupConfig,
     pub(crate) shard: GroupShard,
-    /// All records that were ever appended.
-    pub(crate) log: Vec<CoordinatorRecord>,
+    /// All that was ever appended.
+    pub(crate) log: Vec<Logged>,
     pub(crate) now: i64,
     pub(crate) timers: BTreeMap<TimerKey, i64>,
     /// The next append fails with it.
@@ -21,6 +23,14 @@ pub(crate) struct World {
     pub(crate) awaited: BTreeMap<ReplyId, (String, i16)>,
     next_reply: u64,
     next_uuid: u128,
+}
+
+/// What lies in the log.
+pub(crate) enum Logged {
+    /// A record, in the transaction of a producer or outside of any.
+    Record(Option<ProducerId>, CoordinatorRecord),
+    /// The end of a producer's transaction.
+    End { producer_id: ProducerId, is_commit: bool },
 }
 
 /// What came of an operation.
@@ -69,10 +79,10 @@ impl World {
             self.shard.append_failed(self.now(), effects, error)
         } else {
             for record in &effects.records {
-                let replayed = self.shard.replay(&record.key, record.value.as_deref());
-                assert_eq!(replayed, group_coordinator::Replayed::Applied);
+                let logged = Logged::Record(effects.transaction.map(|(producer_id, _)| producer_id), record.clone());
+                assert_eq!(replay(&mut self.shard, &logged), Replayed::Applied);
+                self.log.push(logged);
             }
-            self.log.extend(effects.records.iter().cloned());
             effects
         };
         outcome.records = effects.records;
@@ -112,10 +122,17 @@ impl World {
     /// A shard with what the log has.
     pub(crate) fn replayed(&self) -> GroupShard {
         let mut shard = GroupShard::new(self.config.clone());
-        for record in &self.log {
-            shard.replay(&record.key, record.value.as_deref());
+        for logged in &self.log {
+            replay(&mut shard, logged);
         }
         shard
+    }
+
+    /// A marker is appended.
+    pub(crate) fn end_of_transaction(&mut self, producer_id: ProducerId, is_commit: bool) {
+        let logged = Logged::End { producer_id, is_commit };
+        replay(&mut self.shard, &logged);
+        self.log.push(logged);
     }
 
     /// The broker dies and comes back: all soft state, timers and connections are gone.
@@ -128,6 +145,17 @@ impl World {
     }
 }
 
+fn replay(shard: &mut GroupShard, logged: &Logged) -> Replayed {
+    match logged {
+        Logged::Record(None, record) => shard.replay(&record.key, record.value.as_deref()),
+        Logged::Record(Some(producer_id), record) => shard.replay_in_transaction(*producer_id, &record.key, record.value.as_deref()),
+        Logged::End { producer_id, is_commit } => {
+            shard.replay_end_of_transaction(*producer_id, *is_commit);
+            Replayed::Applied
+        }
+    }
+}
+
 pub(crate) fn encode(reply: &GroupReply, version: i16) -> Result<BytesMut, String> {
     let mut bytes = BytesMut::new();
     let encoded = match reply {
@@ -136,6 +164,7 @@ pub(crate) fn encode(reply: &GroupReply, version: i16) -> Result<BytesMut, Strin
         GroupReply::Heartbeat(reply) => reply.encode(&mut bytes, version),
         GroupReply::Leave(reply) => reply.encode(&mut bytes, version),
         GroupReply::OffsetCommit(reply) => reply.encode(&mut bytes, version),
+        GroupReply::TxnOffsetCommit(reply) => reply.encode(&mut bytes, version),
         GroupReply::OffsetFetch(reply) => reply.encode(&mut bytes, version),
         GroupReply::OffsetDelete(reply) => reply.encode(&mut bytes, version),
         GroupReply::ListGroups(reply) => reply.encode(&mut bytes, version),
