@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use group_coordinator::GroupShard;
-use model::Offset;
-use record_batch::{BatchIter, DecompressLimits};
+use model::{Offset, ProducerId};
+use record_batch::{BatchIter, DecompressLimits, EndTxnMarker};
 
 use crate::partitions::{FetchBound, Partition, PartitionError, PartitionFetch};
 use crate::read_pool::off_thread;
@@ -47,10 +47,24 @@ fn replay_batches(shard: &mut GroupShard, bytes: &[u8], from: Offset) -> Result<
     for batch in BatchIter::new(bytes) {
         let batch = batch.map_err(|_| PartitionError::Corrupt)?;
         let header = batch.header();
-        if !header.attributes.is_control() {
+        let transaction = ProducerId::new(header.producer_id).filter(|_| header.attributes.is_transactional());
+        let is_control = header.attributes.is_control();
+        if !is_control || transaction.is_some() {
             let mut replay = |record: record_batch::RecordView<'_>| {
-                if let Some(key) = record.key {
-                    shard.replay(key, record.value);
+                let (key, value) = (record.key.unwrap_or_default(), record.value);
+                match transaction {
+                    Some(producer_id) if is_control => {
+                        if let Ok(Some(marker)) = EndTxnMarker::decode(key, value.unwrap_or_default()) {
+                            shard.replay_end_of_transaction(producer_id, marker.is_commit);
+                        }
+                    }
+                    Some(producer_id) => {
+                        shard.replay_in_transaction(producer_id, key, value);
+                    }
+                    None if record.key.is_some() => {
+                        shard.replay(key, value);
+                    }
+                    None => {}
                 }
                 ControlFlow::Continue(())
             };

@@ -6,10 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use group_coordinator::{
-    CoordinatorRecord, Effects, GroupConfig, GroupReply, GroupShard, GroupSummary, ReplyId, RequestMeta, TimerEffect, TimerKey,
-};
-use model::{Timestamp, TopicName};
+use group_coordinator::{Effects, GroupConfig, GroupReply, GroupShard, GroupSummary, ReplyId, RequestMeta, TimerEffect, TimerKey};
+use model::{Sequence, Timestamp, TopicName};
 use protocol::ErrorCode;
 use record_batch::{AppendOrigin, BatchBuilder, CheckedBatch};
 use tokio::sync::{mpsc, oneshot};
@@ -201,10 +199,17 @@ impl ShardTask {
     async fn carry_out(&mut self, effects: Effects) -> bool {
         if !effects.records.is_empty() {
             let partition = Arc::clone(&self.partition);
-            match append(&partition, &effects.records, self.clock.now()).await {
+            match append(&partition, &effects, self.clock.now()).await {
                 Ok(()) => {
                     for record in &effects.records {
-                        self.shard.replay(&record.key, record.value.as_deref());
+                        match effects.transaction {
+                            Some((producer_id, _)) => {
+                                self.shard.replay_in_transaction(producer_id, &record.key, record.value.as_deref());
+                            }
+                            None => {
+                                self.shard.replay(&record.key, record.value.as_deref());
+                            }
+                        }
                     }
                 }
                 Err(refusal) => return self.undo(effects, &refusal),
@@ -238,7 +243,7 @@ impl ShardTask {
     }
 
     fn release(&mut self, effects: Effects) {
-        let Effects { records: _, replies, timers } = effects;
+        let Effects { records: _, transaction: _, replies, timers } = effects;
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
         for timer in timers {
             match timer {
@@ -255,9 +260,13 @@ impl ShardTask {
     }
 }
 
-async fn append(partition: &Arc<Partition>, records: &[CoordinatorRecord], now: Timestamp) -> Result<(), AppendRefusal> {
+async fn append(partition: &Arc<Partition>, effects: &Effects, now: Timestamp) -> Result<(), AppendRefusal> {
     let mut builder = BatchBuilder::new();
-    for record in records {
+    if let Some((producer_id, producer_epoch)) = effects.transaction {
+        // Nobody counts the sequences of what a coordinator appends; Kafka writes zero.
+        builder = builder.with_producer(producer_id, producer_epoch, Some(Sequence::ZERO)).with_transactional(true);
+    }
+    for record in &effects.records {
         builder.append(now.millis(), Some(&record.key), record.value.as_deref(), &[]);
     }
     let batch = CheckedBatch::from_trusted(builder.build()).map_err(|_| AppendRefusal::NotEnoughReplicas)?;
