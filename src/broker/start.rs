@@ -448,6 +448,8 @@ impl RunningBroker {
             member.leave(&*self.broker.clock).await;
         }
         self.stopping.cancel();
+        // A disk that is full must not hold this up.
+        self.store.end_waits();
         self.fetchers.stop();
         self.broker.groups.stop();
         self.tasks.close();

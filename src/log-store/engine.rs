@@ -20,6 +20,7 @@ use crate::recovery::pass;
 use crate::retention::removals::Removals;
 use crate::segment::HandleCache;
 use crate::sequence_mark::SequenceMark;
+use crate::space::SpaceWaits;
 use crate::tail::TailBudget;
 use crate::{Failpoints, OpenError, StorageError, StoreOptions};
 
@@ -45,6 +46,8 @@ pub(crate) struct Engine {
     pub(crate) boot: [u8; 16],
     pub(crate) tails: TailBudget,
     pub(crate) handles: HandleCache,
+    /// Who waits for space.
+    waits: SpaceWaits,
     /// What is held for an open on a full disk.
     pub(crate) ballast: Ballast,
     /// What is to be unlinked later.
@@ -124,6 +127,7 @@ impl Engine {
             boot: boot_id(),
             tails: TailBudget::new(options.tail_bytes_total),
             handles: HandleCache::new(options.open_segments_max.min(descriptors_max() / 2)),
+            waits: SpaceWaits::default(),
             ballast,
             removals: Removals::default(),
             unsynced_bytes: AtomicU64::new(0),
@@ -243,7 +247,28 @@ impl Engine {
 
     /// Hands the batch to the operating system: it survives the process, not the power.
     pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), StorageError> {
-        Ok(self.db.write(batch)?)
+        self.write_when_there_is_space(&batch, &WriteOptions::default())
+    }
+
+    /// Writes; on a full disk it waits until RocksDB has got over it.
+    ///
+    /// That is no second try of a sync that failed: of a write without space nothing counts, and RocksDB goes on by itself with what it has in memory in new
+    /// table files, and a new log.
+    fn write_when_there_is_space(&self, batch: &WriteBatch, options: &WriteOptions) -> Result<(), StorageError> {
+        let mut waits = self.waits.begin(&self.options.directory);
+        loop {
+            // RocksDB takes the batch; it is some rows, and one for 64 KiB of records.
+            let written = self.db.write_opt(WriteBatch::from_data(batch.data()), options).map_err(StorageError::from);
+            match written {
+                Err(error) if error.is_out_of_space() && waits.wait() => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// From now on nobody waits for space, as the store is to be closed.
+    pub(crate) fn end_waits(&self) {
+        self.waits.end();
     }
 
     /// To be called by a recovery after its write, which perhaps takes back rows of bytes that are not there.
@@ -277,7 +302,7 @@ impl Engine {
         options.set_sync(true);
         // What others write meanwhile may lie behind this write and not be on the disk, so the number is taken before.
         let reached = self.db.latest_sequence_number().saturating_add(u64::try_from(batch.len()).unwrap_or(0));
-        self.db.write_opt(batch, &options)?;
+        self.write_when_there_is_space(&batch, &options)?;
         // An older mark is as true, so that a full disk is no reason to fail.
         let _older = self.mark.as_ref().map(|mark| mark.note(reached));
         Ok(())

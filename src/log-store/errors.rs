@@ -159,7 +159,12 @@ impl StorageError {
     /// Whether the disk (or a quota) was full: the partition may go on once there is space again.
     #[must_use]
     pub fn is_out_of_space(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        match self {
+            Self::Io { source, .. } => matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
+            // RocksDB keeps the reason in its own words only.
+            Self::Index(error) => error.as_ref().starts_with("IO error: No space left on device"),
+            _ => false,
+        }
     }
 }
 

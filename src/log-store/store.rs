@@ -249,7 +249,13 @@ impl Store {
     /// # Errors
     /// If disk or index fail, or the store is closed already.
     pub fn close(&self) -> Result<(), StorageError> {
+        self.end_waits();
         self.ask(Command::Close)
+    }
+
+    /// From now on what has no space on the disk fails, which waited before: for who is about to close the store.
+    pub fn end_waits(&self) {
+        self.0.engine.end_waits();
     }
 
     fn ask(&self, command: impl FnOnce(SyncSender<Result<(), StorageError>>) -> Command) -> Result<(), StorageError> {
@@ -270,6 +276,7 @@ impl Store {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.engine.end_waits();
         // Without senders the committer ends after what it has, and with it the sync thread.
         self.commands.close();
         let me = std::thread::current().id();

@@ -6,6 +6,7 @@ mod compacting;
 mod crashing;
 mod damage;
 mod deleting;
+mod failing_index;
 mod fixture;
 mod following;
 mod histories;
