@@ -89,7 +89,7 @@ impl Engine {
         // With a mark there is an index: an empty one must not take its place.
         let may_create = expected.is_none();
         let db = open_database(&options, Access::Write { may_create, is_disk_short: ballast.was_short() })
-            .map_err(|error| OpenError::Index { path: options.directory.clone(), source: StorageError::Index(error) })?;
+            .map_err(|error| unopened(&options, error))?;
         let found = db.latest_sequence_number();
         if let Some(expected) = expected.filter(|expected| found < *expected) {
             return Err(OpenError::IndexLost { path: options.directory, mark: mark.path, found, expected });
@@ -102,8 +102,7 @@ impl Engine {
         let unreadable =
             |source| OpenError::Unreadable { action: "read the sequence number of the index in", path: options.directory.clone(), source };
         let (mark, expected) = SequenceMark::look(&options.directory).map_err(unreadable)?;
-        let db = open_database(&options, Access::Read)
-            .map_err(|error| OpenError::Index { path: options.directory.clone(), source: StorageError::Index(error) })?;
+        let db = open_database(&options, Access::Read).map_err(|error| unopened(&options, error))?;
         let found = db.latest_sequence_number();
         if let Some(expected) = expected.filter(|expected| found < *expected) {
             return Err(OpenError::IndexLost { path: options.directory, mark, found, expected });
@@ -357,6 +356,17 @@ fn open_database(options: &StoreOptions, access: Access) -> Result<DB, rocksdb::
     match access {
         Access::Write { .. } => DB::open_cf_descriptors(&database, path, families),
         Access::Read => DB::open_cf_descriptors_read_only(&database, path, families, false),
+    }
+}
+
+/// Why the index was not opened; RocksDB's words for a lost family would help nobody.
+fn unopened(options: &StoreOptions, error: rocksdb::Error) -> OpenError {
+    let path = options.directory.clone();
+    let found = DB::list_cf(&Options::default(), path.join("index")).ok();
+    let lost = found.and_then(|found| Family::ALL.into_iter().find(|family| !found.iter().any(|name| name == family.name())));
+    match lost {
+        Some(family) => OpenError::FamilyLost { path, family: family.name() },
+        None => OpenError::Index { path, source: StorageError::Index(error) },
     }
 }
 

@@ -32,6 +32,14 @@ pub enum OpenError {
         /// The newest version that this build reads.
         known: u32,
     },
+    /// The index is there and a part of it is not. It is not made anew: it may have held rows.
+    #[error("the index in data directory {} lacks its column family '{family}', so that a part of it is lost; take the directory from a copy, or begin with a new one", .path.display())]
+    FamilyLost {
+        /// The directory.
+        path: PathBuf,
+        /// The part.
+        family: &'static str,
+    },
     /// The operating system refused something.
     #[error("cannot {action} {}: {source}", .path.display())]
     Unreadable {

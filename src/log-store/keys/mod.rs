@@ -32,6 +32,8 @@ pub(crate) enum Family {
 }
 
 impl Family {
+    /// All layouts so far have these. IMPORTANT: with another one comes another layout version, whose first open makes it in a directory of an older one:
+    /// otherwise it counts as lost there.
     pub(crate) const ALL: [Family; 3] = [Family::Default, Family::Index, Family::Synced];
 
     pub(crate) const fn name(self) -> &'static str {

@@ -123,3 +123,21 @@ fn values_of_the_broker_are_kept() {
     drop(store);
     assert_eq!(open(dir.path()).kv_get(b"cluster.id").unwrap().as_deref(), Some(b"abc".as_slice()));
 }
+
+/// No layout so far lacks one; if one is gone, rows are.
+#[test]
+fn a_lost_part_of_the_index_is_named_and_not_made_anew() {
+    let dir = scratch();
+    let store = open(dir.path());
+    store.synced_log("quorum").append([(1, b"entry")]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let index = dir.path().join("index");
+    let mut database = rocksdb::DB::open_cf(&rocksdb::Options::default(), &index, ["default", "index", "synced"]).unwrap();
+    database.drop_cf("synced").unwrap();
+    drop(database);
+    for _ in 0..2 {
+        let refusal = Store::open(options(dir.path())).unwrap_err();
+        assert!(matches!(refusal, OpenError::FamilyLost { family: "synced", .. }), "{refusal}");
+    }
+}
