@@ -6,4 +6,5 @@ mod history;
 mod hostile;
 mod print;
 mod scripts;
+mod simulation;
 mod world;
