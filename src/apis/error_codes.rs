@@ -24,6 +24,7 @@ pub(crate) const fn partition(error: &PartitionError) -> ErrorCode {
 pub(crate) const fn control(error: ControlError) -> ErrorCode {
     match error {
         ControlError::NotController => ErrorCode::NotController,
+        ControlError::FateUnknown => ErrorCode::RequestTimedOut,
         ControlError::Stopped => ErrorCode::BrokerNotAvailable,
         ControlError::Refused => ErrorCode::InvalidRequest,
     }

@@ -135,14 +135,15 @@ async fn begin(broker: &Broker, quorum: &dyn MetadataQuorum) -> Result<String, S
     let mut published = quorum.published();
     loop {
         published.borrow_and_update();
+        let term = quorum.leader_term();
         let image = quorum.image();
         if let Some(id) = image.cluster_id() {
             return Ok(id.to_owned());
         }
         if quorum.is_active() {
-            match quorum.propose(birth(&broker.config, &image, &*broker.entropy)).await {
+            match quorum.propose(term, birth(&broker.config, &image, &*broker.entropy)).await {
                 Ok(_) => continue,
-                Err(ProposeError::NotLeader { .. }) => {}
+                Err(ProposeError::NotLeader { .. } | ProposeError::FateUnknown) => {}
                 Err(error @ ProposeError::Stopped { .. }) => return Err(error.into()),
             }
         }

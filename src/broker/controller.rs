@@ -47,6 +47,9 @@ pub enum ControlError {
     /// This broker's quorum has no leader, or another broker leads it.
     #[error("this broker is not the active controller")]
     NotController,
+    /// The other voters did not answer in time: it may be made yet.
+    #[error("the metadata quorum did not answer in time")]
+    FateUnknown,
     /// The broker is stopping, or its metadata log failed.
     #[error("the metadata quorum has stopped")]
     Stopped,
@@ -179,15 +182,18 @@ impl Controller {
         // the next one before its own records are applied.
         let change = tokio::spawn(async move {
             let _turn = inner.one_at_a_time.lock().await;
+            // Before the image: what is decided on it counts in this term only.
+            let term = inner.quorum.leader_term();
             if !inner.quorum.is_active() {
                 return Err(ControlError::NotController);
             }
             let Decision { records, response } = decision(&inner, &inner.quorum.image())?;
             if !records.is_empty() {
-                inner.quorum.propose(records).await.map_err(|error| {
+                inner.quorum.propose(term, records).await.map_err(|error| {
                     tracing::warn!(%error, "a metadata change was not recorded");
                     match error {
                         ProposeError::NotLeader { .. } => ControlError::NotController,
+                        ProposeError::FateUnknown => ControlError::FateUnknown,
                         ProposeError::Stopped { .. } => ControlError::Stopped,
                     }
                 })?;

@@ -142,7 +142,7 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
     options.durability = config.durability;
     options.journal_file_bytes = config.journal_file_bytes;
     let store = Store::open(options)?;
-    let mut quorum_options = QuorumOptions::new(config.broker_id);
+    let mut quorum_options = QuorumOptions::new(config.broker_id, Arc::clone(&clock));
     let peers = config.quorum.as_ref().map(|quorum| VoterPeers::new(quorum.voters.clone()));
     if let Some(peers) = &peers {
         quorum_options = quorum_options.with_peers(peers.ids().collect(), Arc::new(peers.clone()));
@@ -305,13 +305,14 @@ async fn register(
     quorum: &dyn MetadataQuorum,
     entropy: &dyn Entropy,
 ) -> Result<(), StartError> {
+    let term = quorum.leader_term();
     let image = quorum.image();
     check_identity(config, &image)?;
     let mut records = birth(config, &image, entropy);
     // The store's lock proves that no other process of this broker lives.
     let decision = register_broker(&image, registration, false).map_err(|error| StartError::Metadata(error.to_string()))?;
     records.extend(decision.records);
-    quorum.propose(records).await?;
+    quorum.propose(term, records).await?;
     Ok(())
 }
 
@@ -437,7 +438,7 @@ impl RunningBroker {
     /// # Errors
     /// If this broker does not lead the metadata quorum.
     pub async fn propose_metadata(&self, records: Vec<MetadataRecord>) -> Result<u64, StartError> {
-        Ok(self.quorum.propose(records).await?)
+        Ok(self.quorum.propose(self.quorum.leader_term(), records).await?)
     }
 
     /// Stops serving and leaves the data so that the next start scans nothing.

@@ -43,6 +43,8 @@ enum StoredPayload {
     Blank,
     Records(Vec<u8>),
     Membership(StoredVoters),
+    /// With the term of the decision. Unknown to programs from before it.
+    Decided(u64, Vec<u8>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,7 +72,8 @@ pub(crate) struct SnapshotOnDisk {
 pub(crate) fn encode_entry(entry: &Entry) -> Result<Vec<u8>, FormatError> {
     let payload = match &entry.payload {
         EntryPayload::Blank => StoredPayload::Blank,
-        EntryPayload::Normal(Proposal(records)) => StoredPayload::Records(encode_records(records)),
+        EntryPayload::Normal(Proposal { term: Some(term), records }) => StoredPayload::Decided(*term, encode_records(records)),
+        EntryPayload::Normal(Proposal { term: None, records }) => StoredPayload::Records(encode_records(records)),
         EntryPayload::Membership(membership) => StoredPayload::Membership(voters_of(membership)),
     };
     encode(&StoredEntry { id: stored(&entry.log_id), payload })
@@ -80,7 +83,8 @@ pub(crate) fn decode_entry(bytes: &[u8]) -> Result<Entry, FormatError> {
     let StoredEntry { id, payload } = decode(bytes)?;
     let payload = match payload {
         StoredPayload::Blank => EntryPayload::Blank,
-        StoredPayload::Records(records) => EntryPayload::Normal(Proposal(decode_records(&records)?)),
+        StoredPayload::Records(records) => EntryPayload::Normal(Proposal { term: None, records: decode_records(&records)? }),
+        StoredPayload::Decided(term, records) => EntryPayload::Normal(Proposal { term: Some(term), records: decode_records(&records)? }),
         StoredPayload::Membership(voters) => EntryPayload::Membership(membership_of(voters)),
     };
     Ok(Entry { log_id: log_id(id), payload })
@@ -163,7 +167,8 @@ mod tests {
     fn entries_of_each_kind_survive_encoding() {
         let membership = Membership::new(vec![BTreeSet::from([1])], BTreeMap::from([(1, EmptyNode {})]));
         let records = vec![MetadataRecord::Cluster { cluster_id: "c".to_owned() }];
-        for payload in [EntryPayload::Blank, EntryPayload::Normal(Proposal(records)), EntryPayload::Membership(membership)] {
+        let proposal = |term| EntryPayload::Normal(Proposal { term, records: records.clone() });
+        for payload in [EntryPayload::Blank, proposal(None), proposal(Some(3)), EntryPayload::Membership(membership)] {
             let entry = Entry { log_id: id(9), payload };
             let decoded = decode_entry(&encode_entry(&entry).expect("encodes")).expect("decodes");
             assert_eq!(format!("{decoded:?}"), format!("{entry:?}"));

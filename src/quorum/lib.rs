@@ -14,6 +14,8 @@
 //! - A quorum of one voter that idles does not wake: its clock ticks every 90 seconds. One of several has its leader's heartbeats.
 //! - A voter whose log was lost votes for nobody until a leader has filled it, also over restarts, so that no majority is made of who has
 //!   forgotten. A new cluster's voters cannot be told from it: if the first leader dies before the others are filled, it is missed.
+//! - What was decided in one term is applied in no other. A proposal ends in bounded time; as long as the fate of one is unknown, and when this
+//!   broker has not heard of most voters lately, it is not the active controller.
 //! - [`MetadataQuorum::is_active`] is true on a leader that has applied all that earlier leaders committed; only then may it decide.
 //!
 //! Exemption: openraft's own timers use tokio's clock through its `AsyncRuntime` (`TokioRuntime`), not klamm's injected one. With one voter
@@ -70,6 +72,10 @@ pub enum ProposeError {
         /// Who leads, if that is known.
         leader: Option<BrokerId>,
     },
+    /// Nobody knows yet whether it will be applied: the other voters, or the disk, did not answer in time. Until it is known, this broker is not
+    /// the active controller.
+    #[error("the metadata quorum did not answer in time")]
+    FateUnknown,
     /// The quorum is stopped, or its disk failed: nothing more will be applied by this process.
     #[error("the metadata quorum has stopped: {reason}")]
     Stopped {
@@ -89,9 +95,10 @@ pub struct VoterProgress {
 
 /// Where the cluster's metadata is agreed upon.
 pub trait MetadataQuorum: Send + Sync {
-    /// Proposes records, to be applied at once. Ends with the log index at which they stand, when they are synced, applied and all observers
-    /// have seen them.
-    fn propose(&self, records: Vec<MetadataRecord>) -> BoxFuture<Result<u64, ProposeError>>;
+    /// Proposes records that were decided on in a term, to be applied at once; the term is to be read before the image is. Ends with the log
+    /// index at which they stand, when they are synced, applied and all observers have seen them. In another term they count for nothing, even
+    /// if this broker leads again. It always ends: where the other voters are silent, after a while with [`ProposeError::FateUnknown`].
+    fn propose(&self, term: u64, records: Vec<MetadataRecord>) -> BoxFuture<Result<u64, ProposeError>>;
 
     /// The image after the last applied entry.
     fn image(&self) -> Arc<Image>;
@@ -109,7 +116,8 @@ pub trait MetadataQuorum: Send + Sync {
     /// The voters, as far as this broker knows them: a leader knows how far each has the log.
     fn voters(&self) -> Vec<VoterProgress>;
 
-    /// Whether this broker leads the quorum and has applied all that was committed before it did: the active controller.
+    /// Whether this broker leads the quorum, hears of most voters, and has applied all that was committed before and all that it proposed: the
+    /// active controller.
     fn is_active(&self) -> bool;
 
     /// Ends when there is a leader and this broker has applied what was committed when it was elected. Until then nobody observes anything

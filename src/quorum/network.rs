@@ -22,7 +22,7 @@ use crate::state_machine::Shared;
 use crate::types::{NodeId, Raft, Types};
 
 /// Grows when the messages change, so that a voter of another version is told apart from a broken one.
-const MESSAGE_VERSION: u8 = 1;
+const MESSAGE_VERSION: u8 = 2;
 
 /// Carries messages between voters.
 pub trait Peers: Send + Sync {

@@ -13,6 +13,7 @@ use openraft::{AsyncRuntime, Config, EmptyNode, RaftMetrics, ServerState, Snapsh
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
+use wire::clock::{SharedClock, timeout_at};
 
 use crate::disk::{Disk, DiskError};
 use crate::log_storage::{LogStorage, PURGED};
@@ -30,6 +31,13 @@ const PEER_HEARTBEAT_MS: u64 = 50;
 const PEER_ELECTION_MS: (u64, u64) = (300, 600);
 /// How long a voter waits for a part of a snapshot to be taken.
 const SNAPSHOT_PART_MS: u64 = 5_000;
+/// A leader that has not heard of most voters for so long does not decide: they will have, or have elected, another one. The same time as KRaft's,
+/// one and a half of `controller.quorum.fetch.timeout.ms`.
+const MOST_SILENCE_MS: u64 = 3_000;
+/// After so long the fate of a proposal is unknown.
+const PROPOSAL_LIMIT: Duration = Duration::from_secs(5);
+/// The same of a sole voter, who waits for nothing but its disk.
+const SOLE_PROPOSAL_LIMIT: Duration = Duration::from_secs(60);
 /// All voters may begin the quorum, but it is quicker if one of them does. The others wait so long for it.
 const BEGIN_AFTER: Duration = Duration::from_secs(2);
 /// The name under which a voter's disk says that the log began empty and no leader has filled it yet.
@@ -46,6 +54,8 @@ pub struct QuorumOptions {
     pub voters: BTreeSet<BrokerId>,
     /// The way to the other voters.
     pub peers: Arc<dyn Peers>,
+    /// How long proposals wait is measured by it.
+    pub clock: SharedClock,
     /// After how many log entries the image is written as a snapshot and the log before it purged.
     pub snapshot_after_entries: u64,
 }
@@ -53,8 +63,8 @@ pub struct QuorumOptions {
 impl QuorumOptions {
     /// The options of a sole voter.
     #[must_use]
-    pub fn new(broker_id: BrokerId) -> Self {
-        Self { broker_id, voters: BTreeSet::from([broker_id]), peers: Arc::new(NoPeers), snapshot_after_entries: 10_000 }
+    pub fn new(broker_id: BrokerId, clock: SharedClock) -> Self {
+        Self { broker_id, voters: BTreeSet::from([broker_id]), peers: Arc::new(NoPeers), clock, snapshot_after_entries: 10_000 }
     }
 
     /// The options of one of several voters.
@@ -119,6 +129,10 @@ struct RaftQuorum {
     raft: Raft,
     leadership: watch::Receiver<Option<BrokerId>>,
     shared: Arc<Shared>,
+    clock: SharedClock,
+    has_peers: bool,
+    /// By term, how many proposals there are whose fate is not known.
+    unknown: Arc<Mutex<BTreeMap<u64, usize>>>,
     /// Dropping it ends the thread too.
     stop: Mutex<Option<oneshot::Sender<()>>>,
     stopped: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
@@ -141,6 +155,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
     let (stopped_sender, stopped) = oneshot::channel();
     let on_thread = Arc::clone(&shared);
     let (id, broker_id) = (number_of(options.broker_id), options.broker_id);
+    let (clock, has_peers) = (Arc::clone(&options.clock), options.has_peers());
     let (told, leadership) = watch::channel(None);
     // A thread of its own: openraft waits for the disk inside its tasks, which would hold up a shared runtime.
     thread::Builder::new().name(format!("quorum-{broker_id}")).spawn(move || {
@@ -173,7 +188,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
     })?;
     let raft = ready.await.map_err(|_| StartError::Stopped("its thread ended".to_owned()))??;
     let (stop, stopped) = (Mutex::new(Some(stop)), Arc::new(Mutex::new(Some(stopped))));
-    Ok(Arc::new(RaftQuorum { id, raft, leadership, shared, stop, stopped }))
+    Ok(Arc::new(RaftQuorum { id, raft, leadership, shared, clock, has_peers, unknown: Arc::default(), stop, stopped }))
 }
 
 /// Opens log and image. A sole voter becomes leader and replays.
@@ -301,11 +316,23 @@ fn stopped(error: impl ToString) -> StartError {
 }
 
 impl MetadataQuorum for RaftQuorum {
-    fn propose(&self, records: Vec<MetadataRecord>) -> BoxFuture<Result<u64, ProposeError>> {
-        let raft = self.raft.clone();
+    fn propose(&self, term: u64, records: Vec<MetadataRecord>) -> BoxFuture<Result<u64, ProposeError>> {
+        let (raft, clock, unknown) = (self.raft.clone(), Arc::clone(&self.clock), Arc::clone(&self.unknown));
+        let limit = if self.has_peers { PROPOSAL_LIMIT } else { SOLE_PROPOSAL_LIMIT };
         Box::pin(async move {
-            match raft.client_write(Proposal(records)).await {
-                Ok(written) => Ok(written.log_id.index),
+            let mut write = Box::pin(async move { raft.client_write(Proposal { term: Some(term), records }).await });
+            let Ok(written) = timeout_at(&*clock, clock.monotonic() + limit, &mut write).await else {
+                *unknown.lock().entry(term).or_default() += 1;
+                // Openraft answers once the entry is applied or cut, unless a snapshot takes its place: by then the term is over.
+                tokio::spawn(async move {
+                    let _fate = write.await;
+                    unknown.lock().entry(term).and_modify(|count| *count = count.saturating_sub(1));
+                });
+                return Err(ProposeError::FateUnknown);
+            };
+            match written {
+                Ok(written) if written.data.counted => Ok(written.log_id.index),
+                Ok(_of_another_term) => Err(ProposeError::NotLeader { leader: None }),
                 Err(RaftError::APIError(ClientWriteError::ForwardToLeader(other))) => {
                     Err(ProposeError::NotLeader { leader: other.leader_id.and_then(broker_of) })
                 }
@@ -350,8 +377,15 @@ impl MetadataQuorum for RaftQuorum {
     fn is_active(&self) -> bool {
         let metrics = self.raft.metrics();
         let now = metrics.borrow();
+        let is_settled = self.unknown.lock().get(&now.current_term).is_none_or(|count| *count == 0);
+        let is_heard = !self.has_peers || now.millis_since_quorum_ack.is_none_or(|silence_ms| silence_ms < MOST_SILENCE_MS);
         // Before the image is shown there is nothing to decide on.
-        self.shared.is_live() && now.current_leader == Some(self.id) && now.state == ServerState::Leader && has_caught_up(&now)
+        is_settled
+            && is_heard
+            && self.shared.is_live()
+            && now.current_leader == Some(self.id)
+            && now.state == ServerState::Leader
+            && has_caught_up(&now)
     }
 
     fn caught_up(&self) -> BoxFuture<Result<(), ProposeError>> {

@@ -6,7 +6,6 @@ use openraft::EntryPayload;
 use thiserror::Error;
 
 use crate::disk::{Disk, DiskError};
-use crate::types::Proposal;
 use crate::{format, state_machine};
 
 /// Why a metadata log gives no image.
@@ -29,8 +28,9 @@ fn read(disk: &dyn Disk) -> Result<Image, DiskError> {
         from = snapshot.last.map_or(0, |last| last.index.saturating_add(1));
     }
     for (index, bytes) in disk.read(from, u64::MAX)? {
-        let records = match format::decode_entry(&bytes)?.payload {
-            EntryPayload::Normal(Proposal(records)) => records,
+        let entry = format::decode_entry(&bytes)?;
+        let records = match entry.payload {
+            EntryPayload::Normal(proposal) => proposal.counting(&entry.log_id).unwrap_or_default(),
             EntryPayload::Blank | EntryPayload::Membership(_) => Vec::new(),
         };
         image = image.apply(index, &records).0;

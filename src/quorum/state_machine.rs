@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::Observer;
 use crate::disk::{Disk, DiskError};
 use crate::format::{self, SnapshotOnDisk};
-use crate::types::{Applied, Entry, LogId, Proposal, SnapshotMeta, StorageError, StorageIoError, StoredMembership, Types};
+use crate::types::{Applied, Entry, LogId, SnapshotMeta, StorageError, StorageIoError, StoredMembership, Types};
 
 const SNAPSHOT: &str = "snapshot";
 
@@ -209,16 +209,18 @@ impl RaftStateMachine<Types> for StateMachine {
         let mut answers = Vec::new();
         for entry in entries {
             let index = entry.log_id.index;
-            match entry.payload {
-                EntryPayload::Blank => self.shared.apply(index, &[]),
-                EntryPayload::Normal(Proposal(records)) => self.shared.apply(index, &records),
+            let records = match entry.payload {
+                EntryPayload::Blank => Some(Vec::new()),
+                EntryPayload::Normal(proposal) => proposal.counting(&entry.log_id),
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);
-                    self.shared.apply(index, &[]);
+                    Some(Vec::new())
                 }
-            }
+            };
+            let counted = records.is_some();
+            self.shared.apply(index, &records.unwrap_or_default());
             self.last_applied = Some(entry.log_id);
-            answers.push(Applied);
+            answers.push(Applied { counted });
         }
         Ok(answers)
     }

@@ -8,6 +8,7 @@ use metadata::{ConfigResource, Delta, Image, MetadataRecord};
 use model::{BrokerId, TopicId};
 use parking_lot::Mutex;
 use uuid::Uuid;
+use wire::clock::SystemClock;
 
 use crate::disk::{Disk, DiskError};
 use crate::node::start_on;
@@ -82,7 +83,7 @@ pub(crate) fn broker(id: i32) -> BrokerId {
 }
 
 fn options() -> QuorumOptions {
-    QuorumOptions::new(broker(1))
+    QuorumOptions::new(broker(1), SystemClock::shared())
 }
 
 async fn start(disk: &Arc<CountingDisk>) -> Arc<dyn MetadataQuorum> {
@@ -110,14 +111,14 @@ fn recorder() -> (Seen, Observer) {
 async fn a_first_start_syncs_at_most_three_times_until_a_proposal_is_answered_and_a_restart_once() {
     let disk = Arc::<CountingDisk>::default();
     let quorum = start(&disk).await;
-    quorum.propose(topic(1)).await.expect("proposed");
+    quorum.propose(quorum.leader_term(), topic(1)).await.expect("proposed");
     assert!(disk.syncs() <= 3, "{} syncs", disk.syncs());
     quorum.shutdown().await;
 
     let before = disk.syncs();
     let quorum = start(&disk).await;
     assert_eq!(disk.syncs(), before, "a restart writes nothing");
-    quorum.propose(topic(2)).await.expect("proposed");
+    quorum.propose(quorum.leader_term(), topic(2)).await.expect("proposed");
     assert_eq!(disk.syncs(), before + 1);
     quorum.shutdown().await;
 }
@@ -127,7 +128,7 @@ async fn the_image_after_a_restart_is_the_one_before_it() {
     let disk = Arc::<CountingDisk>::default();
     let quorum = start(&disk).await;
     for number in 0..50 {
-        quorum.propose(topic(number)).await.expect("proposed");
+        quorum.propose(quorum.leader_term(), topic(number)).await.expect("proposed");
     }
     let before = quorum.image();
     quorum.shutdown().await;
@@ -142,12 +143,12 @@ async fn whatever_was_answered_survives_a_crash_at_any_moment() {
     let disk = Arc::<CountingDisk>::default();
     let quorum = start(&disk).await;
     for number in 0..30 {
-        let index = quorum.propose(topic(number)).await.expect("proposed");
+        let index = quorum.propose(quorum.leader_term(), topic(number)).await.expect("proposed");
         let crashed = disk.crash_image();
         let reopened = start(&crashed).await;
         assert_eq!(reopened.image().index(), index);
         assert_eq!(reopened.image().topic_count(), usize::try_from(number + 1).expect("small"));
-        reopened.propose(topic(1000)).await.expect("goes on");
+        reopened.propose(reopened.leader_term(), topic(1000)).await.expect("goes on");
         reopened.shutdown().await;
     }
     quorum.shutdown().await;
@@ -159,7 +160,7 @@ async fn a_crash_between_the_first_entry_and_the_first_election_is_mended() {
     let refused = start_on(Arc::<CountingDisk>::clone(&disk), options()).await;
     assert!(refused.is_err());
     let quorum = start(&disk.crash_image()).await;
-    quorum.propose(topic(1)).await.expect("proposed");
+    quorum.propose(quorum.leader_term(), topic(1)).await.expect("proposed");
     quorum.shutdown().await;
 }
 
@@ -169,7 +170,7 @@ async fn a_thousand_proposals_keep_their_order_and_observers_see_each_before_its
     let (seen, observer) = recorder();
     let quorum = start(&disk).await;
     quorum.subscribe(observer);
-    let proposals: Vec<_> = (0..1000).map(|value| tokio::spawn(quorum.propose(config(value)))).collect();
+    let proposals: Vec<_> = (0..1000).map(|value| tokio::spawn(quorum.propose(quorum.leader_term(), config(value)))).collect();
     for proposal in proposals {
         let index = proposal.await.expect("no panic").expect("proposed");
         assert!(seen.lock().iter().any(|(at, _, _)| *at == index), "{index} was answered before it was seen");
@@ -186,18 +187,21 @@ async fn an_observer_begins_with_the_replayed_image_and_sees_each_later_delta_on
     let disk = Arc::<CountingDisk>::default();
     let quorum = start(&disk).await;
     for number in 0..5 {
-        quorum.propose(topic(number)).await.expect("proposed");
+        quorum.propose(quorum.leader_term(), topic(number)).await.expect("proposed");
     }
-    quorum.propose(vec![MetadataRecord::RemoveTopic { topic_id: TopicId(Uuid::from_u128(1)) }]).await.expect("proposed");
+    quorum
+        .propose(quorum.leader_term(), vec![MetadataRecord::RemoveTopic { topic_id: TopicId(Uuid::from_u128(1)) }])
+        .await
+        .expect("proposed");
     quorum.shutdown().await;
     let quorum = start(&disk).await;
     let (seen, observer) = recorder();
     let image = quorum.subscribe(observer);
     assert_eq!((image.topic_count(), image.index()), (4, quorum.image().index()));
     let (later, observer) = recorder();
-    quorum.propose(topic(9)).await.expect("proposed");
+    quorum.propose(quorum.leader_term(), topic(9)).await.expect("proposed");
     quorum.subscribe(observer);
-    quorum.propose(topic(10)).await.expect("proposed");
+    quorum.propose(quorum.leader_term(), topic(10)).await.expect("proposed");
     assert_eq!((seen.lock().len(), later.lock().len()), (2, 1));
     let (index, image, delta) = later.lock().remove(0);
     assert_eq!((image.index(), delta.index, delta.topics_created.len()), (index, index, 1));
@@ -210,7 +214,7 @@ async fn the_log_is_purged_behind_a_snapshot_and_a_restart_replays_both() {
     let few = QuorumOptions { snapshot_after_entries: 20, ..options() };
     let quorum = start_on(Arc::<CountingDisk>::clone(&disk), few.clone()).await.expect("starts");
     for number in 0..105 {
-        quorum.propose(topic(number)).await.expect("proposed");
+        quorum.propose(quorum.leader_term(), topic(number)).await.expect("proposed");
     }
     let before = quorum.image();
     quorum.shutdown().await;
@@ -219,7 +223,7 @@ async fn the_log_is_purged_behind_a_snapshot_and_a_restart_replays_both() {
     assert!(disk.load_value("snapshot").expect("reads").is_some());
     let quorum = start_on(Arc::<CountingDisk>::clone(&disk), few).await.expect("starts");
     assert_eq!(*quorum.image(), *before);
-    quorum.propose(topic(500)).await.expect("goes on");
+    quorum.propose(quorum.leader_term(), topic(500)).await.expect("goes on");
     quorum.shutdown().await;
 }
 
@@ -227,7 +231,7 @@ async fn the_log_is_purged_behind_a_snapshot_and_a_restart_replays_both() {
 async fn a_log_of_another_broker_is_refused() {
     let disk = Arc::<CountingDisk>::default();
     start(&disk).await.shutdown().await;
-    let other = start_on(Arc::<CountingDisk>::clone(&disk), QuorumOptions::new(broker(2))).await;
+    let other = start_on(Arc::<CountingDisk>::clone(&disk), QuorumOptions::new(broker(2), SystemClock::shared())).await;
     assert!(matches!(other.err(), Some(StartError::NotAVoter { .. })));
 }
 
@@ -237,7 +241,7 @@ async fn a_changed_snapshot_is_refused() {
     let few = QuorumOptions { snapshot_after_entries: 5, ..options() };
     let quorum = start_on(Arc::<CountingDisk>::clone(&disk), few).await.expect("starts");
     for number in 0..30 {
-        quorum.propose(topic(number)).await.expect("proposed");
+        quorum.propose(quorum.leader_term(), topic(number)).await.expect("proposed");
     }
     quorum.shutdown().await;
     {
@@ -256,7 +260,7 @@ async fn a_disk_that_fails_ends_the_quorum_and_answers_nothing_as_done() {
     let mut answered = 0;
     let mut failed = 0;
     for number in 0..10 {
-        match quorum.propose(topic(number)).await {
+        match quorum.propose(quorum.leader_term(), topic(number)).await {
             Ok(_) => answered += 1,
             Err(ProposeError::Stopped { .. }) => failed += 1,
             Err(other) => panic!("{other}"),
@@ -273,7 +277,7 @@ async fn a_proposal_after_shutdown_is_refused() {
     let quorum = start(&disk).await;
     quorum.shutdown().await;
     quorum.shutdown().await;
-    assert!(matches!(quorum.propose(topic(1)).await, Err(ProposeError::Stopped { .. })));
+    assert!(matches!(quorum.propose(quorum.leader_term(), topic(1)).await, Err(ProposeError::Stopped { .. })));
 }
 
 /// Over the real store: what is on the disk, not what a test double remembers.
@@ -306,7 +310,7 @@ mod on_the_store {
         let store = open(&first);
         let quorum = crate::start(store.synced_log("metadata"), options()).await.expect("starts");
         for number in 0..200 {
-            quorum.propose(topic(number)).await.expect("proposed");
+            quorum.propose(quorum.leader_term(), topic(number)).await.expect("proposed");
         }
         let before = quorum.image();
         // What a killed process leaves: the files as they are now, neither closed nor flushed.
@@ -314,7 +318,7 @@ mod on_the_store {
         let reopened = open(&crashed);
         let other = crate::start(reopened.synced_log("metadata"), options()).await.expect("starts");
         assert_eq!(*other.image(), *before);
-        other.propose(topic(1000)).await.expect("goes on");
+        other.propose(other.leader_term(), topic(1000)).await.expect("goes on");
         other.shutdown().await;
 
         quorum.shutdown().await;
@@ -333,7 +337,7 @@ mod on_the_store {
         let store = open(home.path());
         let quorum = crate::start(store.synced_log("metadata"), few.clone()).await.expect("starts");
         for number in 0..180 {
-            quorum.propose(topic(number)).await.expect("proposed");
+            quorum.propose(quorum.leader_term(), topic(number)).await.expect("proposed");
         }
         let before = quorum.image();
         quorum.shutdown().await;

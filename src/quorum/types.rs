@@ -3,15 +3,30 @@
 use std::io::Cursor;
 
 use metadata::MetadataRecord;
+use metadata::controller::counts;
 use serde::{Deserialize, Serialize};
 
-/// What is proposed: records that are applied at once.
+/// What is proposed: records that are applied at once, if they were decided on in the term that they stand in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Proposal(pub(crate) Vec<MetadataRecord>);
+pub(crate) struct Proposal {
+    /// The term of the decision; `None` in logs from before it was written down.
+    pub(crate) term: Option<u64>,
+    pub(crate) records: Vec<MetadataRecord>,
+}
 
-/// What an applied entry answers: nothing, since observers and the image have seen it.
+impl Proposal {
+    /// The records, if they count in an entry of this id. Every voter says the same.
+    pub(crate) fn counting(self, id: &LogId) -> Option<Vec<MetadataRecord>> {
+        counts(self.term, id.leader_id.term).then_some(self.records)
+    }
+}
+
+/// What an applied entry answers. Observers and the image have seen it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Applied;
+pub(crate) struct Applied {
+    /// Whether its records counted.
+    pub(crate) counted: bool,
+}
 
 openraft::declare_raft_types!(
     /// One quorum: node ids are broker ids; where a voter is reached stands in its broker's registration, so nodes carry nothing.

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use model::BrokerId;
+use metadata::MetadataRecord;
+use model::{BrokerId, Timestamp};
 use parking_lot::Mutex;
+use wire::clock::ManualClock;
 
 use crate::disk::Disk;
 use crate::log_storage::PURGED;
@@ -41,12 +44,13 @@ struct Cluster {
     wires: Arc<Wires>,
     disks: BTreeMap<BrokerId, Arc<CountingDisk>>,
     snapshot_after_entries: u64,
+    clock: ManualClock,
 }
 
 impl Cluster {
     async fn start(snapshot_after_entries: u64) -> Self {
         let disks = (1..=3).map(|id| (broker(id), Arc::default())).collect();
-        let cluster = Self { wires: Arc::default(), disks, snapshot_after_entries };
+        let cluster = Self { wires: Arc::default(), disks, snapshot_after_entries, clock: ManualClock::new(Timestamp(0)) };
         for id in 1..=3 {
             cluster.start_voter(broker(id)).await.expect("starts");
         }
@@ -55,7 +59,8 @@ impl Cluster {
 
     async fn start_voter(&self, id: BrokerId) -> Result<(), StartError> {
         let voters = self.disks.keys().copied().collect();
-        let options = QuorumOptions::new(id).with_peers(voters, Arc::new(Wire { from: id, wires: Arc::clone(&self.wires) }));
+        let options =
+            QuorumOptions::new(id, self.clock.shared()).with_peers(voters, Arc::new(Wire { from: id, wires: Arc::clone(&self.wires) }));
         let options = QuorumOptions { snapshot_after_entries: self.snapshot_after_entries, ..options };
         let quorum = start_on(Arc::<CountingDisk>::clone(&self.disks[&id]), options).await?;
         self.wires.voters.lock().insert(id, quorum);
@@ -64,6 +69,11 @@ impl Cluster {
 
     fn voter(&self, id: BrokerId) -> Arc<dyn MetadataQuorum> {
         Arc::clone(&self.wires.voters.lock()[&id])
+    }
+
+    fn propose(&self, id: BrokerId, records: Vec<MetadataRecord>) -> BoxFuture<Result<u64, ProposeError>> {
+        let voter = self.voter(id);
+        voter.propose(voter.leader_term(), records)
     }
 
     fn all(&self) -> Vec<Arc<dyn MetadataQuorum>> {
@@ -115,7 +125,7 @@ async fn three_voters_elect_one_and_agree_on_what_it_proposes() {
     let cluster = Cluster::start(10_000).await;
     let leader = cluster.leader(broker(1), None).await;
     for number in 0..20 {
-        cluster.voter(leader).propose(topic(number)).await.expect("proposed");
+        cluster.propose(leader, topic(number)).await.expect("proposed");
     }
     cluster.all_have(20).await;
     let ends: Vec<_> = cluster.voter(leader).voters().into_iter().map(|voter| (voter.broker_id, voter.log_end)).collect();
@@ -124,7 +134,7 @@ async fn three_voters_elect_one_and_agree_on_what_it_proposes() {
     assert!(ends.iter().all(|(_, known)| known.is_some_and(|known| known <= end)), "{ends:?}");
     assert!(ends.iter().filter(|(_, known)| *known == Some(end)).count() >= 2, "no majority has {end}: {ends:?}");
     let other = others(leader).next().expect("two");
-    let refused = cluster.voter(other).propose(topic(99)).await;
+    let refused = cluster.propose(other, topic(99)).await;
     assert_eq!(refused, Err(ProposeError::NotLeader { leader: Some(leader) }));
     assert!(!cluster.voter(other).is_active());
     for voter in cluster.all() {
@@ -139,7 +149,7 @@ async fn what_was_answered_survives_the_death_of_each_leader_in_turn() {
     // Who has just begun votes once a leader has filled it.
     cluster.all_have(0).await;
     for round in 0..4 {
-        cluster.voter(leader).propose(topic(round)).await.expect("proposed");
+        cluster.propose(leader, topic(round)).await.expect("proposed");
         cluster.kill(leader).await;
         let witness = others(leader).next().expect("two");
         let next = cluster.leader(witness, Some(leader)).await;
@@ -159,15 +169,42 @@ async fn a_leader_that_is_cut_off_answers_nothing_as_done_and_follows_when_it_is
     let cluster = Cluster::start(10_000).await;
     let leader = cluster.leader(broker(1), None).await;
     cluster.all_have(0).await;
-    cluster.voter(leader).propose(topic(0)).await.expect("proposed");
+    cluster.propose(leader, topic(0)).await.expect("proposed");
     cluster.wires.cut.lock().insert(leader);
-    let alone = tokio::spawn(cluster.voter(leader).propose(topic(1)));
+    let alone = tokio::spawn(cluster.propose(leader, topic(1)));
     let witness = others(leader).next().expect("two");
     let next = cluster.leader(witness, Some(leader)).await;
-    cluster.voter(next).propose(topic(2)).await.expect("proposed");
+    cluster.propose(next, topic(2)).await.expect("proposed");
     assert!(!alone.is_finished(), "answered without a majority");
     cluster.wires.cut.lock().clear();
     assert!(alone.await.expect("no panic").is_err(), "what the others never had was answered as done");
+    cluster.all_have(2).await;
+    for voter in cluster.all() {
+        voter.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proposal_that_the_others_do_not_answer_ends_and_until_its_fate_is_known_its_proposer_decides_nothing() {
+    let cluster = Cluster::start(10_000).await;
+    let leader = cluster.leader(broker(1), None).await;
+    cluster.all_have(0).await;
+    let term = cluster.voter(leader).leader_term();
+    cluster.wires.cut.lock().insert(leader);
+    let alone = tokio::spawn(cluster.propose(leader, topic(1)));
+    cluster.clock.until_armed(Duration::from_secs(5)).await;
+    cluster.clock.advance(Duration::from_secs(5));
+    assert_eq!(alone.await.expect("no panic"), Err(ProposeError::FateUnknown));
+    assert!(!cluster.voter(leader).is_active(), "it may decide on an image that lacks what it proposed");
+    let witness = others(leader).next().expect("two");
+    let next = cluster.leader(witness, Some(leader)).await;
+    cluster.propose(next, topic(2)).await.expect("proposed");
+    cluster.wires.cut.lock().clear();
+    cluster.all_have(1).await;
+    // Whoever leads by now: what was decided in the first term counts no more.
+    let now = cluster.leader(witness, None).await;
+    assert_eq!(cluster.voter(now).propose(term, topic(3)).await, Err(ProposeError::NotLeader { leader: None }));
+    cluster.propose(now, topic(4)).await.expect("proposed");
     cluster.all_have(2).await;
     for voter in cluster.all() {
         voter.shutdown().await;
@@ -182,7 +219,7 @@ async fn a_voter_that_missed_more_than_the_log_keeps_gets_a_snapshot() {
     let missing = others(leader).next().expect("two");
     cluster.kill(missing).await;
     for number in 0..200 {
-        cluster.voter(leader).propose(topic(number)).await.expect("proposed");
+        cluster.propose(leader, topic(number)).await.expect("proposed");
     }
     cluster.start_voter(missing).await.expect("starts again");
     cluster.all_have(200).await;
@@ -195,11 +232,11 @@ async fn a_voter_that_missed_more_than_the_log_keeps_gets_a_snapshot() {
 async fn a_voter_whose_log_was_lost_is_filled_again_and_elects_nobody_before() {
     let mut cluster = Cluster::start(10_000).await;
     let leader = cluster.leader(broker(1), None).await;
-    cluster.voter(leader).propose(topic(0)).await.expect("proposed");
+    cluster.propose(leader, topic(0)).await.expect("proposed");
     cluster.all_have(1).await;
     let (wiped, behind) = (others(leader).next().expect("two"), others(leader).nth(1).expect("two"));
     cluster.kill(behind).await;
-    cluster.voter(leader).propose(topic(1)).await.expect("proposed");
+    cluster.propose(leader, topic(1)).await.expect("proposed");
     // The only other copy of the topic is lost, and then its leader is: the two that are left are a majority that does not know of it.
     cluster.kill(wiped).await;
     cluster.disks.insert(wiped, Arc::default());

@@ -39,7 +39,7 @@ impl MetadataQuorum for ListQuorum {
         Vec::new()
     }
 
-    fn propose(&self, records: Vec<MetadataRecord>) -> BoxFuture<Result<u64, ProposeError>> {
+    fn propose(&self, _term: u64, records: Vec<MetadataRecord>) -> BoxFuture<Result<u64, ProposeError>> {
         let mut image = self.image.lock();
         let index = image.index() + 1;
         let (next, delta) = image.apply(index, &records);
@@ -156,7 +156,7 @@ impl Cluster {
     }
 
     async fn propose(&self, records: Vec<MetadataRecord>) {
-        self.quorum.propose(records).await.unwrap();
+        self.quorum.propose(self.quorum.leader_term(), records).await.unwrap();
     }
 
     async fn register(&self, broker: i32, incarnation: u128) -> Result<BrokerEpoch, ErrorCode> {

@@ -150,7 +150,9 @@ impl Groups {
     pub async fn coordinator_of(&self, group_id: &str) -> Result<BrokerId, ErrorCode> {
         if self.partition_of(group_id).is_none() {
             self.inner.controller.create_offsets_topic().await.map_err(|error| match error {
-                ControlError::NotController | ControlError::Stopped | ControlError::Refused => ErrorCode::CoordinatorNotAvailable,
+                ControlError::NotController | ControlError::FateUnknown | ControlError::Stopped | ControlError::Refused => {
+                    ErrorCode::CoordinatorNotAvailable
+                }
             })?;
         }
         let id = self.partition_of(group_id).ok_or(ErrorCode::CoordinatorNotAvailable)?;

@@ -17,6 +17,7 @@ mod producer_ids;
 mod reassignments;
 mod registration;
 mod sessions;
+mod terms;
 mod topic_names;
 
 use model::config::Row;
@@ -39,6 +40,7 @@ pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, ProducerIdsError
 pub use reassignments::{alter_partition_reassignments, list_partition_reassignments};
 pub use registration::{RegistrationWish, admit_broker};
 pub use sessions::BrokerSessions;
+pub use terms::counts;
 pub use topic_names::{TopicNameError, check_topic_name};
 
 use crate::configs::{ConfigView, InvalidConfig};
