@@ -1,7 +1,7 @@
 //! A cluster on a seeded network, made of the pure parts: the controller's decisions (`metadata`) and what a leader and a follower of a
 //! partition know (`replication`), over logs that lose what was not synced. Development only.
 //!
-//! What it is *not*: the metadata quorum is one list that never fails; there are no sockets, no RocksDB, no groups, one partition. It says
+//! What it is *not*: the metadata quorum is one list that never fails, whose controller changes and may lose what it decided; there are no sockets, no RocksDB, no groups, one partition. It says
 //! nothing about those.
 //!
 //! What it takes for granted, since connections give it: a registration does not outlive its process, the controller reads the attempts of one

@@ -41,11 +41,15 @@ pub enum Mutant {
     IgnoreLeaderEpochOfAlter,
     /// A3: a leader that was started again goes on in its term.
     LeadOnUnderOldEpoch,
+    /// R6, KIP-903: the controller does not look at the registrations that a leader names beside the members of an in-sync set.
+    IgnoreMemberEpochs,
+    /// A controller appends in a later term what it decided in an earlier one, before others decided.
+    AppendInLaterTerm,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::TruncateToHighWatermark,
         Self::IgnoreDivergingEpoch,
         Self::ForgetEpochStart,
@@ -65,5 +69,7 @@ impl Mutant {
         Self::StayInSyncOverRestart,
         Self::IgnoreLeaderEpochOfAlter,
         Self::LeadOnUnderOldEpoch,
+        Self::IgnoreMemberEpochs,
+        Self::AppendInLaterTerm,
     ];
 }

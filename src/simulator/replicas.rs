@@ -33,6 +33,8 @@ impl World {
     pub(crate) fn deliver(&mut self, envelope: Envelope) -> Result<(), Violation> {
         let Envelope { from, to, run, message } = envelope;
         match (to, message) {
+            // It waits in a queue, and who sent it sends it again.
+            (Node::Controller, _) if self.is_deciding() => Ok(()),
             (Node::Controller, Message::Register { previous }) => match from {
                 // What a dead process sent is gone with its connection. If it were not, it would be taken for a newer run, as in Kafka.
                 Node::Broker(place) if self.brokers.get(place).is_some_and(|broker| broker.is_up && broker.run == run) => {
@@ -190,8 +192,17 @@ impl World {
             .with_topics(vec![TopicData::default().with_topic_id(id.topic_id.0).with_partitions(vec![asked])]);
         let expands = proposal.isr.len() > state.isr().committed().len();
         let shrinks = proposal.isr.len() < state.isr().committed().len();
+        let joins = proposal.isr.difference(state.isr().committed()).next().and_then(|id| usize::try_from(id.get()).ok());
         broker.asked = Some((state.leader_epoch(), request));
         self.ask_again(place);
+        if self.dice.once_in(4) {
+            self.hold_what_comes_from(place);
+            // Its disk is replaced while the controller is asked to let it in.
+            if let Some(joins) = joins {
+                self.fetch(joins);
+                self.lose_disk(joins);
+            }
+        }
         if expands && self.is(Mutant::IgnorePendingExpand) {
             return self.tell_leader(place, Event::Refused { partition_epoch: proposal.partition_epoch });
         }
@@ -227,6 +238,9 @@ impl World {
                 if self.is(Mutant::IgnoreLeaderEpochOfAlter) {
                     asked.leader_epoch = newest.leader_epoch.get();
                 }
+                if self.is(Mutant::IgnoreMemberEpochs) {
+                    asked.new_isr = asked.new_isr_with_epochs.drain(..).map(|member| member.broker_id).collect();
+                }
             }
         }
         let mut image = self.image.clone();
@@ -239,6 +253,11 @@ impl World {
             Ok(decision) => (decision.records, decision.response.first().and_then(|topic| topic.partitions.first()).cloned()),
             Err(_) => (Vec::new(), None),
         };
+        if !records.is_empty() && self.dice.once_in(8) {
+            // Its answer is lost with it, or with its controller.
+            self.decided = Some((self.term, records));
+            return Ok(());
+        }
         self.record(records)?;
         let answer = match row {
             Some(row) if row.error_code == 0 => AlterAnswer::Committed {
@@ -292,7 +311,13 @@ impl World {
             return Ok(());
         }
         let id = BrokerId::new_or_zero(i32::try_from(follower).unwrap_or(0));
-        let registered = broker.image.broker(id).filter(|known| known.is_active());
+        let registered = broker.image.broker(id);
+        // As the broker's Fetch does: an earlier registration's disk may be gone.
+        if registered.is_some_and(|known| broker_epoch < known.epoch.get()) {
+            self.send(Node::Broker(place), from, run, answer(FetchAnswer::NotNow));
+            return Ok(());
+        }
+        let registered = registered.filter(|known| known.is_active());
         let eligible = registered.is_some_and(|known| known.epoch.get() == broker_epoch);
         let parted = if ignores_parting {
             let end = offset(broker.log.len());

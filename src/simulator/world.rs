@@ -59,6 +59,10 @@ pub(crate) struct World {
     pub(crate) image: Image,
     entries: Vec<Vec<MetadataRecord>>,
     pub(crate) sessions: BrokerSessions,
+    /// The controller's.
+    pub(crate) term: u64,
+    /// What a controller decided and has not appended yet, with the term that it decided in. Of one term there is one at a time.
+    pub(crate) decided: Option<(u64, Vec<MetadataRecord>)>,
     statics: StaticConfig,
     pub(crate) now_ms: u64,
     under_way: Vec<Envelope>,
@@ -72,6 +76,8 @@ pub(crate) struct World {
     /// Only what is on the disk survives a crash, and only that counts (`klamm.durability=group`); else all that was written does.
     pub(crate) disk_counts: bool,
     pub(crate) min_insync: usize,
+    /// Little is produced, so that what comes late still fits.
+    is_quiet: bool,
     pub(crate) cut: usize,
     fingerprint: u64,
 }
@@ -87,7 +93,7 @@ pub(crate) fn partition_id() -> TopicIdPartition {
 impl World {
     fn new(seed: u64, mutant: Option<Mutant>) -> Result<Self, Violation> {
         let mut dice = Dice::new(seed);
-        let (disk_counts, min_insync) = (dice.once_in(2), 1 + dice.below(2));
+        let (disk_counts, min_insync, is_quiet) = (dice.once_in(2), 1 + dice.below(2), dice.once_in(3));
         let image = Image::default();
         let sessions = BrokerSessions::begin(BrokerId::MAX, &image, SESSION_MS, 0);
         let mut world = Self {
@@ -97,6 +103,8 @@ impl World {
             image,
             entries: Vec::new(),
             sessions,
+            term: 1,
+            decided: None,
             statics: StaticConfig::new(),
             now_ms: 0,
             under_way: Vec::new(),
@@ -107,6 +115,7 @@ impl World {
             values: 0,
             disk_counts,
             min_insync,
+            is_quiet,
             cut: 0,
             fingerprint: 0,
         };
@@ -215,8 +224,9 @@ impl World {
         broker.unacknowledged.clear();
     }
 
-    /// A crash that takes what was on the disk along. No more of them at once than are promised to be survived.
-    fn lose_disk(&mut self, place: usize) {
+    /// A crash that takes what was on the disk along. No more of them at once than are promised to be survived. What the broker said before comes
+    /// late, and often it is soon back.
+    pub(crate) fn lose_disk(&mut self, place: usize) {
         let partition = self.partition();
         let lost = id(place);
         let others = partition.isr.iter().chain(&partition.eligible_leader_replicas).filter(|member| **member != lost).count();
@@ -231,6 +241,18 @@ impl World {
             broker.is_wiped = true;
             broker.disk_since_run = next_run;
         }
+        self.hold_what_comes_from(place);
+        if self.dice.once_in(2) {
+            self.start(place);
+        }
+    }
+
+    /// What a broker said and has not come yet comes much later.
+    pub(crate) fn hold_what_comes_from(&mut self, place: usize) {
+        let is_late = |envelope: &Envelope| envelope.from == Node::Broker(place);
+        let (late, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.under_way).into_iter().partition(is_late);
+        self.under_way = others;
+        self.held.extend(late);
     }
 
     fn step(&mut self) -> Result<(), Violation> {
@@ -238,7 +260,8 @@ impl World {
         let place = self.dice.below(BROKERS);
         let what = self.dice.below(200);
         match what {
-            0..30 => self.produce(place)?,
+            0..30 if !self.is_quiet || self.dice.once_in(6) => self.produce(place)?,
+            0..30 => {}
             30..42 => self.sync(place)?,
             42..96 => self.deliver_one()?,
             96..126 => self.fetch(place),
@@ -257,14 +280,14 @@ impl World {
                 }
             }
             189..193 => self.cut_or_heal(),
-            193..194 => self.sessions = BrokerSessions::begin(BrokerId::MAX, &self.image, SESSION_MS, self.now_ms),
-            194..196 => self.record(decide::balance_leaders(self.view(), 10).records)?,
-            196..197 => self.lose_disk(place),
-            197..198 if !self.held.is_empty() => {
-                let at = self.dice.below(self.held.len());
-                let late = self.held.swap_remove(at);
-                self.deliver(late)?;
+            193..194 => {
+                self.term += 1;
+                self.sessions = BrokerSessions::begin(BrokerId::MAX, &self.image, SESSION_MS, self.now_ms);
             }
+            194..196 if !self.is_deciding() => self.record(decide::balance_leaders(self.view(), 10).records)?,
+            196..197 => self.lose_disk(place),
+            197..198 => self.deliver_late()?,
+            198..199 => self.append_decided()?,
             _ => self.ask_again(place),
         }
         self.note(what);
@@ -296,8 +319,22 @@ impl World {
         self.under_way.push(Envelope { from, to, run, message });
     }
 
+    /// One of the messages that were held.
+    fn deliver_late(&mut self) -> Result<(), Violation> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        // Often of the newest, which fit best into what is.
+        let among = if self.dice.once_in(2) { self.held.len() } else { self.held.len().min(6) };
+        let late = self.held.swap_remove(self.held.len() - 1 - self.dice.below(among));
+        self.deliver(late)
+    }
+
     /// Any message, in any order; some are lost, some come twice.
     fn deliver_one(&mut self) -> Result<(), Violation> {
+        if self.dice.once_in(15) {
+            return self.deliver_late();
+        }
         if self.under_way.is_empty() {
             return Ok(());
         }
@@ -374,7 +411,23 @@ impl World {
         Ok(())
     }
 
+    /// Whether the controller waits for the end of a proposal: it decides on nothing else meanwhile.
+    pub(crate) fn is_deciding(&self) -> bool {
+        self.decided.as_ref().is_some_and(|(term, _)| *term == self.term)
+    }
+
+    /// What was decided reaches the log, in the same term or in a later one.
+    fn append_decided(&mut self) -> Result<(), Violation> {
+        match self.decided.take() {
+            Some((term, records)) if decide::counts(Some(term), self.term) || self.is(Mutant::AppendInLaterTerm) => self.record(records),
+            _ => Ok(()),
+        }
+    }
+
     fn fence_dead(&mut self) -> Result<(), Violation> {
+        if self.is_deciding() {
+            return Ok(());
+        }
         while let Some(dead) = self.sessions.over(self.now_ms) {
             let records = self.image.broker(dead).map(|broker| decide::fence_broker(self.view(), broker)).unwrap_or_default();
             self.record(records)?;
@@ -468,6 +521,7 @@ impl World {
             self.ask_again(place);
         }
         self.deliver_all()?;
+        self.append_decided()?;
         self.note(0);
         self.check()
     }
@@ -484,6 +538,7 @@ impl World {
         self.cuts.clear();
         self.under_way.clear();
         self.held.clear();
+        self.append_decided()?;
         let is_well = |world: &Self| {
             let first = world.brokers.first().map(|broker| &broker.log);
             world.partition().isr.len() == BROKERS && world.brokers.iter().all(|broker| Some(&broker.log) == first)
