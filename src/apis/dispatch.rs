@@ -7,7 +7,7 @@ use std::time::Duration;
 use broker::Broker;
 use bytes::Bytes;
 use protocol::messages::ApiVersionsResponse;
-use wire::{CloseReason, ConnectionBounds, ConnectionContext, Dispatch, Outcome, ResponseFrame};
+use wire::{CloseReason, ConnectionBounds, ConnectionContext, Dispatch, ListenerName, Outcome, ResponseFrame};
 
 use crate::api::{self, Context};
 use crate::connection::api_versions;
@@ -81,8 +81,8 @@ impl Dispatch for Apis {
         Some(self.broker.live_limits.bounds())
     }
 
-    fn accept_pause(&self) -> Duration {
-        self.broker.live_limits.accept_pause()
+    fn accept_pause(&self, listener: &ListenerName) -> Duration {
+        self.broker.live_limits.accept_pause(listener)
     }
 
     fn connection_closed(&self, connection: &Arc<ConnectionContext>) {

@@ -31,7 +31,7 @@ use crate::entropy::Entropy;
 use crate::fetch_session::FetchSessions;
 use crate::isr_by_controller::ByController;
 use crate::isr_changes::{IsrChanges, IsrProposer};
-use crate::live_limits::LiveLimits;
+use crate::live_limits::{LiveLimits, UnknownHost};
 use crate::maintenance;
 use crate::metadata_view::MetadataView;
 use crate::metrics::Metrics;
@@ -75,6 +75,9 @@ pub enum StartError {
     /// The metadata log failed.
     #[error("the metadata log cannot be used: {0}")]
     Metadata(String),
+    /// A limit is given for a host that nobody knows.
+    #[error(transparent)]
+    UnknownHost(#[from] UnknownHost),
     /// The directory is another cluster's.
     #[error(
         "the data directory belongs to cluster {found}, but the configuration says {configured}; use another directory, or leave out the cluster id"
@@ -195,8 +198,9 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
     });
     let quotas = Quotas::new(config.quota_window, config.controller_quota_window, Arc::clone(&clock));
     let config = Arc::new(config);
-    let live_limits = Arc::new(LiveLimits::new(&config, config.quota_window, Arc::clone(&clock)));
-    live_limits.take_over(&config, &ConfigView::new(&metadata.image(), config.broker_id, &config.set));
+    let live_limits = Arc::new(LiveLimits::new(config.quota_window, Arc::clone(&clock), tokio::runtime::Handle::current()));
+    let image = metadata.image();
+    live_limits.start(&config, &ConfigView::new(&image, config.broker_id, &config.set)).await?;
     let followers = Followers {
         partitions: Arc::clone(&partitions),
         fetchers: fetchers.clone(),

@@ -38,8 +38,9 @@ pub trait Dispatch: Send + Sync + 'static {
         None
     }
 
-    /// For how long the listener that has just accepted a connection is to serve and accept none.
-    fn accept_pause(&self) -> Duration {
+    /// A listener has accepted a connection: for how long it is to serve and accept none.
+    fn accept_pause(&self, listener: &ListenerName) -> Duration {
+        let _ = listener;
         Duration::ZERO
     }
 

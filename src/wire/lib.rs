@@ -12,6 +12,8 @@
 //! - A connection holds at most [`ConnectionLimits::in_flight_max`] unanswered or unwritten requests; the rest waits in the peer's socket.
 //! - A peer that stops in the middle of a frame, or that never reads, is cut off by a deadline. An idle connection costs no wake-up but that of its
 //!   idle deadline.
+//! - A listener that has as many connections as it may takes no further one until one has ended: whoever connects meanwhile waits. An address that has
+//!   as many as it may is refused at once.
 //! - A muted connection ([`ConnectionContext::mute_until`]) takes no request until its time; what is answered still leaves.
 //! - A panic in a handler ends its connection, never the process.
 //! - Time comes from a [`clock::Clock`]; `clock.rs` is the one file that may use tokio's.
@@ -41,6 +43,6 @@ pub use counters::ConnectionCounters;
 pub use dispatch::{
     BoxFuture, ClientSoftware, CloseReason, ConnectionContext, ConnectionId, Dispatch, ListenerName, Outcome, ResponseFrame,
 };
-pub use limits::{ConnectionBounds, ConnectionLimits, IpOverride};
+pub use limits::{ConnectionBounds, ConnectionLimits, IpOverride, ListenerBound};
 pub use listener::{ListenOptions, Server, bind};
 pub use peer_client::PeerClient;

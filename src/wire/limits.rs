@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ListenerName;
+
 /// Another per-address limit for one address (`max.connections.per.ip.overrides`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IpOverride {
@@ -13,11 +15,25 @@ pub struct IpOverride {
     pub connections_max: usize,
 }
 
+/// How many connections one listener may have at once (`listener.name.NAME.max.connections`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerBound {
+    /// The listener.
+    pub listener: ListenerName,
+    /// How many it may have.
+    pub connections_max: usize,
+}
+
 /// How many connections there may be at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionBounds {
-    /// In all (`max.connections`).
+    /// In all, and through one listener that has no bound of its own (`max.connections`).
     pub connections_max: usize,
+    /// Through some listeners.
+    pub listeners: Vec<ListenerBound>,
+    /// A listener that takes connections even if there are as many as there may be in all: that of the brokers among themselves, where clients have
+    /// another.
+    pub protected: Option<ListenerName>,
     /// From one address (`max.connections.per.ip`).
     pub connections_per_ip_max: usize,
     /// From some addresses (`max.connections.per.ip.overrides`).
@@ -26,7 +42,13 @@ pub struct ConnectionBounds {
 
 impl Default for ConnectionBounds {
     fn default() -> Self {
-        Self { connections_max: usize::MAX, connections_per_ip_max: usize::MAX, ip_overrides: Vec::new() }
+        Self {
+            connections_max: usize::MAX,
+            listeners: Vec::new(),
+            protected: None,
+            connections_per_ip_max: usize::MAX,
+            ip_overrides: Vec::new(),
+        }
     }
 }
 
@@ -35,6 +57,14 @@ impl ConnectionBounds {
     #[must_use]
     pub fn connections_max_of(&self, address: IpAddr) -> usize {
         self.ip_overrides.iter().find(|entry| entry.address == address).map_or(self.connections_per_ip_max, |entry| entry.connections_max)
+    }
+
+    /// Whether a listener may take one more connection, with so many through it and so many in all (`ConnectionQuotas.connectionSlotAvailable`).
+    #[must_use]
+    pub fn has_room(&self, listener: &ListenerName, through_listener: usize, in_all: usize) -> bool {
+        let own = self.listeners.iter().find(|bound| bound.listener == *listener);
+        through_listener < own.map_or(self.connections_max, |bound| bound.connections_max)
+            && (self.protected.as_ref() == Some(listener) || in_all < self.connections_max)
     }
 }
 

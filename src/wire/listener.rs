@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,62 +56,89 @@ pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListen
     TcpListener::from_std(socket.into())
 }
 
-/// How many connections there are, in all and by address.
+/// How many connections there are: in all, by address, by listener.
 #[derive(Debug, Default)]
 struct Counts {
     total: usize,
     by_ip: HashMap<IpAddr, usize>,
+    by_listener: HashMap<ListenerName, usize>,
     open: BTreeMap<ConnectionId, Arc<ConnectionContext>>,
+}
+
+/// The connections, and who waits for one to end.
+#[derive(Debug, Default)]
+struct Places {
+    counts: Mutex<Counts>,
+    freed: Notify,
+}
+
+impl Places {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_room(&self, listener: &ListenerName, bounds: &ConnectionBounds) -> bool {
+        let counts = self.lock();
+        bounds.has_room(listener, counts.by_listener.get(listener).copied().unwrap_or(0), counts.total)
+    }
 }
 
 /// One counted connection; dropping it gives the place back.
 struct Place {
-    counts: Arc<Mutex<Counts>>,
+    places: Arc<Places>,
     ip: IpAddr,
+    listener: ListenerName,
     /// Set once the connection has a context.
     id: Option<ConnectionId>,
 }
 
 impl Place {
-    fn take(counts: &Arc<Mutex<Counts>>, ip: IpAddr, bounds: &ConnectionBounds) -> Option<Self> {
-        let mut guard = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_ip = guard.by_ip.get(&ip).copied().unwrap_or(0);
-        if guard.total >= bounds.connections_max || of_ip >= bounds.connections_max_of(ip) {
+    /// A place for an address that has not as many as it may.
+    fn take(places: &Arc<Places>, ip: IpAddr, listener: &ListenerName, bounds: &ConnectionBounds) -> Option<Self> {
+        let mut counts = places.lock();
+        let of_ip = counts.by_ip.get(&ip).copied().unwrap_or(0);
+        if of_ip >= bounds.connections_max_of(ip) {
             return None;
         }
-        guard.total += 1;
-        guard.by_ip.insert(ip, of_ip + 1);
-        drop(guard);
-        Some(Self { counts: Arc::clone(counts), ip, id: None })
+        counts.total += 1;
+        counts.by_ip.insert(ip, of_ip + 1);
+        *counts.by_listener.entry(listener.clone()).or_default() += 1;
+        drop(counts);
+        Some(Self { places: Arc::clone(places), ip, listener: listener.clone(), id: None })
     }
 
     /// Lists the connection among the open ones.
     fn list(&mut self, context: &Arc<ConnectionContext>) {
         self.id = Some(context.id());
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).open.insert(context.id(), Arc::clone(context));
+        self.places.lock().open.insert(context.id(), Arc::clone(context));
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut guard = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.total -= 1;
+        let mut counts = self.places.lock();
+        counts.total -= 1;
         if let Some(id) = &self.id {
-            guard.open.remove(id);
+            counts.open.remove(id);
         }
-        match guard.by_ip.get_mut(&self.ip) {
+        match counts.by_ip.get_mut(&self.ip) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
-                guard.by_ip.remove(&self.ip);
+                counts.by_ip.remove(&self.ip);
             }
         }
+        if let Some(count) = counts.by_listener.get_mut(&self.listener) {
+            *count -= 1;
+        }
+        drop(counts);
+        self.places.freed.notify_waiters();
     }
 }
 
 /// Serves listening sockets: one of these per broker, so that the limits count over all its listeners.
 pub struct Server<D: ?Sized> {
     shared: Arc<Shared<D>>,
-    counts: Arc<Mutex<Counts>>,
+    places: Arc<Places>,
     counters: Arc<ConnectionCounters>,
     /// Connections that came too fast and are kept until they may be closed.
     held: Arc<Semaphore>,
@@ -125,19 +152,19 @@ impl<D: Dispatch + ?Sized> Server<D> {
     pub fn new(dispatch: Arc<D>, limits: ConnectionLimits, clock: SharedClock, budget: MemoryBudget, shutdown: CancellationToken) -> Self {
         let shared = Arc::new(Shared { dispatch, limits, clock, budget });
         let held = Arc::new(Semaphore::new(HELD_MAX));
-        Self { shared, counts: Arc::default(), counters: Arc::default(), held, next_id: AtomicU64::new(0), shutdown }
+        Self { shared, places: Arc::default(), counters: Arc::default(), held, next_id: AtomicU64::new(0), shutdown }
     }
 
     /// How many connections there are.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).total
+        self.places.lock().total
     }
 
     /// The open connections, the oldest first.
     #[must_use]
     pub fn open(&self) -> Vec<Arc<ConnectionContext>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).open.values().map(Arc::clone).collect()
+        self.places.lock().open.values().map(Arc::clone).collect()
     }
 
     /// What was counted of connections so far.
@@ -152,10 +179,13 @@ impl<D: Dispatch + ?Sized> Server<D> {
         while let Some(accepted) = self.shutdown.run_until_cancelled(listener.accept()).await {
             match accepted {
                 Ok((stream, peer)) => {
-                    let pause = self.shared.dispatch.accept_pause();
+                    let pause = self.shared.dispatch.accept_pause(&name);
                     if !pause.is_zero() {
                         let end = self.shared.clock.sleep_until(self.shared.clock.monotonic().saturating_add(pause));
                         let _passed_or_stopping = self.shutdown.run_until_cancelled(end).await;
+                    }
+                    if self.shutdown.run_until_cancelled(self.room(&name)).await.is_none() {
+                        break;
                     }
                     if let Err(error) = self.admit(&tasks, stream, peer, &name) {
                         tracing::debug!(listener = %name, %peer, %error, "a connection failed at once");
@@ -174,6 +204,31 @@ impl<D: Dispatch + ?Sized> Server<D> {
         tasks.wait().await;
     }
 
+    fn bounds(&self) -> Arc<ConnectionBounds> {
+        self.shared.dispatch.connection_bounds().unwrap_or_else(|| Arc::clone(&self.shared.limits.bounds))
+    }
+
+    /// Waits until a listener may take one more connection: until one has ended, or the bounds have changed, for which it looks from time to time.
+    async fn room(&self, name: &ListenerName) {
+        let mut is_told = false;
+        loop {
+            let freed = self.places.freed.notified();
+            let mut freed = std::pin::pin!(freed);
+            // What ends between the look and the wait counts.
+            freed.as_mut().enable();
+            if self.places.has_room(name, &self.bounds()) {
+                return;
+            }
+            if !std::mem::replace(&mut is_told, true) {
+                tracing::warn!(listener = %name, "has as many connections as it may have; further ones wait");
+            }
+            tokio::select! {
+                () = freed => {}
+                () = self.shared.clock.sleep_until(self.shared.clock.monotonic() + ACCEPT_REST) => {}
+            }
+        }
+    }
+
     fn admit(&self, tasks: &TaskTracker, stream: TcpStream, peer: SocketAddr, name: &ListenerName) -> io::Result<()> {
         let limits = &self.shared.limits;
         let ip = peer.ip().to_canonical();
@@ -181,10 +236,9 @@ impl<D: Dispatch + ?Sized> Server<D> {
             self.hold(tasks, stream, wait);
             return Ok(());
         }
-        let bounds = self.shared.dispatch.connection_bounds();
-        let Some(mut place) = Place::take(&self.counts, ip, bounds.as_ref().unwrap_or(&limits.bounds)) else {
+        let Some(mut place) = Place::take(&self.places, ip, name, &self.bounds()) else {
             self.counters.refused();
-            tracing::debug!(listener = %name, %peer, "refused: too many connections");
+            tracing::debug!(listener = %name, %peer, "refused: too many connections from its address");
             return Ok(());
         };
         stream.set_nodelay(true)?;

@@ -21,7 +21,6 @@ mod tests;
 mod values;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ::quotas::Window;
@@ -30,7 +29,7 @@ use log_store::Durability;
 use metadata::configs::{ConfigView, StaticConfig};
 use model::BrokerId;
 use model::config::Row;
-use wire::{ConnectionBounds, ConnectionLimits, IpOverride};
+use wire::ConnectionLimits;
 
 use listeners::Listeners;
 pub use listeners::{HostPort, Listener, SecurityProtocol, parse_address};
@@ -313,12 +312,11 @@ fn window(values: &Values, samples_key: &str, seconds_key: &str) -> Window {
 fn connection_limits(values: &Values) -> Result<ConnectionLimits, ConfigProblem> {
     // Kafka's default buffers of 100 KiB are small; the system's grow by themselves.
     let buffer = |key: &str| if values.is_given(key) { usize::try_from(values.long(key)).ok() } else { None };
+    if let Some(malformed) = values.list("max.connections.per.ip.overrides").into_iter().find(|text| HostOverride::parse(text).is_none()) {
+        return Err(ConfigProblem::MalformedOverride { value: malformed.to_owned() });
+    }
+    // How many connections there may be is for the broker's live limits.
     Ok(ConnectionLimits {
-        bounds: Arc::new(ConnectionBounds {
-            connections_max: values.size("max.connections"),
-            connections_per_ip_max: values.size("max.connections.per.ip"),
-            ip_overrides: values.list("max.connections.per.ip.overrides").into_iter().map(ip_override).collect::<Result<_, _>>()?,
-        }),
         frame_bytes_max: values.size("socket.request.max.bytes"),
         idle_max: u64::try_from(values.long("connections.max.idle.ms")).ok().map(Duration::from_millis),
         send_buffer_bytes: buffer("socket.send.buffer.bytes"),
@@ -327,12 +325,19 @@ fn connection_limits(values: &Values) -> Result<ConnectionLimits, ConfigProblem>
     })
 }
 
-fn ip_override(text: &str) -> Result<IpOverride, ConfigProblem> {
-    parse_ip_override(text).ok_or_else(|| ConfigProblem::MalformedOverride { value: text.to_owned() })
+/// A part of `max.connections.per.ip.overrides`: `HOST:NUMBER`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostOverride {
+    /// An address, or a name that has to be looked up.
+    pub(crate) host: String,
+    /// How many connections it may have at once.
+    pub(crate) connections_max: usize,
 }
 
-/// `address:number`.
-pub(crate) fn parse_ip_override(text: &str) -> Option<IpOverride> {
-    let (address, count) = text.rsplit_once(':')?;
-    Some(IpOverride { address: address.trim_matches(['[', ']']).parse().ok()?, connections_max: count.trim().parse().ok()? })
+impl HostOverride {
+    /// Reads one; `None` if it is none.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (host, count) = text.rsplit_once(':').filter(|(host, _)| metadata::configs::is_host(host))?;
+        Some(Self { host: host.trim_matches(['[', ']']).to_owned(), connections_max: count.trim().parse().ok()? })
+    }
 }

@@ -125,7 +125,9 @@ pub enum ConfigProblem {
         value: String,
     },
     /// An override that cannot be read.
-    #[error("Invalid value {value} for configuration max.connections.per.ip.overrides: expected an IP address, a colon and a number.")]
+    #[error(
+        "Invalid value {value} for configuration max.connections.per.ip.overrides: expected an address or a host's name, a colon and a number."
+    )]
     MalformedOverride {
         /// The part that cannot be read.
         value: String,

@@ -156,8 +156,9 @@ fn a_refusal_is_one_sentence_that_names_key_value_and_range() {
             "Configuration log.cleaner.dedupe.buffer.size (134217728) must be more than 1 MiB for each of log.cleaner.threads (128).",
         ),
         (
-            &[("max.connections.per.ip.overrides", "there:1")],
-            "Invalid value there:1 for configuration max.connections.per.ip.overrides: expected an IP address, a colon and a number.",
+            &[("max.connections.per.ip.overrides", "there:1, over there:1")],
+            "Invalid value over there:1 for configuration max.connections.per.ip.overrides: expected an address or a host's name, a colon and a \
+             number.",
         ),
     ];
     for (pairs, sentence) in table {

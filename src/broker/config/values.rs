@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use metadata::configs::limit_of_listener;
 use model::config::Row;
 
 use super::{ConfigProblem, Mode, Origin, RawConfig, UNDESCRIBED_ROWS, broker_rows, is_without_effect};
@@ -24,6 +25,12 @@ impl Values {
             mode.defaults().iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let (mut given, mut unknown_keys, mut unused_keys) = (Vec::new(), Vec::new(), Vec::new());
         for (key, entry) in &raw.entries {
+            if let Some(limit) = limit_of_listener(key).and_then(|limit| row(&rows, limit)) {
+                let checked = limit.check(&entry.value);
+                checked.map_err(|problem| ConfigProblem::Value { problem, origin: format!("{key}, {}", entry.origin) })?;
+                set.insert(key.clone(), entry.value.trim().to_owned());
+                continue;
+            }
             let Some(row) = row(&rows, key) else {
                 note_stranger(key, &entry.origin, &rows, &mut unknown_keys, &mut unused_keys)?;
                 continue;

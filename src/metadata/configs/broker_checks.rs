@@ -6,7 +6,7 @@ use model::config::{Kind, Row, Scope};
 use protocol::ErrorCode;
 
 use super::values::{check, split_list};
-use super::{ConfigView, topic_row};
+use super::{ConfigView, limit_of_listener, topic_row};
 use crate::controller::Refusal;
 
 /// Kafka's limits of replication, which may be set and are not shown among a broker's keys.
@@ -98,6 +98,12 @@ pub(crate) fn check_broker_values(
             }
             continue;
         }
+        if limit_of_listener(key).is_some() {
+            if value.as_ref().is_some_and(|value| value.trim().parse::<i32>().map_or(true, |limit| limit < 1)) {
+                return Err(invalid(format!("Invalid value for configuration {key}: it must be a whole number of at least 1")));
+            }
+            continue;
+        }
         // A key that no row knows belongs to somebody's plug-in in Kafka, and is taken as it is.
         let Some(row) = rows.iter().find(|row| row.name == key) else { continue };
         match row.scope {
@@ -163,9 +169,14 @@ const fn is_beyond(local: i64, whole: i64) -> bool {
 }
 
 fn is_override(pair: &str) -> bool {
-    pair.rsplit_once(':').is_some_and(|(address, count)| {
-        address.trim_matches(['[', ']']).parse::<core::net::IpAddr>().is_ok() && count.trim().parse::<i32>().is_ok_and(|count| count >= 0)
-    })
+    pair.rsplit_once(':').is_some_and(|(host, count)| is_host(host) && count.trim().parse::<i32>().is_ok_and(|count| count >= 0))
+}
+
+/// Whether it may be an address or a host's name (`Utils.validHostPattern`); whether there is such a host shows when it is looked up.
+#[must_use]
+pub fn is_host(text: &str) -> bool {
+    let host = text.trim_matches(['[', ']']);
+    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-%._:".contains(&byte))
 }
 
 fn is_part_of(value: &str, lists: &[String]) -> bool {
@@ -217,8 +228,10 @@ mod tests {
             ("num.io.threads", "16", "17"),
             ("num.io.threads", "4", "3"),
             ("max.connections", "1", "0"),
+            ("listener.name.plaintext.max.connections", "1", "0"),
+            ("listener.name.plaintext.max.connection.creation.rate", "1", "x"),
             ("max.connections.per.ip", "1", "0"),
-            ("max.connections.per.ip.overrides", "10.0.0.1:5, [::1]:0", "host:5"),
+            ("max.connections.per.ip.overrides", "10.0.0.1:5, [::1]:0, host.example:7", "a host:5"),
             ("group.share.assignment.interval.ms", "15000", "15001"),
             ("log.retention.ms", "-1", "0"),
             ("log.local.retention.ms", "604800000", "604800001"),

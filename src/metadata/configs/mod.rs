@@ -20,6 +20,7 @@ use model::BrokerId;
 use model::config::{Kind, Row};
 
 pub(crate) use broker_checks::check_broker_values;
+pub use broker_checks::is_host;
 pub use client_metrics::CLIENT_METRICS_ROWS;
 pub(crate) use client_metrics::check_client_metrics;
 pub use describe::DescribeOptions;
@@ -78,6 +79,19 @@ pub struct EffectiveConfig {
 
 /// The keys that the broker's file, flags and environment set, as text, by Kafka's names.
 pub type StaticConfig = BTreeMap<String, String>;
+
+/// How the keys begin that are for one listener, before its name in lower case.
+const LISTENER_PREFIX: &str = "listener.name.";
+
+/// What may be set for one listener and acts on it (`SocketServer.ListenerReconfigurableConfigs`).
+const LISTENER_LIMITS: &[&str] = &["max.connections", "max.connection.creation.rate"];
+
+/// The limit that a key sets for a listener, as [`LISTENER_LIMITS`] has it.
+#[must_use]
+pub fn limit_of_listener(key: &str) -> Option<&'static str> {
+    let (_, limit) = key.strip_prefix(LISTENER_PREFIX)?.split_once('.')?;
+    LISTENER_LIMITS.iter().find(|known| **known == limit).copied()
+}
 
 /// What the controller must know of a topic's configuration to elect leaders.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,6 +187,13 @@ impl<'a> ConfigView<'a> {
             }
         }
         EffectiveConfig { value: row.default.map(str::to_owned), source: ConfigSource::Default }
+    }
+
+    /// What is set for a listener of this broker under `listener.name.NAME.`, if anything is.
+    #[must_use]
+    pub fn of_listener(&self, listener: &str, key: &str) -> Option<&'a str> {
+        let key = format!("{LISTENER_PREFIX}{}.{key}", listener.to_lowercase());
+        self.broker_layers().into_iter().find_map(|(values, _)| values.get(&key)).map(|value| value.trim())
     }
 
     /// What is set for this broker, the strongest first.

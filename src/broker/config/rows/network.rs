@@ -55,24 +55,29 @@ pub(super) const ROWS: &[Row] = &[
         Some("102400"),
         "The receive buffer of a socket; klamm leaves it to the system unless the key is given, -1 does so too.",
     ),
-    dynamic("max.connections", Kind::Int(0, INT), Some("2147483647"), "The connections that a listener holds at once."),
+    dynamic(
+        "max.connections",
+        Kind::Int(0, INT),
+        Some("2147483647"),
+        "The connections that the broker holds at once; while it holds as many, further ones wait. listener.name.NAME.max.connections is for one listener.",
+    ),
     dynamic(
         "max.connections.per.ip",
         Kind::Int(0, INT),
         Some("2147483647"),
-        "The connections that a listener holds from one address at once.",
+        "The connections that the broker holds from one address at once; further ones are closed.",
     ),
     dynamic(
         "max.connection.creation.rate",
         Kind::Int(0, INT),
         Some("2147483647"),
-        "The new connections that the broker takes per second, over the span of quota.window.num samples; beyond it, further ones wait.",
+        "The new connections that the broker takes per second, over the span of quota.window.num samples; beyond it, further ones wait. Also for one listener, behind listener.name.NAME.",
     ),
     dynamic(
         "max.connections.per.ip.overrides",
         Kind::Text,
         Some(""),
-        "Other limits for single addresses, as address:number separated by commas.",
+        "Other limits for single addresses, as HOST:NUMBER separated by commas; a name is looked up when the key is set and when the broker starts.",
     ),
     fixed(
         "connections.max.idle.ms",

@@ -147,3 +147,29 @@ async fn connections_over_the_limits_are_refused_and_places_come_back() {
     let closed: u64 = harness.server.counters().closed_totals().map(|(_, count)| count).sum();
     assert!(closed >= 1);
 }
+
+#[tokio::test]
+async fn a_full_listener_takes_the_next_connection_when_one_has_ended_and_answers_it_then() {
+    let bounds = ConnectionBounds { connections_max: 1, ..ConnectionBounds::default() };
+    let limits = ConnectionLimits { bounds: bounds.into(), ..ConnectionLimits::default() };
+    let harness = Harness::start(limits, |log, frame| {
+        log.add(text(&frame));
+        reply(frame)
+    });
+    let mut first = harness.client().await;
+    first.exchange(b"first").await.unwrap();
+    let mut waits = harness.client().await;
+    waits.send(b"waits").await.unwrap();
+    // What the first one says later comes before it.
+    first.exchange(b"again").await.unwrap();
+    drop(first);
+    assert_eq!(waits.receive().await.unwrap(), "waits");
+    assert_eq!(harness.log.events(), ["first", "again", "waits"]);
+    assert_eq!(harness.server.counters().refused_total(), 0);
+    // One that still waits does not hold up the end.
+    let mut late = harness.client().await;
+    late.send(b"late").await.unwrap();
+    harness.shutdown.cancel();
+    harness.serving.await.unwrap();
+    assert!(is_cut(&mut late).await);
+}
