@@ -36,7 +36,7 @@ pub(super) const ROWS: &[Row] = &[
         "controller.quorum.bootstrap.servers",
         Kind::List(&[]),
         Some(""),
-        "Accepted and not used: klamm finds its metadata quorum by itself.",
+        "Where a broker finds the metadata quorum; klamm takes controller.quorum.voters. Nothing in klamm acts on it.",
     ),
     fixed("log.dir", Kind::List(&[]), Some("/tmp/kafka-logs"), "The data directory, if log.dirs is not given."),
     fixed("log.dirs", Kind::List(&[]), None, "The data directory; klamm keeps all data of a broker in one, so only one may be named."),
@@ -72,7 +72,7 @@ pub(super) const ROWS: &[Row] = &[
         "controlled.shutdown.enable",
         Kind::Boolean,
         Some("true"),
-        "Whether a stopping broker hands over its partitions first; of no effect while there is one broker.",
+        "Whether a stopping broker hands over its partitions first; klamm's always does. Nothing in klamm acts on it.",
     ),
     fixed(
         "replica.lag.time.max.ms",
@@ -146,5 +146,10 @@ pub(super) const ROWS: &[Row] = &[
         Some("50"),
         "The connections of a listener that may wait to be accepted, as far as the system allows.",
     ),
-    fixed("request.timeout.ms", Kind::Int(INT_LOW, INT), Some("30000"), "How long a broker waits for the answer of another."),
+    fixed(
+        "request.timeout.ms",
+        Kind::Int(INT_LOW, INT),
+        Some("30000"),
+        "How long a broker waits for the answer of another. Nothing in klamm acts on it.",
+    ),
 ];

@@ -57,6 +57,6 @@ pub(super) const ROWS: &[Row] = &[
         "log.flush.scheduler.interval.ms",
         Kind::Long(LONG_LOW, LONG),
         Some("9223372036854775807"),
-        "How often Kafka looks for records that have waited too long for the disk.",
+        "How often Kafka looks for records that have waited too long for the disk. Nothing in klamm acts on it.",
     ),
 ];

@@ -38,7 +38,10 @@ fn the_documents_of_the_configuration_are_what_the_rows_say() {
     others.sort_by_key(|row| row.name);
     check_section(file, "broker keys", &table(&others));
     check_section(file, "keys without effect", &table(&without_effect));
-    check_section(file, "topic keys", &table(TOPIC_ROWS));
+    let (idle, acting): (Vec<Row>, Vec<Row>) =
+        TOPIC_ROWS.iter().copied().partition(|row| row.doc.ends_with(broker::config::WITHOUT_EFFECT));
+    check_section(file, "topic keys", &table(&acting));
+    check_section(file, "topic keys without effect", &table(&idle));
     let mut developer = String::from("\n| Key | `klamm` | `klamm server` |\n|---|---|---|\n");
     for (key, value) in Mode::Developer.defaults() {
         let rows = broker_rows();

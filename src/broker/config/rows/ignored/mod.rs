@@ -10,6 +10,7 @@ mod share;
 mod ssl;
 mod storage;
 
+use metadata::configs::limit_of_listener;
 use model::config::Row;
 
 /// The sentence of a key, and that it is of no use here.
@@ -26,21 +27,30 @@ pub const WITHOUT_EFFECT: &str = unused!("");
 /// The public ones, as Apache Kafka 4.3 describes them.
 const TABLES: &[&[Row]] = &[groups::ROWS, other::ROWS, quorum::ROWS, remote::ROWS, sasl::ROWS, share::ROWS, ssl::ROWS, storage::ROWS];
 
-/// The ones that Kafka does not describe, by name.
+/// The ones that Kafka does not describe, and those whose rows stand with related keys, by name.
 const NAMES: &[&str] = &[
+    "controlled.shutdown.enable",
     "controller.performance.always.log.threshold.ms",
     "controller.performance.sample.period.ms",
+    "controller.quorum.bootstrap.servers",
     "group.consumer.regex.refresh.interval.ms",
     "group.share.initialize.retry.interval.ms",
     "group.share.persister.class.name",
     "internal.metadata.delete.delay.millis",
     "internal.metadata.log.segment.bytes",
     "internal.metadata.max.batch.size.in.bytes",
+    "log.flush.scheduler.interval.ms",
+    "log.index.interval.bytes",
+    "log.index.size.max.bytes",
+    "log.local.retention.bytes",
+    "log.local.retention.ms",
+    "log.preallocate",
     "producer.id.expiration.check.interval.ms",
     "remote.log.index.file.cache.ttl.ms",
     "remote.log.manager.task.retry.backoff.max.ms",
     "remote.log.manager.task.retry.backoff.ms",
     "remote.log.manager.task.retry.jitter",
+    "request.timeout.ms",
     "server.max.startup.time.ms",
     "share.coordinator.cold.partition.snapshot.interval.ms",
     "share.coordinator.state.topic.prune.interval.ms",
@@ -62,7 +72,7 @@ pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
 pub fn is_without_effect(key: &str) -> bool {
     TABLES.iter().any(|rows| rows.binary_search_by(|row| row.name.cmp(key)).is_ok())
         || NAMES.binary_search(&key).is_ok()
-        || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+        || (PREFIXES.iter().any(|prefix| key.starts_with(prefix)) && limit_of_listener(key).is_none())
 }
 
 #[cfg(test)]
@@ -75,6 +85,7 @@ mod tests {
         assert!(TABLES.iter().all(|rows| rows.is_sorted_by(|left, right| left.name < right.name)));
         assert!(is_without_effect("num.network.threads"));
         assert!(is_without_effect("listener.name.internal.ssl.keystore.location"));
+        assert!(!is_without_effect("listener.name.internal.max.connections"));
         assert!(!is_without_effect("num.netwrok.threads"));
     }
 }
