@@ -54,6 +54,7 @@ mod pending_offsets;
 mod records;
 mod replies;
 mod shard;
+mod shown;
 mod subscription;
 mod summary;
 
@@ -61,4 +62,5 @@ pub use config::{GroupConfig, ROWS};
 pub use effects::{CoordinatorRecord, Effects, GroupReply, ReplyId, RequestMeta, TimerEffect, TimerKey};
 pub use model::partition_for;
 pub use shard::{GroupShard, Replayed, SkippedRecords};
+pub use shown::shown_record;
 pub use summary::GroupSummary;

@@ -12,6 +12,7 @@ mod shard_task;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use group_coordinator::shown_record;
 use group_coordinator::{Effects, GroupConfig, GroupReply, GroupShard, GroupSummary, RequestMeta, partition_for};
 use metadata::{Delta, Image};
 use model::{BrokerId, PartitionIndex, Timestamp, TopicIdPartition, TopicPartition};

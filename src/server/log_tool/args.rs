@@ -40,6 +40,7 @@ Examples:
   klamm log dump ./klamm-data --topic orders --partition 0 --from 1000 --count 5 --records
   klamm log dump ./klamm-data/partitions/<topic id>-0 --json
   klamm log dump 00000000000000000000.0.log --records       also one of Apache Kafka's segment files
+  klamm log dump ./klamm-data --topic __consumer_offsets --offsets-decoder
 
 Batches and records are printed as kafka-dump-log (DumpLogSegments) prints them.";
 
@@ -82,6 +83,9 @@ pub struct DumpArgs {
     /// Print the records without keys and values
     #[arg(long)]
     pub deep_iteration: bool,
+    /// Print the records as those of __consumer_offsets: commits and groups as JSON
+    #[arg(long)]
+    pub offsets_decoder: bool,
     /// Begin with the batch of this offset
     #[arg(short = 'o', long, value_name = "OFFSET")]
     pub from: Option<i64>,

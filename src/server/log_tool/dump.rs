@@ -10,7 +10,7 @@ use serde_json::json;
 use super::LogProblem;
 use super::args::DumpArgs;
 use super::choice::{Names, Opened};
-use super::line::{self, Where};
+use super::line::{self, Data, Where};
 
 /// What the records of one batch may have once decompressed.
 const BATCH_BYTES_MAX: usize = 1 << 30;
@@ -104,18 +104,19 @@ impl Dump<'_> {
         let is_json = self.args.part.json;
         let text = if is_json { line::batch_json(batch, at).to_string() } else { line::batch_text(batch, at.position) };
         self.line(&text)?;
-        if !self.args.records && !self.args.deep_iteration {
+        if !self.args.records && !self.args.deep_iteration && !self.args.offsets_decoder {
             return Ok(());
         }
-        let with_data = self.args.records;
+        let data = match (self.args.offsets_decoder, self.args.records) {
+            (true, _) => Data::Offsets,
+            (false, true) => Data::Plain,
+            (false, false) => Data::Left,
+        };
         let mut outcome = Ok(());
         let mut each = |record: RecordView<'_>| {
             if record.offset >= from {
-                let text = if is_json {
-                    line::record_json(batch, &record, at, with_data).to_string()
-                } else {
-                    line::record_text(batch, &record, with_data)
-                };
+                let text =
+                    if is_json { line::record_json(batch, &record, at, data).to_string() } else { line::record_text(batch, &record, data) };
                 outcome = self.line(&text);
             }
             if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

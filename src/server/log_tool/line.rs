@@ -13,6 +13,22 @@ pub(super) struct Where<'a> {
     pub(super) position: u64,
 }
 
+/// What is shown of a record's key and value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Data {
+    /// Nothing.
+    Left,
+    /// The bytes, as text.
+    Plain,
+    /// What they mean in `__consumer_offsets`.
+    Offsets,
+}
+
+/// What stands for the key of a record that is none of `__consumer_offsets`'s, or of one that klamm does not write.
+const UNKNOWN_RECORD: &str = "unknown, skipping";
+/// What Kafka's tool prints for the value of a record that deletes.
+const DELETE: &str = "<DELETE>";
+
 fn timestamp_name(kind: TimestampType) -> &'static str {
     match kind {
         TimestampType::CreateTime => "CreateTime",
@@ -54,7 +70,7 @@ pub(super) fn batch_text(batch: &BatchView<'_>, position: u64) -> String {
 }
 
 /// A record as DumpLogSegments prints it, with key and payload or without.
-pub(super) fn record_text(batch: &BatchView<'_>, record: &RecordView<'_>, with_data: bool) -> String {
+pub(super) fn record_text(batch: &BatchView<'_>, record: &RecordView<'_>, data: Data) -> String {
     let length = |bytes: Option<&[u8]>| bytes.map_or(-1, |bytes| i64::try_from(bytes.len()).unwrap_or(i64::MAX));
     let attributes = batch.header().attributes;
     let keys: Vec<_> = record.headers.iter().map(|header| String::from_utf8_lossy(header.key)).collect();
@@ -73,7 +89,12 @@ pub(super) fn record_text(batch: &BatchView<'_>, record: &RecordView<'_>, with_d
             Some(marker) => format!(" endTxnMarker: {} coordinatorEpoch: {}", marker_name(&marker), marker.coordinator_epoch),
             None => " controlType: UNKNOWN".to_owned(),
         });
-    } else if with_data {
+    } else if data == Data::Offsets {
+        line.push_str(&match broker::coordinators::shown_record(record.key.unwrap_or_default(), record.value) {
+            Some((key, value)) => format!(" key: {key} payload: {}", value.as_deref().unwrap_or(DELETE)),
+            None => format!(" key: {UNKNOWN_RECORD}"),
+        });
+    } else if data == Data::Plain {
         for (name, bytes) in [("key", record.key), ("payload", record.value)] {
             if let Some(bytes) = bytes {
                 line.push_str(&format!(" {name}: {}", String::from_utf8_lossy(bytes)));
@@ -152,7 +173,7 @@ pub(super) fn batch_json(batch: &BatchView<'_>, at: &Where<'_>) -> Value {
 }
 
 /// A record as JSON, with the names that `klamm consume --json` has.
-pub(super) fn record_json(batch: &BatchView<'_>, record: &RecordView<'_>, at: &Where<'_>, with_data: bool) -> Value {
+pub(super) fn record_json(batch: &BatchView<'_>, record: &RecordView<'_>, at: &Where<'_>, data: Data) -> Value {
     let mut object = Map::new();
     object.insert("type".to_owned(), json!("record"));
     place(&mut object, at);
@@ -163,7 +184,14 @@ pub(super) fn record_json(batch: &BatchView<'_>, record: &RecordView<'_>, at: &W
         let marker = marker(record);
         object.insert("marker".to_owned(), json!(marker.as_ref().map(|marker| marker_name(marker).to_lowercase())));
         object.insert("coordinator_epoch".to_owned(), json!(marker.map(|marker| marker.coordinator_epoch)));
-    } else if with_data {
+    } else if data == Data::Offsets {
+        let parsed = |json: &str| serde_json::from_str::<Value>(json).unwrap_or(Value::Null);
+        let shown = broker::coordinators::shown_record(record.key.unwrap_or_default(), record.value);
+        let (key, value) =
+            shown.map_or((Value::Null, Value::Null), |(key, value)| (parsed(&key), value.map_or(Value::Null, |value| parsed(&value))));
+        object.insert("key".to_owned(), key);
+        object.insert("payload".to_owned(), value);
+    } else if data == Data::Plain {
         client_tools::record_json::insert_data(&mut object, record);
     }
     Value::Object(object)
