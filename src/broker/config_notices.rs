@@ -74,7 +74,8 @@ mod tests {
         assert!(notices.news(&image, &delta).is_empty());
         let of_topic =
             |key: &str| MetadataRecord::Config { resource: ConfigResource::topic("t"), key: key.to_owned(), value: Some("1".to_owned()) };
-        let (image, delta) = image.apply(image.index() + 1, &[of_topic("segment.index.bytes"), of_topic("retention.ms")]);
+        let topic = MetadataRecord::Topic { name: "t".to_owned(), topic_id: model::TopicId(uuid::Uuid::from_u128(1)) };
+        let (image, delta) = image.apply(image.index() + 1, &[topic, of_topic("segment.index.bytes"), of_topic("retention.ms")]);
         assert_eq!(notices.news(&image, &delta), [("topics", "segment.index.bytes".to_owned())]);
     }
 }

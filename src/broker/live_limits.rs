@@ -1,4 +1,9 @@
 //! The limits of connections, which may change while the broker runs.
+//!
+//! In Kafka: `ConnectionQuotas`.
+//!
+//! # Deviations
+//! - A connection of another broker is taken although there are `max.connections`; Kafka closes one of a client for it.
 
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::Arc;
