@@ -54,7 +54,9 @@ impl Apis {
 
     /// What becomes of a request that only the active controller can answer, where this broker is not it; `None` if it is.
     fn elsewhere(&self, frame: &Bytes) -> Option<Outcome> {
-        let channel = self.broker.channel.clone().filter(|_| !self.broker.controller.is_active())?;
+        let own = self.broker.config.broker_id;
+        let channel = self.broker.channel.as_ref().filter(|channel| !self.broker.controller.is_active() && !channel.is_sole_voter(own))?;
+        let channel = channel.clone();
         if self.audience == Audience::Brokers {
             // Whoever asks looks for the new one.
             return Some(Outcome::Close(CloseReason::Refused("this broker is not the active controller")));

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use wire::clock::{Clock, timeout_at};
 
 use crate::Broker;
+use crate::config::QuorumConfig;
 use crate::controller_channel::ControllerChannel;
 use crate::start::{StartError, birth};
 
@@ -42,12 +43,20 @@ const HEARTBEAT_VERSION: i16 = 1;
 const NO_EPOCH: i64 = -1;
 
 /// Waits until this broker knows what the metadata quorum has committed, which takes a majority of the voters.
-pub(crate) async fn catch_up(quorum: &dyn MetadataQuorum, clock: &dyn Clock) -> Result<(), StartError> {
+pub(crate) async fn catch_up(quorum: &dyn MetadataQuorum, part: &QuorumConfig, clock: &dyn Clock) -> Result<(), StartError> {
     let mut caught_up = pin!(quorum.caught_up());
     loop {
         match timeout_at(clock, clock.monotonic() + PROGRESS_EVERY, caught_up.as_mut()).await {
             Ok(done) => return done.map_err(StartError::from),
-            Err(_) => tracing::warn!("still waiting for a majority of the brokers in controller.quorum.voters; start the others"),
+            Err(_) => match part {
+                QuorumConfig::Voter { .. } => {
+                    tracing::warn!("still waiting for a majority of the brokers in controller.quorum.voters; start the others");
+                }
+                QuorumConfig::Observer { seeds } => {
+                    let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
+                    tracing::warn!("still waiting for the metadata of the cluster; asking {} who votes in it", seeds.join(", "));
+                }
+            },
         }
     }
 }
@@ -124,10 +133,7 @@ pub(crate) async fn register(
         let ended = |_| StartError::Metadata("the metadata quorum has stopped".to_owned());
         published.changed().await.map_err(ended)?;
     }
-    let (broker_id, leaves, told) = (registration.broker_id, AtomicBool::new(false), Notify::new());
-    let (channel, leadership) = (channel.clone(), quorum.leadership());
-    let inner = Inner { broker_id, epoch, channel, leadership, leaves, told, may_go: watch::Sender::new(false) };
-    Ok(Member { inner: Arc::new(inner) })
+    Ok(Member::new(registration.broker_id, epoch, channel.clone(), quorum.leadership()))
 }
 
 /// The cluster's id. The first active controller gives a new cluster one.
@@ -203,6 +209,12 @@ fn request_of(registration: &BrokerRegistration, cluster_id: &str) -> BrokerRegi
 }
 
 impl Member {
+    /// The broker that is registered with this epoch.
+    pub(crate) fn new(broker_id: BrokerId, epoch: i64, channel: ControllerChannel, leadership: watch::Receiver<Option<BrokerId>>) -> Self {
+        let (leaves, told) = (AtomicBool::new(false), Notify::new());
+        Self { inner: Arc::new(Inner { broker_id, epoch, channel, leadership, leaves, told, may_go: watch::Sender::new(false) }) }
+    }
+
     /// Begins to tell that this broker lives, and waits until it may lead.
     pub(crate) async fn become_active(
         &self,
@@ -220,7 +232,7 @@ impl Member {
     }
 
     /// Tells it until the broker stops.
-    async fn tell(self, broker: Arc<Broker>, stopping: CancellationToken) {
+    pub(crate) async fn tell(self, broker: Arc<Broker>, stopping: CancellationToken) {
         let inner = &*self.inner;
         let mut leadership = inner.leadership.clone();
         let mut told = None;

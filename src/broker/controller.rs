@@ -31,7 +31,8 @@ use protocol::messages::{
     AlterClientQuotasRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, CreatePartitionsRequest, CreateTopicsRequest,
     DeleteTopicsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
 };
-use quorum::{MetadataQuorum, ProposeError, VoterProgress};
+pub use quorum::VoterProgress;
+use quorum::{MetadataQuorum, ProposeError};
 use thiserror::Error;
 use tokio::sync::Mutex;
 use wire::clock::SharedClock;
@@ -154,6 +155,12 @@ impl Controller {
         self.inner.quorum.voters()
     }
 
+    /// The observers of the metadata quorum.
+    #[must_use]
+    pub fn observers(&self) -> Vec<VoterProgress> {
+        self.inner.quorum.observers()
+    }
+
     /// Whether this broker is the active controller, whose decisions count.
     #[must_use]
     pub fn is_active(&self) -> bool {
@@ -168,7 +175,8 @@ impl Controller {
 
     /// The way to the active controller, if another broker is it.
     fn elsewhere(&self) -> Option<Elsewhere> {
-        let channel = self.inner.channel.clone().filter(|_| !self.is_active())?;
+        let own = self.inner.settings.broker_id;
+        let channel = self.inner.channel.clone().filter(|channel| !self.is_active() && !channel.is_sole_voter(own))?;
         Some(Elsewhere::new(channel, Arc::clone(&self.inner.quorum)))
     }
 
@@ -302,12 +310,18 @@ impl Controller {
         self.change(move |inner, image| Ok(decide::alter_partition_reassignments(inner.view(image), &request))).await
     }
 
-    /// UnregisterBroker; inside is the refusal.
+    /// UnregisterBroker; inside is the refusal. A broker that does not vote is no observer any more.
     ///
     /// # Errors
     /// When the metadata log does not take the records.
     pub async fn unregister_broker(&self, broker_id: i32) -> Result<Result<(), Refusal>, ControlError> {
-        self.change(move |inner, image| Ok(refusable(decide::unregister_broker(inner.view(image), broker_id)))).await
+        let decided = self.change(move |inner, image| Ok(refusable(decide::unregister_broker(inner.view(image), broker_id)))).await?;
+        if let Some(id) = BrokerId::new(broker_id).filter(|_| decided.is_ok())
+            && let Err(error) = self.inner.quorum.forget_observer(id).await
+        {
+            tracing::warn!(broker = broker_id, %error, "the metadata quorum still has the broker as an observer; unregister it again if it comes back");
+        }
+        Ok(decided)
     }
 
     /// The term of the quorum's leader.

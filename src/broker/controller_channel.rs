@@ -1,7 +1,7 @@
 //! Requests to the active controller: this broker's own, and those of clients that only the controller can answer.
 //!
-//! In Kafka: `NodeToControllerChannelManager`, `ForwardingManager` (KIP-590). Ours forwards a client's request as it came, without an envelope,
-//! to the controller's listener.
+//! In Kafka: `NodeToControllerChannelManager`, `ForwardingManager` (KIP-590). Ours forwards a client's request as it came, behind a head of
+//! klamm's own, so that the controller tells it from a client's on a listener that serves both.
 
 use std::io;
 use std::sync::Arc;
@@ -14,9 +14,11 @@ use protocol::Request;
 use protocol::messages::create_topics_response::CreatableTopicResult;
 use protocol::messages::{AllocateProducerIdsRequest, CreateTopicsRequest};
 use quorum::MetadataQuorum;
+use wire::PeerClient;
 use wire::clock::{SharedClock, timeout_at};
 
 use crate::controller::{ControlError, Probe};
+use crate::quorum_frames::{TO_CONTROLLER_KEY, framed};
 use crate::voter_peers::VoterPeers;
 
 /// The most that decoding an answer of the controller may take.
@@ -56,10 +58,11 @@ impl ControllerChannel {
     /// If no controller answered by the deadline.
     pub async fn exchange(&self, frame: &[u8], deadline: Duration) -> io::Result<Bytes> {
         let mut last = io::Error::new(io::ErrorKind::TimedOut, "the metadata quorum has no leader");
+        let wrapped = framed(TO_CONTROLLER_KEY, frame);
         loop {
             if let Some(leader) = self.quorum.leader() {
                 let until = deadline.min(self.clock.monotonic() + ANSWER_WITHIN);
-                match timeout_at(&*self.clock, until, self.peers.exchange(leader, frame)).await {
+                match timeout_at(&*self.clock, until, self.peers.exchange(leader, &wrapped)).await {
                     Ok(Ok(answer)) => return Ok(answer),
                     Ok(Err(error)) => last = error,
                     Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("controller {leader} does not answer")),
@@ -90,6 +93,12 @@ impl ControllerChannel {
         protocol::decode_response::<R>(version, &answer, ANSWER_MEMORY_BYTES_MAX).map_err(io::Error::other)
     }
 
+    /// Whether this broker has nobody to ask but itself: it is the only voter.
+    #[must_use]
+    pub fn is_sole_voter(&self, broker_id: BrokerId) -> bool {
+        self.quorum.voters().iter().map(|voter| voter.broker_id).eq([broker_id])
+    }
+
     /// Who leads the metadata quorum, if that is known.
     #[must_use]
     pub fn leader(&self) -> Option<BrokerId> {
@@ -100,9 +109,18 @@ impl ControllerChannel {
 impl Probe for ControllerChannel {
     fn is_refused(&self, id: BrokerId) -> quorum::BoxFuture<bool> {
         let (peers, clock) = (self.peers.clone(), Arc::clone(&self.clock));
+        // An observer has no controller listener; where clients reach it, its process is too.
+        let image = self.quorum.image();
+        let endpoint = image.broker(id).and_then(|broker| broker.listeners.first()).map(|endpoint| (endpoint.host.clone(), endpoint.port));
         Box::pin(async move {
+            let connecting = async {
+                match (peers.address(id), endpoint) {
+                    (None, Some((host, port))) => PeerClient::connect_to(&host, port).await.map(drop),
+                    _ => peers.probe(id).await,
+                }
+            };
             let until = clock.monotonic() + PROBE_WITHIN;
-            matches!(timeout_at(&*clock, until, peers.probe(id)).await, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
+            matches!(timeout_at(&*clock, until, connecting).await, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
         })
     }
 }

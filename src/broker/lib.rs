@@ -25,12 +25,16 @@ pub mod fetch_session;
 mod isr_by_controller;
 pub mod isr_changes;
 pub mod live_limits;
+mod mailboxes;
 mod maintenance;
 pub mod metadata_view;
 pub mod metrics;
+mod observing;
 pub mod partitions;
 pub mod producer_ids;
 pub mod purgatory;
+pub mod quorum_door;
+pub mod quorum_frames;
 pub mod quotas;
 pub mod read_pool;
 pub mod replica_fetchers;
@@ -40,6 +44,7 @@ pub mod voter_peers;
 use std::sync::Arc;
 
 pub use log_store::Failpoints;
+pub use observing::ask_who;
 pub use start::{BrokerParts, QuorumStarted, RunningBroker, StartError, StartingBroker, prepare, start};
 
 /// The service handles of one broker. Request handlers get this and the request, nothing else.
@@ -58,7 +63,7 @@ pub struct Broker {
     pub producer_ids: producer_ids::ProducerIds,
     /// What consumers asked for last time.
     pub fetch_sessions: fetch_session::FetchSessions,
-    /// The way to the active controller, which may be another broker; `None` if this broker is a cluster by itself.
+    /// The way to the active controller, which may be another broker; `None` in tests of one that is a cluster by itself.
     pub channel: Option<controller_channel::ControllerChannel>,
     /// What is counted.
     pub metrics: Arc<metrics::Metrics>,

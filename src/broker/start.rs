@@ -12,8 +12,11 @@ use std::time::Duration;
 
 use log_store::{Failpoints, OpenError, StorageError, Store, StoreOptions};
 use metadata::configs::ConfigView;
-use metadata::controller::{BrokerRegistration, InternalTopic, TopicDefaults, bootstrap_cluster, register_broker};
+use metadata::controller::{
+    BrokerRegistration, InternalTopic, RegistrationWish, TopicDefaults, admit_broker, bootstrap_cluster, register_broker,
+};
 use metadata::{Delta, Endpoint, FeatureRange, Image, MetadataRecord};
+use model::BrokerId;
 use quorum::{MetadataQuorum, ProposeError, QuorumOptions};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +25,7 @@ use wire::clock::SharedClock;
 
 use crate::Broker;
 use crate::cluster;
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, HostPort, QuorumConfig};
 use crate::config_notices::ConfigNotices;
 use crate::controller::{Controller, ControllerSettings};
 use crate::controller_channel::ControllerChannel;
@@ -35,8 +38,10 @@ use crate::live_limits::{LiveLimits, UnknownHost};
 use crate::maintenance;
 use crate::metadata_view::MetadataView;
 use crate::metrics::Metrics;
+use crate::observing::Observing;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
+use crate::quorum_door::QuorumDoor;
 use crate::quotas::Quotas;
 use crate::replica_fetchers::{FetchersParts, ReplicaFetchers};
 use crate::voter_peers::VoterPeers;
@@ -60,8 +65,8 @@ pub struct BrokerParts {
     pub quorum_started: Option<QuorumStarted>,
 }
 
-/// Takes a quorum that has started.
-pub type QuorumStarted = Box<dyn FnOnce(Arc<dyn MetadataQuorum>) + Send>;
+/// Takes the door to a quorum that has started.
+pub type QuorumStarted = Box<dyn FnOnce(QuorumDoor) + Send>;
 
 /// Why a broker does not start. Each text is one sentence for a person.
 #[derive(Debug, Error)]
@@ -145,23 +150,27 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
     options.durability = config.durability;
     options.journal_file_bytes = config.journal_file_bytes;
     let store = Store::open(options)?;
-    let mut quorum_options = QuorumOptions::new(config.broker_id, Arc::clone(&clock));
-    let peers = config.quorum.as_ref().map(|quorum| VoterPeers::new(quorum.voters.clone()));
-    if let Some(peers) = &peers {
-        quorum_options = quorum_options.with_peers(peers.ids().collect(), Arc::new(peers.clone()));
-    }
-    let quorum =
-        quorum::start(store.synced_log("metadata"), quorum_options).await.map_err(|error| StartError::Metadata(error.to_string()))?;
-    if let Some(quorum_started) = quorum_started {
-        quorum_started(Arc::clone(&quorum));
-    }
     let registration = registration(&config, &bound_ports, &*entropy);
-    let channel = peers.map(|peers| ControllerChannel::new(Arc::clone(&quorum), peers, Arc::clone(&clock)));
-    if channel.is_some() {
-        cluster::catch_up(&*quorum, &*clock).await?;
-    } else {
-        register(&config, registration.clone(), &*quorum, &*entropy).await?;
+    let peers = VoterPeers::new(voters(&config, &registration));
+    let known_cluster = cluster_on_disk(&config, &store)?;
+    let quorum = start_quorum(&config, &store, &peers, &clock).await?;
+    if let Some(quorum_started) = quorum_started {
+        quorum_started(QuorumDoor::new(config.broker_id, Arc::clone(&quorum), peers.clone(), Arc::clone(&clock)));
     }
+    let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+    let not_started = stopping.clone().drop_guard();
+    if let Some(QuorumConfig::Observer { seeds }) = &config.quorum {
+        let (broker_id, incarnation) = (config.broker_id, registration.incarnation_id.as_u128());
+        let cluster_id = known_cluster.or_else(|| config.cluster_id.clone()).unwrap_or_default();
+        let (quorum, peers, clock, seeds) = (Arc::clone(&quorum), peers.clone(), Arc::clone(&clock), seeds.clone());
+        tasks.spawn(Observing { broker_id, incarnation, cluster_id, seeds, quorum, peers, clock }.run(stopping.clone()));
+    }
+    let channel = ControllerChannel::new(Arc::clone(&quorum), peers, Arc::clone(&clock));
+    match &config.quorum {
+        Some(part) => cluster::catch_up(&*quorum, part, &*clock).await?,
+        None => register(&config, registration.clone(), &store, &*quorum, &*entropy).await?,
+    }
+    let channel = Some(channel);
 
     let partitions = Arc::new(Partitions::new(
         config.broker_id,
@@ -174,7 +183,6 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
     let metadata = MetadataView::new(quorum.image());
     let controller =
         Controller::new(Arc::clone(&quorum), Arc::clone(&entropy), controller_settings(&config), channel.clone(), Arc::clone(&clock));
-    let tasks = TaskTracker::new();
     let groups = Groups::new(GroupsParts {
         broker_id: config.broker_id,
         config: config.groups.clone(),
@@ -225,7 +233,7 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
         clock,
         config,
     });
-    let stopping = CancellationToken::new();
+    let stopping = not_started.disarm();
     let running = RunningBroker { broker, store, quorum, fetchers, tasks, stopping, registration, member: None };
     Ok(StartingBroker { running, followers })
 }
@@ -244,10 +252,11 @@ impl StartingBroker {
     pub async fn join(self) -> Result<RunningBroker, StartError> {
         let Self { mut running, followers } = self;
         let broker = &running.broker;
-        if broker.channel.is_some() {
+        let channel = broker.channel.clone().filter(|_| broker.config.quorum.is_some());
+        if channel.is_some() {
             running.tasks.spawn(broker.controller.clone().watch_members(running.stopping.clone()));
         }
-        let member = match &broker.channel {
+        let member = match &channel {
             Some(channel) => {
                 let is_whole = cluster::is_whole(&running.store, broker.config.durability)?;
                 let member = cluster::register(broker, &running.quorum, channel, &running.registration, is_whole).await?;
@@ -257,12 +266,12 @@ impl StartingBroker {
             None => None,
         };
         follow_metadata(&*running.quorum, followers, &broker.metadata)?;
-        if let Some(channel) = broker.channel.clone() {
-            let (metadata, clock) = (broker.metadata.clone(), Arc::clone(&broker.clock));
-            running.change_isr_by(Arc::new(ByController { broker_id: broker.config.broker_id, channel, metadata, clock }));
-        }
-        if let Some(member) = &member {
-            member.become_active(broker, &running.tasks, running.stopping.clone()).await?;
+        match &member {
+            Some(member) => {
+                running.change_isr_by(by_controller(broker)?);
+                member.become_active(broker, &running.tasks, running.stopping.clone()).await?;
+            }
+            None => running.begin_cluster_when_others_come(),
         }
         let tasks = &running.tasks;
         tasks.spawn(expire_offsets(Arc::clone(broker), running.stopping.clone()));
@@ -271,6 +280,51 @@ impl StartingBroker {
         running.member = member;
         Ok(running)
     }
+}
+
+/// The voters that are known before anybody is asked, and where they take what is meant for them.
+fn voters(config: &BrokerConfig, registration: &BrokerRegistration) -> BTreeMap<BrokerId, HostPort> {
+    match &config.quorum {
+        Some(QuorumConfig::Voter { voters, .. }) => voters.clone(),
+        Some(QuorumConfig::Observer { .. }) => BTreeMap::new(),
+        None => {
+            let own = registration.listeners.iter().find(|endpoint| endpoint.listener == config.inter_broker_listener);
+            own.map(|own| (config.broker_id, HostPort { host: own.host.clone(), port: own.port })).into_iter().collect()
+        }
+    }
+}
+
+async fn start_quorum(
+    config: &BrokerConfig,
+    store: &Store,
+    peers: &VoterPeers,
+    clock: &SharedClock,
+) -> Result<Arc<dyn MetadataQuorum>, StartError> {
+    let options = QuorumOptions::new(config.broker_id, Arc::clone(clock));
+    let options = match &config.quorum {
+        Some(QuorumConfig::Observer { .. }) => options.as_observer(),
+        Some(QuorumConfig::Voter { .. }) | None => options.with_peers(peers.addresses().into_keys().collect(), Arc::new(peers.clone())),
+    };
+    quorum::start(store.synced_log("metadata"), options).await.map_err(|error| StartError::Metadata(error.to_string()))
+}
+
+/// Of which cluster an observer's directory is. The others find that out of their log before anybody writes to it.
+fn cluster_on_disk(config: &BrokerConfig, store: &Store) -> Result<Option<String>, StartError> {
+    if !matches!(config.quorum, Some(QuorumConfig::Observer { .. })) {
+        return Ok(None);
+    }
+    let image = quorum::image_on_disk(&store.synced_log("metadata")).map_err(|error| StartError::Metadata(error.to_string()))?;
+    let Some(found) = image.cluster_id().map(str::to_owned) else { return Ok(None) };
+    match config.cluster_id.clone().filter(|configured| *configured != found) {
+        Some(configured) => Err(StartError::OtherCluster { found, configured }),
+        None => Ok(Some(found)),
+    }
+}
+
+fn by_controller(broker: &Broker) -> Result<Arc<ByController>, StartError> {
+    let channel = broker.channel.clone().ok_or_else(|| StartError::Metadata("there is no way to the controller".to_owned()))?;
+    let (metadata, clock) = (broker.metadata.clone(), Arc::clone(&broker.clock));
+    Ok(Arc::new(ByController { broker_id: broker.config.broker_id, channel, metadata, clock }))
 }
 
 /// What this run of the broker says of itself.
@@ -303,9 +357,12 @@ pub(crate) fn birth(config: &BrokerConfig, image: &Image, entropy: &dyn Entropy)
 }
 
 /// Records the cluster's birth, if it is new, and this run of the broker: one proposal, so one sync.
+///
+/// Where others have joined, this run may lack what they have: it is admitted as any of them, fenced until it tells that it lives.
 async fn register(
     config: &BrokerConfig,
     registration: BrokerRegistration,
+    store: &Store,
     quorum: &dyn MetadataQuorum,
     entropy: &dyn Entropy,
 ) -> Result<(), StartError> {
@@ -313,10 +370,21 @@ async fn register(
     let image = quorum.image();
     check_identity(config, &image)?;
     let mut records = birth(config, &image, entropy);
+    let refused = |error: &dyn std::fmt::Display| StartError::Metadata(error.to_string());
     // The store's lock proves that no other process of this broker lives.
-    let decision = register_broker(&image, registration, false).map_err(|error| StartError::Metadata(error.to_string()))?;
-    records.extend(decision.records);
-    quorum.propose(term, records).await?;
+    if image.brokers().any(|broker| broker.id != config.broker_id) {
+        let is_whole = cluster::is_whole(store, config.durability)?;
+        let previous_epoch = image.broker(config.broker_id).filter(|_| is_whole).map(|known| known.epoch);
+        let cluster_id = image.cluster_id().unwrap_or_default().to_owned();
+        let view = ConfigView::new(&image, config.broker_id, &config.set);
+        let wish = RegistrationWish { cluster_id, registration, previous_epoch };
+        records.extend(admit_broker(view, wish, false).map_err(|refusal| refused(&refusal))?.records);
+        quorum.propose(term, records).await?;
+        cluster::note_run(store)?;
+    } else {
+        records.extend(register_broker(&image, registration, false).map_err(|error| refused(&error))?.records);
+        quorum.propose(term, records).await?;
+    }
     Ok(())
 }
 
@@ -427,14 +495,43 @@ impl RunningBroker {
     /// Sends what leaders propose about their in-sync replicas to a controller, and looks for followers that lag. Once; a broker whose partitions
     /// have one replica each does not need it.
     pub fn change_isr_by(&self, proposer: Arc<dyn IsrProposer>) {
-        let isr_changes = IsrChanges {
+        self.tasks.spawn(self.isr_changes(proposer).run(self.stopping.clone()));
+    }
+
+    fn isr_changes(&self, proposer: Arc<dyn IsrProposer>) -> IsrChanges {
+        IsrChanges {
             partitions: Arc::clone(&self.broker.partitions),
             proposer,
             lag_max: Duration::from_millis(u64::try_from(self.broker.config.replica_lag_time_max_ms).unwrap_or(0)),
             clock: Arc::clone(&self.broker.clock),
             tasks: self.tasks.clone(),
-        };
-        self.tasks.spawn(isr_changes.run(self.stopping.clone()));
+        }
+    }
+
+    /// A broker that is a cluster by itself has nobody to look after and nobody to tell that it lives, until others join.
+    fn begin_cluster_when_others_come(&self) {
+        let Ok(proposer) = by_controller(&self.broker) else { return };
+        let Some(channel) = self.broker.channel.clone() else { return };
+        let isr_changes = self.isr_changes(proposer);
+        let (broker, tasks, stopping) = (Arc::clone(&self.broker), self.tasks.clone(), self.stopping.clone());
+        let (leadership, store) = (self.quorum.leadership(), self.store.clone());
+        self.tasks.spawn(async move {
+            let (mut published, own) = (broker.metadata.subscribe(), broker.config.broker_id);
+            while broker.metadata.image().brokers().all(|known| known.id == own) {
+                match stopping.run_until_cancelled(published.changed()).await {
+                    Some(Ok(())) => {}
+                    Some(Err(_)) | None => return,
+                }
+            }
+            let Some(epoch) = broker.metadata.image().broker(own).map(|known| known.epoch) else { return };
+            // Alone it had nobody that could have more than itself.
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || cluster::note_run(&store)).await {
+                tracing::error!(%error, "this run is not noted, so the next one will count as having lost data");
+            }
+            tasks.spawn(isr_changes.run(stopping.clone()));
+            tasks.spawn(broker.controller.clone().watch_members(stopping.clone()));
+            cluster::Member::new(own, epoch.get(), channel, leadership).tell(broker, stopping).await;
+        });
     }
 
     /// Proposes metadata as it is, past the controller's decisions: for tests that write a cluster's state by hand.

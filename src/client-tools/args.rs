@@ -31,6 +31,8 @@ pub enum ToolCommand {
     Consume(ConsumeArgs),
     /// `klamm describe`.
     Describe(DescribeArgs),
+    /// `klamm drain`.
+    Drain(DrainArgs),
 }
 
 /// The examples of `klamm topics --help`.
@@ -79,6 +81,12 @@ pub const DESCRIBE_EXAMPLES: &str = "\
 Examples:
   klamm describe
   klamm describe --json -b broker:9092";
+
+/// The examples of `klamm drain --help`.
+pub const DRAIN_EXAMPLES: &str = "\
+Examples:
+  klamm drain 3                                             ends when broker 3 holds no replica; may be started again
+  klamm drain 3 -b broker:9092";
 
 /// `klamm topics`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -265,6 +273,18 @@ pub struct DescribeArgs {
     /// What every command takes.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// `klamm drain`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = DRAIN_EXAMPLES)]
+pub struct DrainArgs {
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// The broker's id
+    #[arg(value_name = "BROKER")]
+    pub broker: i32,
 }
 
 /// A place in a partition.

@@ -16,6 +16,8 @@ use crate::connection::{ConnectFault, Connection, Feature, Spoken};
 const DEFAULT_PORT: &str = "9092";
 /// How long to wait before a passing error is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked whether what takes its time is done.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Stands for the broker that was asked first, whose id is not known before its metadata.
 const BOOTSTRAP: i32 = i32::MIN;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::messages::{
-    ApiVersionsRequest, ConsumerGroupDescribeRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
-    DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest,
-    JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
-    ProduceRequest, ResponseHeader, SyncGroupRequest,
+    AlterPartitionReassignmentsRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest, CreateTopicsRequest, DeleteGroupsRequest,
+    DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
+    MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, ResponseHeader, SyncGroupRequest,
 };
 use protocol::{Decodable as _, HeaderVersion as _, Request, StrBytes};
 use wire::PeerClient;
@@ -61,6 +61,8 @@ spoken! {
     SyncGroupRequest "SyncGroup" 5 5
     HeartbeatRequest "Heartbeat" 4 4
     LeaveGroupRequest "LeaveGroup" 4 5
+    AlterPartitionReassignmentsRequest "AlterPartitionReassignments" 0 1
+    ListPartitionReassignmentsRequest "ListPartitionReassignments" 0 0
 }
 
 /// A cluster-wide feature that was finalized, with its level.

@@ -1,4 +1,4 @@
-//! `klamm topics`, `groups`, `produce`, `consume` and `describe`: what people without the Java tools need every day, over Kafka's own protocol.
+//! `klamm topics`, `groups`, `produce`, `consume`, `describe` and `drain`: what people without the Java tools need every day, over Kafka's own protocol.
 //!
 //! What it is *not*: it is no client library. It is a member of classic groups only, opens no transaction, reads uncommitted records, and knows no
 //! TLS or SASL. It talks to klamm as to any Apache Kafka from 3.0 on, and uses nothing that only klamm has.
@@ -24,6 +24,7 @@ mod cluster;
 mod connection;
 mod consume;
 mod describe;
+mod drain;
 mod format;
 mod group_consume;
 mod group_members;
@@ -55,6 +56,7 @@ pub async fn run(command: &ToolCommand) -> Result<(), ToolProblem> {
         ToolCommand::Produce(args) => produce::run(args).await,
         ToolCommand::Consume(args) => consume::run(args).await,
         ToolCommand::Describe(args) => describe::run(args).await,
+        ToolCommand::Drain(args) => drain::run(args).await,
     };
     match outcome {
         // Whoever reads has seen enough, as in `klamm consume t | head`.

@@ -95,6 +95,21 @@ pub enum ToolProblem {
         /// The next one to be written.
         end: i64,
     },
+    /// There are not enough brokers to move a replica to.
+    #[error(
+        "partition {partition} of topic '{topic}' has {replicas} replicas, and no other broker that runs could take that of broker {broker}; \
+         start another broker, or give the topic fewer replicas"
+    )]
+    NoRoom {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// How many replicas it has.
+        replicas: usize,
+        /// Whose replica was to be moved.
+        broker: i32,
+    },
     /// The broker refuses.
     #[error("{subject}: the broker answers {}{}; {}", name(*.code), told(.message.as_deref()), advice(*.code))]
     Refused {
@@ -154,6 +169,7 @@ impl ToolProblem {
             | Self::TooOld { .. }
             | Self::NoTopic(_)
             | Self::NoPartition { .. }
+            | Self::NoRoom { .. }
             | Self::NoGroup(_)
             | Self::GroupInUse { .. }
             | Self::OutOfRange { .. }

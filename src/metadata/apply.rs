@@ -56,6 +56,23 @@ impl Delta {
         }
     }
 
+    /// The delta from one image to another that did not come of it record by record: what was there and is not goes, and all that is there counts
+    /// as changed. Topics that stay are not created anew.
+    #[must_use]
+    pub fn between(former: &Image, image: &Image) -> Self {
+        let mut delta = Self::from_nothing(image);
+        delta.topics_created.retain(|id| !former.topics.contains_key(id));
+        let gone = former.topics.iter().filter(|(id, _)| !image.topics.contains_key(*id));
+        delta.topics_deleted = gone.map(|(id, topic)| (*id, Arc::clone(topic))).collect();
+        let of_deleted: BTreeSet<_> = delta.topics_deleted.values().map(|topic| ConfigResource::topic(topic.name.as_str())).collect();
+        let configs: Vec<_> = former.configs.keys().filter(|resource| !of_deleted.contains(*resource)).cloned().collect();
+        delta.configs_changed.extend(configs);
+        delta.client_quotas_changed.extend(former.client_quotas.keys().cloned());
+        delta.brokers_changed.extend(former.brokers.keys().copied());
+        delta.features_changed |= !former.features.is_empty();
+        delta
+    }
+
     fn forget_partitions_of(&mut self, topic_id: TopicId) {
         self.partitions_changed.retain(|changed| changed.topic_id != topic_id);
     }

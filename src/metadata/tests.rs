@@ -144,6 +144,24 @@ proptest! {
     }
 
     #[test]
+    fn the_delta_between_two_images_says_all_that_differs(first in records(), second in records()) {
+        let former = Image::default().apply(7, &first).0;
+        let image = former.apply(8, &second).0;
+        let delta = Delta::between(&former, &image);
+        for topic in former.topics() {
+            prop_assert_eq!(delta.topics_deleted.contains_key(&topic.id), image.topic_by_id(topic.id).is_none());
+        }
+        for topic in image.topics() {
+            prop_assert_eq!(delta.topics_created.contains(&topic.id), former.topic_by_id(topic.id).is_none());
+            for (partition, _) in topic.partitions() {
+                let id = TopicIdPartition { topic_id: topic.id, partition };
+                prop_assert!(delta.partitions_changed.contains(&id));
+            }
+        }
+        prop_assert!(former.brokers().chain(image.brokers()).all(|broker| delta.brokers_changed.contains(&broker.id)));
+    }
+
+    #[test]
     fn a_snapshot_gives_the_same_image_back(first in records()) {
         let image = Image::default().apply(3, &first).0;
         let bytes = image.to_snapshot();

@@ -1,7 +1,8 @@
 //! The metadata quorum behind one small trait: records go in, agreed images and deltas come out.
 //!
 //! What it is *not*: it decides nothing (`metadata::controller` does), knows no Kafka request and opens no socket: its messages to other
-//! voters are carried by who starts it ([`Peers`]). The voters are those that it is started with; they do not change.
+//! voters are carried by who starts it ([`Peers`]). The voters are those that it is started with; they do not change. Observers (openraft's
+//! learners) come and go: they have the log and no vote.
 //!
 //! Invariants:
 //! - A proposal is answered only after its records are on the disk, applied, and seen by every observer; observers see deltas in the order
@@ -115,6 +116,16 @@ pub trait MetadataQuorum: Send + Sync {
 
     /// The voters, as far as this broker knows them: a leader knows how far each has the log.
     fn voters(&self) -> Vec<VoterProgress>;
+
+    /// The observers, as far as this broker knows them: brokers that have the log and no vote.
+    fn observers(&self) -> Vec<VoterProgress>;
+
+    /// Makes a broker that is no voter an observer, if this broker leads the quorum; ends when that is agreed upon. One that is known already is
+    /// sent at once what it lacks.
+    fn admit_observer(&self, broker_id: BrokerId) -> BoxFuture<Result<(), ProposeError>>;
+
+    /// Forgets an observer. A voter is left as it is.
+    fn forget_observer(&self, broker_id: BrokerId) -> BoxFuture<Result<(), ProposeError>>;
 
     /// Whether this broker leads the quorum, hears of most voters, and has applied all that was committed before and all that it proposed: the
     /// active controller.

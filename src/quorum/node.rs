@@ -9,7 +9,7 @@ use log_store::SyncedLog;
 use metadata::{Image, MetadataRecord};
 use model::BrokerId;
 use openraft::error::{ClientWriteError, RaftError};
-use openraft::{AsyncRuntime, Config, EmptyNode, RaftMetrics, ServerState, SnapshotPolicy};
+use openraft::{AsyncRuntime, ChangeMembers, Config, EmptyNode, RaftMetrics, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
@@ -48,9 +48,9 @@ pub(crate) const FILLED: &[u8] = &[0];
 /// How a quorum is started.
 #[derive(Clone)]
 pub struct QuorumOptions {
-    /// This broker: one of the voters.
+    /// This broker: one of the voters, or an observer.
     pub broker_id: BrokerId,
-    /// All voters.
+    /// All voters. Where this broker is not among them it is an observer, and who votes is learned from them.
     pub voters: BTreeSet<BrokerId>,
     /// The way to the other voters.
     pub peers: Arc<dyn Peers>,
@@ -73,8 +73,18 @@ impl QuorumOptions {
         Self { voters, peers, ..self }
     }
 
+    /// The options of a broker that has the log and no vote. Whoever leads the quorum brings the log; it calls nobody.
+    #[must_use]
+    pub fn as_observer(self) -> Self {
+        Self { voters: BTreeSet::new(), peers: Arc::new(NoPeers), ..self }
+    }
+
+    fn is_observer(&self) -> bool {
+        !self.voters.contains(&self.broker_id)
+    }
+
     fn has_peers(&self) -> bool {
-        self.voters.len() > 1
+        self.voters.len() > 1 || self.is_observer()
     }
 
     fn config(&self) -> Config {
@@ -102,6 +112,16 @@ pub enum StartError {
     /// The log belongs to a broker of another id.
     #[error("the metadata log belongs to broker {voters:?}, but this broker's node.id is {broker_id}")]
     NotAVoter {
+        /// This broker.
+        broker_id: BrokerId,
+        /// The voters in the log.
+        voters: Vec<u64>,
+    },
+    /// The log says that this broker votes, but it is started as an observer.
+    #[error(
+        "by the metadata log broker {broker_id} votes (voters {voters:?}), so it cannot be an observer; use another directory to join a cluster"
+    )]
+    WasVoter {
         /// This broker.
         broker_id: BrokerId,
         /// The voters in the log.
@@ -231,6 +251,9 @@ async fn begin(disk: Arc<dyn Disk>, options: &QuorumOptions, shared: &Arc<Shared
 
 /// Checks the voters of a log that has begun, and begins one that has not.
 async fn join_voters(raft: &Raft, options: &QuorumOptions) -> Result<(), StartError> {
+    if options.is_observer() {
+        return check_observer(raft, options).await;
+    }
     let configured: Vec<u64> = options.voters.iter().copied().map(number_of).collect();
     if raft.is_initialized().await.map_err(stopped)? {
         let found = raft.with_raft_state(voters_of).await.map_err(stopped)?;
@@ -251,6 +274,15 @@ async fn join_voters(raft: &Raft, options: &QuorumOptions) -> Result<(), StartEr
             tracing::debug!(%error, "another voter began the metadata log");
         }
     });
+    Ok(())
+}
+
+/// An observer that had a vote would take part in elections that it knows nothing of.
+async fn check_observer(raft: &Raft, options: &QuorumOptions) -> Result<(), StartError> {
+    let voters = raft.with_raft_state(voters_of).await.map_err(stopped)?;
+    if voters.contains(&number_of(options.broker_id)) {
+        return Err(StartError::WasVoter { broker_id: options.broker_id, voters });
+    }
     Ok(())
 }
 
@@ -333,13 +365,7 @@ impl MetadataQuorum for RaftQuorum {
             match written {
                 Ok(written) if written.data.counted => Ok(written.log_id.index),
                 Ok(_of_another_term) => Err(ProposeError::NotLeader { leader: None }),
-                Err(RaftError::APIError(ClientWriteError::ForwardToLeader(other))) => {
-                    Err(ProposeError::NotLeader { leader: other.leader_id.and_then(broker_of) })
-                }
-                Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error))) => {
-                    Err(ProposeError::Stopped { reason: error.to_string() })
-                }
-                Err(RaftError::Fatal(error)) => Err(ProposeError::Stopped { reason: error.to_string() }),
+                Err(error) => Err(not_written(error)),
             }
         })
     }
@@ -363,15 +389,37 @@ impl MetadataQuorum for RaftQuorum {
     fn voters(&self) -> Vec<VoterProgress> {
         let metrics = self.raft.metrics();
         let now = metrics.borrow();
-        let log_end = |id: u64| {
-            if id == self.id {
-                return Some(now.last_log_index.map_or(0, |last| last.saturating_add(1)));
+        progress(self.id, &now, now.membership_config.voter_ids())
+    }
+
+    fn observers(&self) -> Vec<VoterProgress> {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow();
+        progress(self.id, &now, now.membership_config.membership().learner_ids())
+    }
+
+    fn admit_observer(&self, broker_id: BrokerId) -> BoxFuture<Result<(), ProposeError>> {
+        let (raft, id) = (self.raft.clone(), number_of(broker_id));
+        let is_known = raft.metrics().borrow().membership_config.membership().get_node(&id).is_some();
+        Box::pin(async move {
+            if !is_known {
+                raft.add_learner(id, EmptyNode {}, false).await.map(|_| ()).map_err(not_written)?;
             }
-            let matched = now.replication.as_ref()?.get(&id)?;
-            Some(matched.map_or(0, |matched| matched.index.saturating_add(1)))
-        };
-        let voters = now.membership_config.voter_ids().filter_map(|id| Some((id, broker_of(id)?)));
-        voters.map(|(id, broker_id)| VoterProgress { broker_id, log_end: log_end(id) }).collect()
+            // A leader that is alone sends nothing by the clock.
+            raft.trigger().heartbeat().await.map_err(|error| ProposeError::Stopped { reason: error.to_string() })
+        })
+    }
+
+    fn forget_observer(&self, broker_id: BrokerId) -> BoxFuture<Result<(), ProposeError>> {
+        let (raft, id) = (self.raft.clone(), number_of(broker_id));
+        let is_observer = raft.metrics().borrow().membership_config.membership().learner_ids().any(|learner| learner == id);
+        Box::pin(async move {
+            if !is_observer {
+                return Ok(());
+            }
+            let change = ChangeMembers::RemoveNodes(BTreeSet::from([id]));
+            raft.change_membership(change, false).await.map(|_| ()).map_err(not_written)
+        })
     }
 
     fn is_active(&self) -> bool {
@@ -435,6 +483,30 @@ impl MetadataQuorum for RaftQuorum {
             }
         })
     }
+}
+
+type NotWritten = RaftError<u64, ClientWriteError<u64, EmptyNode>>;
+
+fn not_written(error: NotWritten) -> ProposeError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(other)) => {
+            ProposeError::NotLeader { leader: other.leader_id.and_then(broker_of) }
+        }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => ProposeError::Stopped { reason: error.to_string() },
+        RaftError::Fatal(error) => ProposeError::Stopped { reason: error.to_string() },
+    }
+}
+
+/// How far these have the log, as far as this broker knows.
+fn progress(own: u64, now: &RaftMetrics<u64, EmptyNode>, of: impl Iterator<Item = u64>) -> Vec<VoterProgress> {
+    let log_end = |id: u64| {
+        if id == own {
+            return Some(now.last_log_index.map_or(0, |last| last.saturating_add(1)));
+        }
+        let matched = now.replication.as_ref()?.get(&id)?;
+        Some(matched.map_or(0, |matched| matched.index.saturating_add(1)))
+    };
+    of.filter_map(|id| Some(VoterProgress { broker_id: broker_of(id)?, log_end: log_end(id) })).collect()
 }
 
 fn broker_of(node: u64) -> Option<BrokerId> {

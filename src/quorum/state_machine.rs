@@ -128,9 +128,9 @@ impl Shared {
 
     fn restore(&self, image: Image) {
         let mut watched = self.applying.lock();
-        watched.image = Arc::new(image);
+        let former = std::mem::replace(&mut watched.image, Arc::new(image));
         if watched.live {
-            let delta = Arc::new(Delta::from_nothing(&watched.image));
+            let delta = Arc::new(Delta::between(&former, &watched.image));
             self.tell(&watched, &delta);
         }
     }

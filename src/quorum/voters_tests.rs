@@ -260,6 +260,38 @@ fn vote_request_of_a_living_log() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_observer_has_the_log_and_no_vote_and_gets_a_snapshot_after_it_was_away() {
+    let mut cluster = Cluster::start(20).await;
+    let leader = cluster.leader(broker(1), None).await;
+    cluster.all_have(0).await;
+    let (observer, options) = (broker(4), QuorumOptions::new(broker(4), cluster.clock.shared()).as_observer());
+    cluster.disks.insert(observer, Arc::default());
+    let start = |disk: &Arc<CountingDisk>| start_on(Arc::<CountingDisk>::clone(disk), options.clone());
+    let observing = start(&cluster.disks[&observer]).await.expect("starts");
+    cluster.wires.voters.lock().insert(observer, observing);
+    cluster.voter(leader).admit_observer(observer).await.expect("admitted");
+    cluster.propose(leader, topic(0)).await.expect("proposed");
+    cluster.all_have(1).await;
+    let known: Vec<_> = cluster.voter(leader).observers().into_iter().map(|known| known.broker_id).collect();
+    assert_eq!((known, cluster.voter(leader).voters().len()), (vec![observer], 3));
+    assert!(!cluster.voter(observer).is_active());
+
+    cluster.kill(observer).await;
+    for number in 1..200 {
+        cluster.propose(leader, topic(number)).await.expect("proposed");
+    }
+    let again = start(&cluster.disks[&observer]).await.expect("starts again");
+    cluster.wires.voters.lock().insert(observer, again);
+    cluster.all_have(200).await;
+
+    cluster.voter(leader).forget_observer(observer).await.expect("forgotten");
+    assert_eq!(cluster.voter(leader).observers(), []);
+    for voter in cluster.all() {
+        voter.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_was_begun_with_other_voters_is_refused() {
     let mut cluster = Cluster::start(10_000).await;
     let leader = cluster.leader(broker(1), None).await;

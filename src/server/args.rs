@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use client_tools::args::{ConsumeArgs, DescribeArgs, GroupsArgs, ProduceArgs, ToolCommand, TopicsArgs};
+use client_tools::args::{ConsumeArgs, DescribeArgs, DrainArgs, GroupsArgs, ProduceArgs, ToolCommand, TopicsArgs};
 
 use crate::Problem;
 use crate::log_tool::args::{LogAction, LogArgs};
@@ -15,6 +15,7 @@ Examples:
   klamm                                         a broker on 127.0.0.1:9092, data in ./klamm-data
   klamm --ephemeral --listen 127.0.0.1:0        a broker for a test: any free port, data gone at exit
   klamm --brokers 3                             three brokers in one process, one cluster, on ports 9092 to 9094
+  klamm --join 127.0.0.1:9092 --data ./second   one more broker, in the cluster of that one
   klamm server -c server.properties             Apache Kafka's own file, with Kafka's defaults
   KAFKA_NUM_PARTITIONS=3 klamm                  any key by its variable, as Kafka's image reads them
   klamm --http 127.0.0.1:9080                   the same, with a status page, /metrics, /healthz and /readyz
@@ -55,6 +56,12 @@ struct DeveloperArgs {
     /// How many brokers to run in this process, as one cluster; each has its own port, from that of --listen on
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
     brokers: u16,
+    /// Join the cluster of the broker at this address
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "brokers")]
+    join: Option<String>,
+    /// The number of this broker in the cluster that it joins [default: the first free one]
+    #[arg(long, value_name = "N", requires = "join", allow_negative_numbers = true)]
+    broker_id: Option<i32>,
     /// Keep the data in a temporary directory that is gone at exit
     #[arg(long, conflicts_with = "data")]
     ephemeral: bool,
@@ -80,6 +87,8 @@ enum Sub {
     Consume(ConsumeArgs),
     /// Show the cluster: brokers, controller, features
     Describe(DescribeArgs),
+    /// Move all replicas of a broker to others, so that it can be taken away
+    Drain(DrainArgs),
     /// Print or check what a stopped broker has stored
     Log(LogArgs),
 }
@@ -121,6 +130,10 @@ pub struct BrokerArgs {
     pub http: Option<String>,
     /// `--brokers`.
     pub brokers: u16,
+    /// `--join`.
+    pub join: Option<String>,
+    /// `--broker-id`.
+    pub broker_id: Option<i32>,
     /// `--data`.
     pub data: Option<PathBuf>,
     /// `--ephemeral`.
@@ -170,6 +183,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Pr
         Some(Sub::Produce(args)) => Command::Tool(ToolCommand::Produce(args)),
         Some(Sub::Consume(args)) => Command::Tool(ToolCommand::Consume(args)),
         Some(Sub::Describe(args)) => Command::Tool(ToolCommand::Describe(args)),
+        Some(Sub::Drain(args)) => Command::Tool(ToolCommand::Drain(args)),
         Some(Sub::Log(args)) => Command::Log(args.action),
         Some(Sub::Server(ServerArgs { config, http, overrides })) => {
             let (listen, data, brokers) = (None, None, 1);
@@ -179,15 +193,27 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Pr
                 listen,
                 http,
                 brokers,
+                join: None,
+                broker_id: None,
                 data,
                 is_ephemeral: false,
                 overrides,
             })
         }
         None => {
-            let DeveloperArgs { listen, data, http, brokers, ephemeral, overrides } = cli.developer;
-            let (is_server, config_file) = (false, None);
-            Command::Broker(BrokerArgs { is_server, config_file, listen, http, brokers, data, is_ephemeral: ephemeral, overrides })
+            let DeveloperArgs { listen, data, http, brokers, join, broker_id, ephemeral, overrides } = cli.developer;
+            Command::Broker(BrokerArgs {
+                is_server: false,
+                config_file: None,
+                listen,
+                http,
+                brokers,
+                join,
+                broker_id,
+                data,
+                is_ephemeral: ephemeral,
+                overrides,
+            })
         }
     }))
 }
@@ -266,7 +292,7 @@ mod tests {
         let Ok(Parsed::Text(text)) = parsed("klamm --help") else { panic!("no text") };
         assert!(text.contains("klamm server -c server.properties") && text.contains("kcat -b 127.0.0.1:9092"));
         assert!(matches!(parsed("klamm server --help"), Ok(Parsed::Text(text)) if text.contains("KAFKA_LISTENERS")));
-        for tool in ["topics", "groups", "produce", "consume", "describe", "log", "log dump", "log verify"] {
+        for tool in ["topics", "groups", "produce", "consume", "describe", "drain", "log", "log dump", "log verify"] {
             let help = parsed(&format!("klamm {tool} --help"));
             assert!(
                 matches!(help, Ok(Parsed::Text(text)) if text.contains("Examples:") && text.contains(&format!("klamm {tool}"))),

@@ -1,26 +1,29 @@
-//! The controller listener of a broker that is one of several: messages of the metadata quorum from the first moment, requests to the active
-//! controller once this broker knows enough to be it.
+//! Where brokers meet each other: the controller listener, and the listener that they use among themselves.
+//!
+//! The controller listener takes messages of the metadata quorum from the first moment, and requests to the active controller once this broker
+//! knows enough to be it. A broker without such a listener takes what brokers ask each other, beside clients' requests, where they fetch.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use apis::Apis;
-use broker::voter_peers::quorum_message;
-use bytes::{BufMut as _, Bytes, BytesMut};
-use quorum::MetadataQuorum;
-use wire::{CloseReason, ConnectionContext, Dispatch, Outcome, ResponseFrame};
+use broker::quorum_door::{Opened, QuorumDoor};
+use bytes::Bytes;
+use wire::{CloseReason, ConnectionBounds, ConnectionContext, Dispatch, ListenerName, Outcome, ResponseFrame};
 
 const STARTING: CloseReason = CloseReason::Refused("this broker is starting");
 
-/// What answers on the controller listener. Its parts come while the broker starts; whoever asks before that is turned away and asks again.
+/// What answers to brokers. Its parts come while the broker starts; whoever asks before that is turned away and asks again.
 #[derive(Default)]
 pub(crate) struct ControllerDoor {
-    quorum: OnceLock<Arc<dyn MetadataQuorum>>,
+    quorum: OnceLock<QuorumDoor>,
     apis: OnceLock<Apis>,
 }
 
 impl ControllerDoor {
-    /// Lets messages of other voters in.
-    pub(crate) fn open_to_voters(&self, quorum: Arc<dyn MetadataQuorum>) {
+    /// Lets what belongs to the quorum in.
+    pub(crate) fn open_to_quorum(&self, quorum: QuorumDoor) {
         // There is one quorum in a broker's life.
         let _is_first = self.quorum.set(quorum);
     }
@@ -29,31 +32,79 @@ impl ControllerDoor {
     pub(crate) fn open_to_brokers(&self, apis: Apis) {
         let _is_first = self.apis.set(apis);
     }
+
+    fn request(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {
+        self.apis.get().map_or(Outcome::Close(STARTING), |apis| apis.dispatch(connection, frame))
+    }
+
+    fn own_frame(&self, connection: &Arc<ConnectionContext>, frame: &Bytes) -> Outcome {
+        let Some(quorum) = self.quorum.get() else { return Outcome::Close(STARTING) };
+        match quorum.open(frame) {
+            Opened::Request(request) => self.request(connection, request),
+            Opened::Answer(answer) => Outcome::serial(async move {
+                match answer.await {
+                    Ok(answer) => Outcome::Reply(ResponseFrame::from(answer)),
+                    Err(error) => Outcome::Close(CloseReason::Undecodable(error)),
+                }
+            }),
+            Opened::Malformed => Outcome::Close(CloseReason::Undecodable("a frame of klamm's own cannot be read".to_owned())),
+        }
+    }
 }
 
 impl Dispatch for ControllerDoor {
     fn dispatch(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {
-        let Some((correlation_id, message)) = quorum_message(&frame) else {
-            return self.apis.get().map_or(Outcome::Close(STARTING), |apis| apis.dispatch(connection, frame));
-        };
-        let Some(quorum) = self.quorum.get() else { return Outcome::Close(STARTING) };
-        let answer = quorum.receive(message.to_vec());
-        Outcome::serial(async move {
-            match answer.await {
-                Ok(answer) => {
-                    let mut frame = BytesMut::with_capacity(correlation_id.len() + answer.len());
-                    frame.put_slice(&correlation_id);
-                    frame.put_slice(&answer);
-                    Outcome::Reply(ResponseFrame::from(frame.freeze()))
-                }
-                Err(error) => Outcome::Close(CloseReason::Undecodable(error.to_string())),
-            }
-        })
+        if QuorumDoor::is_meant(&frame) { self.own_frame(connection, &frame) } else { self.request(connection, frame) }
     }
 
     fn connection_closed(&self, connection: &Arc<ConnectionContext>) {
         if let Some(apis) = self.apis.get() {
             apis.connection_closed(connection);
+        }
+    }
+}
+
+/// What answers on the listeners for clients.
+pub(crate) struct ClientDoor {
+    apis: Apis,
+    /// What brokers ask on this listener, unless they have one of their own for it.
+    brokers: Option<(ListenerName, Arc<ControllerDoor>)>,
+}
+
+impl ClientDoor {
+    pub(crate) fn new(apis: Apis, brokers: Option<(ListenerName, Arc<ControllerDoor>)>) -> Self {
+        Self { apis, brokers }
+    }
+}
+
+impl Dispatch for ClientDoor {
+    fn dispatch(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {
+        if QuorumDoor::is_meant(&frame)
+            && let Some((listener, door)) = &self.brokers
+            && connection.listener() == listener
+            && !QuorumDoor::is_for_voters(&frame)
+        {
+            return door.own_frame(connection, &frame);
+        }
+        self.apis.dispatch(connection, frame)
+    }
+
+    fn connection_accepted(&self, address: IpAddr) -> Result<(), Duration> {
+        self.apis.connection_accepted(address)
+    }
+
+    fn connection_bounds(&self) -> Option<Arc<ConnectionBounds>> {
+        self.apis.connection_bounds()
+    }
+
+    fn accept_pause(&self, listener: &ListenerName) -> Duration {
+        self.apis.accept_pause(listener)
+    }
+
+    fn connection_closed(&self, connection: &Arc<ConnectionContext>) {
+        self.apis.connection_closed(connection);
+        if let Some((_, door)) = &self.brokers {
+            door.connection_closed(connection);
         }
     }
 }

@@ -22,6 +22,7 @@ mod controller_door;
 pub mod environment;
 mod health;
 pub mod http;
+mod join;
 pub mod listener;
 pub mod log_tool;
 mod memory;

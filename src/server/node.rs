@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use apis::Apis;
-use broker::config::{BrokerConfig, HostPort};
+use broker::config::{BrokerConfig, HostPort, QuorumConfig};
 use broker::entropy::{Entropy, SystemEntropy};
 use broker::{Broker, BrokerParts, QuorumStarted, RunningBroker};
 use log_store::Failpoints;
@@ -15,8 +15,9 @@ use wire::clock::{SharedClock, SystemClock};
 use wire::{ConnectionLimits, ListenerName, MemoryBudget, Server};
 
 use crate::Problem;
-use crate::controller_door::ControllerDoor;
+use crate::controller_door::{ClientDoor, ControllerDoor};
 use crate::http::{HttpServer, Served};
+use crate::join::Note;
 use crate::listener::{BoundListener, bind_all};
 
 /// What requests in flight may hold if the configuration does not say and nothing better is known.
@@ -38,6 +39,8 @@ pub struct NodeParts {
     pub request_bytes_max: usize,
     /// The controller listener of one of several brokers, if it is bound already.
     pub controller: Option<BoundListener>,
+    /// What a broker that joined a cluster remembers of that; written once its directory is open.
+    pub(crate) membership: Option<Note>,
 }
 
 impl Default for NodeParts {
@@ -48,6 +51,7 @@ impl Default for NodeParts {
             failpoints: Failpoints::default(),
             request_bytes_max: REQUEST_BYTES_MAX,
             controller: None,
+            membership: None,
         }
     }
 }
@@ -75,24 +79,28 @@ pub struct Node {
 
 /// The controller listener of one of several brokers.
 struct ControllerListener {
-    door: Arc<ControllerDoor>,
     accepting: JoinHandle<()>,
     shutdown: CancellationToken,
 }
 
 impl ControllerListener {
-    async fn start(config: &BrokerConfig, bound: Option<BoundListener>, clock: &SharedClock) -> Result<Option<Self>, Problem> {
-        let Some(quorum) = &config.quorum else { return Ok(None) };
+    async fn start(
+        config: &BrokerConfig,
+        bound: Option<BoundListener>,
+        door: &Arc<ControllerDoor>,
+        clock: &SharedClock,
+    ) -> Result<Option<Self>, Problem> {
+        let Some(QuorumConfig::Voter { listener, .. }) = &config.quorum else { return Ok(None) };
         let bound = match bound {
             Some(bound) => Some(bound),
-            None => bind_all(std::slice::from_ref(&quorum.listener), config.listen_backlog).await?.pop(),
+            None => bind_all(std::slice::from_ref(listener), config.listen_backlog).await?.pop(),
         };
         let Some(BoundListener { name, socket, .. }) = bound else { return Ok(None) };
-        let (door, shutdown) = (Arc::<ControllerDoor>::default(), CancellationToken::new());
+        let (door, shutdown) = (Arc::clone(door), CancellationToken::new());
         let budget = MemoryBudget::new(CONTROLLER_BYTES_MAX);
-        let server = Server::new(Arc::clone(&door), ConnectionLimits::default(), Arc::clone(clock), budget, shutdown.clone());
+        let server = Server::new(door, ConnectionLimits::default(), Arc::clone(clock), budget, shutdown.clone());
         let accepting = tokio::spawn(async move { server.serve(socket, ListenerName::from(name.as_str())).await });
-        Ok(Some(Self { door, accepting, shutdown }))
+        Ok(Some(Self { accepting, shutdown }))
     }
 
     async fn stop(self) {
@@ -109,7 +117,7 @@ impl Node {
     /// # Errors
     /// One sentence; the data directory is untouched if a listener cannot be bound.
     pub async fn start(config: BrokerConfig, parts: NodeParts) -> Result<Self, Problem> {
-        let NodeParts { clock, entropy, failpoints, request_bytes_max, controller } = parts;
+        let NodeParts { clock, entropy, failpoints, request_bytes_max, controller, membership } = parts;
         let limits = config.connection_limits.clone();
         let budget = MemoryBudget::new(config.request_memory_bytes_max.unwrap_or(request_bytes_max));
         let started = clock.now();
@@ -119,20 +127,27 @@ impl Node {
         };
         let bound = bind_all(&config.listeners, config.listen_backlog).await?;
         let bound_ports: HashMap<String, u16> = bound.iter().map(|one| (one.name.clone(), one.address.port())).collect();
-        let controller = ControllerListener::start(&config, controller, &clock).await?;
-        let quorum_started = controller.as_ref().map(|controller| -> QuorumStarted {
-            let door = Arc::clone(&controller.door);
-            Box::new(move |quorum| door.open_to_voters(quorum))
-        });
+        let door = Arc::<ControllerDoor>::default();
+        let controller = ControllerListener::start(&config, controller, &door, &clock).await?;
+        let quorum_started = {
+            let door = Arc::clone(&door);
+            let open: QuorumStarted = Box::new(move |quorum| {
+                door.open_to_quorum(quorum);
+                if let Some(Err(error)) = membership.map(|note| note.write()) {
+                    tracing::error!(%error, "that this broker joined a cluster is not written down; start it with --join again");
+                }
+            });
+            Some(open)
+        };
+        let inter_broker = ListenerName::from(config.inter_broker_listener.as_str());
         let metrics = apis::new_metrics();
         let parts = BrokerParts { clock: Arc::clone(&clock), entropy, bound_ports, failpoints, metrics, quorum_started };
         let starting = broker::prepare(config, parts).await?;
-        if let Some(controller) = &controller {
-            controller.door.open_to_brokers(Apis::for_brokers(Arc::clone(starting.broker())));
-        }
+        door.open_to_brokers(Apis::for_brokers(Arc::clone(starting.broker())));
         let running = starting.join().await?;
         let shutdown = CancellationToken::new();
-        let dispatch = Arc::new(Apis::new(Arc::clone(&running.broker)));
+        let brokers = controller.is_none().then_some((inter_broker, door));
+        let dispatch = Arc::new(ClientDoor::new(Apis::new(Arc::clone(&running.broker)), brokers));
         let server = Arc::new(Server::new(dispatch, limits, clock, budget.clone(), shutdown.clone()));
         let (mut addresses, mut accepting) = (Vec::new(), Vec::new());
         for BoundListener { name, socket, address, advertised } in bound {

@@ -59,6 +59,9 @@ pub enum Problem {
     /// The broker does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A cluster that cannot be joined.
+    #[error("cannot join: {0}")]
+    Join(String),
     /// The process lacks something of the system.
     #[error("cannot {action}: {source}")]
     System {

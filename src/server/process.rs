@@ -19,7 +19,7 @@ use crate::args::BrokerArgs;
 use crate::node::{Node, NodeParts};
 use crate::settings::{self, PropertiesFile, Variables};
 use crate::several::{self, Planned};
-use crate::{Problem, memory, properties, ready};
+use crate::{Problem, join, memory, properties, ready};
 
 /// How long the runtime waits for work that does not end by itself.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
@@ -33,8 +33,16 @@ pub(crate) fn run_broker(args: &BrokerArgs, variables: &Variables) -> Result<Exi
     begin_logs(mode, variables)?;
     let file = args.config_file.as_deref().map(read_file).transpose()?;
     let ephemeral = if args.is_ephemeral { Some(temporary_directory()?) } else { None };
-    let raw = settings::merge(args, variables, file, ephemeral.as_ref().map(TempDir::path), &host_name())?;
-    let config = BrokerConfig::from_map(&raw, mode)?;
+    let mut raw = settings::merge(args, variables, file, ephemeral.as_ref().map(TempDir::path), &host_name())?;
+    let mut config = BrokerConfig::from_map(&raw, mode)?;
+    let mut note = None;
+    if mode == Mode::Developer && args.brokers == 1 {
+        let wish = join::Wish { seed: args.join.as_deref(), broker_id: args.broker_id };
+        note = small_runtime()?.block_on(join::plan(&mut raw, &config.data_directory, wish))?;
+        if note.is_some() {
+            config = BrokerConfig::from_map(&raw, mode)?;
+        }
+    }
     note_strange_keys(&config);
     raise_descriptor_limit();
     if args.brokers > 1 {
@@ -46,6 +54,7 @@ pub(crate) fn run_broker(args: &BrokerArgs, variables: &Variables) -> Result<Exi
     let parts = NodeParts {
         failpoints: Failpoints::parse(variables.get("KLAMM_FAILPOINTS").map_or("", String::as_str))?,
         request_bytes_max: memory::request_bytes_max(),
+        membership: note,
         ..NodeParts::default()
     };
     let runtime = runtime(config.broker_id.get())?;

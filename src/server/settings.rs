@@ -83,7 +83,8 @@ mod tests {
 
     fn args() -> BrokerArgs {
         let (is_server, is_ephemeral, brokers) = (true, false, 1);
-        BrokerArgs { is_server, config_file: None, listen: None, http: None, brokers, data: None, is_ephemeral, overrides: Vec::new() }
+        let (listen, http, join, broker_id, data) = (None, None, None, None, None);
+        BrokerArgs { is_server, config_file: None, listen, http, brokers, join, broker_id, data, is_ephemeral, overrides: Vec::new() }
     }
 
     fn file(key: &str, value: &str) -> Option<PropertiesFile> {

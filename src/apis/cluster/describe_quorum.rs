@@ -5,11 +5,13 @@
 //! # Deviations
 //! - The offsets are indexes of klamm's metadata log, where one entry holds all records of a change.
 //! - The endpoint of a broker that is a cluster by itself is the listener by which the request came, since it has no controller listener.
-//! - When another voter was last in contact is not known: one that has all entries is told as caught up now, another as never.
+//! - When another voter or observer was last in contact is not known: one that has all entries is told as caught up now, another as never.
 //!
 //! # Tests
 //! Java tools `kafka-metadata-quorum describe --status`, `--replication`.
 
+use broker::config::QuorumConfig;
+use broker::controller::VoterProgress;
 use protocol::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
 use protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
 use protocol::{ErrorCode, StrBytes};
@@ -68,7 +70,7 @@ fn described(cx: &Context) -> PartitionData {
     let image = cx.broker.metadata.image();
     let log_end = i64::try_from(image.index()).unwrap_or(i64::MAX).saturating_add(1);
     let (this, now) = (cx.broker.config.broker_id, cx.broker.clock.now().millis());
-    let voters = cx.broker.controller.voters().into_iter().map(|voter| {
+    let told = |voter: VoterProgress| {
         // Of itself a broker tells what it has published, so that a leader is never behind its own high watermark.
         let known = voter.log_end.and_then(|end| i64::try_from(end).ok());
         let end = if voter.broker_id == this { Some(log_end) } else { known.map(|end| end.min(log_end)) };
@@ -78,19 +80,20 @@ fn described(cx: &Context) -> PartitionData {
             row = row.with_last_fetch_timestamp(seen).with_last_caught_up_timestamp(seen);
         }
         row
-    });
+    };
     PartitionData::default()
         .with_leader_id(wire_id(cx.broker.controller.leader()))
         .with_leader_epoch(i32::try_from(cx.broker.controller.leader_term()).unwrap_or(i32::MAX))
         .with_high_watermark(log_end)
-        .with_current_voters(voters.collect())
+        .with_current_voters(cx.broker.controller.voters().into_iter().map(told).collect())
+        .with_observers(cx.broker.controller.observers().into_iter().map(told).collect())
 }
 
 /// The voters and their controller listeners; a broker alone names its own listener.
 fn nodes(cx: &Context) -> Vec<Node> {
-    if let Some(quorum) = &cx.broker.config.quorum {
-        let name = || StrBytes::from_string(quorum.listener.name.clone());
-        let rows = quorum.voters.iter().map(|(id, address)| {
+    if let Some(QuorumConfig::Voter { voters, listener }) = &cx.broker.config.quorum {
+        let name = || StrBytes::from_string(listener.name.clone());
+        let rows = voters.iter().map(|(id, address)| {
             let host = StrBytes::from_string(address.host.clone());
             let listener = Listener::default().with_name(name()).with_host(host).with_port(address.port);
             Node::default().with_node_id(wire_id(Some(*id))).with_listeners(vec![listener])

@@ -144,8 +144,16 @@ pub enum ConfigProblem {
         /// The part that cannot be used.
         value: String,
     },
-    /// A broker outside of the quorum.
-    #[error("Configuration controller.quorum.voters does not name node.id {broker_id}; every broker of the cluster must be a voter.")]
+    /// A seed that cannot be read.
+    #[error("Invalid value {value} for configuration controller.quorum.bootstrap.servers: expected HOST:PORT, as host:9093.")]
+    MalformedBootstrapServer {
+        /// The part that cannot be used.
+        value: String,
+    },
+    /// A controller outside of the quorum.
+    #[error(
+        "Configuration controller.quorum.voters does not name node.id {broker_id}; a broker that does not vote has process.roles=broker."
+    )]
     NotAVoter {
         /// This broker.
         broker_id: model::BrokerId,

@@ -8,13 +8,21 @@ use super::ConfigProblem;
 use super::listeners::{HostPort, Listener, parse_address};
 use super::values::Values;
 
-/// A quorum of several brokers. A broker alone needs none of it.
+/// This broker's part in a quorum of several brokers. A broker alone needs none of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuorumConfig {
-    /// All voters and where their controller listeners are reached (`controller.quorum.voters`). This broker is one of them.
-    pub voters: BTreeMap<BrokerId, HostPort>,
-    /// This broker's own controller listener (the first of `controller.listener.names`).
-    pub listener: Listener,
+pub enum QuorumConfig {
+    /// It votes.
+    Voter {
+        /// All voters and where their controller listeners are reached (`controller.quorum.voters`). This broker is one of them.
+        voters: BTreeMap<BrokerId, HostPort>,
+        /// This broker's own controller listener (the first of `controller.listener.names`).
+        listener: Listener,
+    },
+    /// It has the metadata and no vote (`process.roles=broker`).
+    Observer {
+        /// Where to ask who votes (`controller.quorum.bootstrap.servers`, or the addresses in `controller.quorum.voters`); at least one.
+        seeds: Vec<HostPort>,
+    },
 }
 
 /// Reads the voters; `None` if there is at most one, as in Kafka's own file for a single broker: then nobody else has to be reached.
@@ -26,6 +34,17 @@ pub(super) fn read(values: &Values, broker_id: BrokerId, controllers: Vec<Listen
             return Err(ConfigProblem::MalformedVoter { value: text.to_owned() });
         }
     }
+    let mut seeds = Vec::new();
+    for text in values.list("controller.quorum.bootstrap.servers") {
+        let address = parse_address(text).filter(|address| !address.is_every_address());
+        seeds.push(address.ok_or_else(|| ConfigProblem::MalformedBootstrapServer { value: text.to_owned() })?);
+    }
+    let roles = values.list("process.roles");
+    let is_broker_only = !roles.is_empty() && !roles.contains(&"controller");
+    if is_broker_only && !voters.contains_key(&broker_id) {
+        seeds.extend(voters.into_values());
+        return Ok((!seeds.is_empty()).then_some(QuorumConfig::Observer { seeds }));
+    }
     if voters.len() < 2 {
         return Ok(None);
     }
@@ -33,7 +52,7 @@ pub(super) fn read(values: &Values, broker_id: BrokerId, controllers: Vec<Listen
         return Err(ConfigProblem::NotAVoter { broker_id });
     }
     let listener = controllers.into_iter().next().ok_or(ConfigProblem::NoControllerListener)?;
-    Ok(Some(QuorumConfig { voters, listener }))
+    Ok(Some(QuorumConfig::Voter { voters, listener }))
 }
 
 /// `id@host:port`.

@@ -61,18 +61,36 @@ fn each_listener_tells_its_own_address_and_controllers_are_not_opened() {
 }
 
 #[test]
+fn a_broker_that_is_no_controller_observes_those_that_are() {
+    let broker = ("process.roles", "broker");
+    let seeds = |given: &[(&str, &str)]| match server(given).quorum {
+        Some(QuorumConfig::Observer { seeds }) => seeds.iter().map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    };
+    assert_eq!(seeds(&[broker, ("node.id", "4"), ("controller.quorum.voters", "1@a:9093,2@b:9093")]), ["a:9093", "b:9093"]);
+    assert_eq!(seeds(&[broker, ("node.id", "4"), ("controller.quorum.bootstrap.servers", "a:9093,[::1]:1")]), ["a:9093", "[::1]:1"]);
+    assert!(seeds(&[("process.roles", "broker,controller"), ("controller.quorum.bootstrap.servers", "a:9093")]).is_empty());
+    let refused = refusal(&[broker, ("controller.quorum.bootstrap.servers", "a")]);
+    assert!(refused.ends_with("expected HOST:PORT, as host:9093."), "{refused}");
+}
+
+#[test]
 fn several_voters_make_this_broker_one_of_them_with_a_controller_listener() {
     let three = ("controller.quorum.voters", "1@a:9093,2@b:9093,3@[::1]:9093");
     let listeners = ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093");
     let names = ("controller.listener.names", "CONTROLLER");
-    let quorum = server(&[("node.id", "2"), three, listeners, names]).quorum.expect("several voters");
-    let voters: Vec<String> = quorum.voters.iter().map(|(id, address)| format!("{id}@{address}")).collect();
+    let quorum = server(&[("node.id", "2"), three, listeners, names]).quorum;
+    let Some(QuorumConfig::Voter { voters, listener }) = quorum else { panic!("{quorum:?}") };
+    let voters: Vec<String> = voters.iter().map(|(id, address)| format!("{id}@{address}")).collect();
     assert_eq!(voters, ["1@a:9093", "2@b:9093", "3@[::1]:9093"]);
-    assert_eq!((quorum.listener.name.as_str(), quorum.listener.bind.port), ("CONTROLLER", 9093));
+    assert_eq!((listener.name.as_str(), listener.bind.port), ("CONTROLLER", 9093));
     assert_eq!(server(&[("controller.quorum.voters", "1@a:9093"), listeners, names]).quorum, None);
 
     let refused = refusal(&[("node.id", "4"), three, listeners, names]);
-    assert_eq!(refused, "Configuration controller.quorum.voters does not name node.id 4; every broker of the cluster must be a voter.");
+    assert_eq!(
+        refused,
+        "Configuration controller.quorum.voters does not name node.id 4; a broker that does not vote has process.roles=broker."
+    );
     assert!(refusal(&[("node.id", "2"), three]).contains("controller.listener.names must name one of the listeners"));
     for malformed in ["1@a:9093,1@b:9093", "1:a:9093,2@b:1", "x@a:1,2@b:1", "1@a,2@b:1", "1@0.0.0.0:9093,2@b:1"] {
         let refused = refusal(&[("controller.quorum.voters", malformed), listeners, names]);

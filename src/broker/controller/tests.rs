@@ -39,6 +39,18 @@ impl MetadataQuorum for ListQuorum {
         Vec::new()
     }
 
+    fn observers(&self) -> Vec<quorum::VoterProgress> {
+        Vec::new()
+    }
+
+    fn admit_observer(&self, _broker_id: BrokerId) -> BoxFuture<Result<(), ProposeError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn forget_observer(&self, _broker_id: BrokerId) -> BoxFuture<Result<(), ProposeError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn propose(&self, _term: u64, records: Vec<MetadataRecord>) -> BoxFuture<Result<u64, ProposeError>> {
         let mut image = self.image.lock();
         let index = image.index() + 1;

@@ -23,7 +23,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use apis::Apis;
 use broker::Broker;
 use broker::config::HostPort;
 use bytes::Bytes;
@@ -43,6 +42,7 @@ use wire::clock::{SharedClock, timeout_at};
 use wire::{MemoryBudget, Server};
 
 use crate::Problem;
+use crate::controller_door::ClientDoor;
 use crate::listener::bind_one;
 use crate::node::Address;
 
@@ -63,7 +63,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 /// A broker that serves, as far as it is told about.
 pub(crate) struct Served {
     pub(crate) broker: Arc<Broker>,
-    pub(crate) server: Arc<Server<Apis>>,
+    pub(crate) server: Arc<Server<ClientDoor>>,
     pub(crate) budget: MemoryBudget,
     pub(crate) addresses: Vec<Address>,
     /// When the node was started.

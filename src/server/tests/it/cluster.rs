@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use protocol::messages::create_topics_request::CreatableTopic;
+use protocol::messages::describe_quorum_response::ReplicaState;
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::messages::metadata_request::MetadataRequestTopic;
 use protocol::messages::metadata_response::MetadataResponsePartition;
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use protocol::messages::{CreateTopicsRequest, FetchRequest, MetadataRequest, MetadataResponse, ProduceRequest};
+use protocol::messages::{
+    CreateTopicsRequest, DescribeQuorumRequest, FetchRequest, MetadataRequest, MetadataResponse, ProduceRequest, describe_quorum_request,
+};
 use record_batch::{BatchBuilder, BatchIter};
 use tempfile::TempDir;
 
@@ -22,16 +25,19 @@ const PARTITIONS: i32 = 3;
 struct Cluster {
     folder: TempDir,
     network: String,
+    /// Of the controller listeners.
+    port: u16,
     /// By id - 1.
     brokers: Vec<Option<Running>>,
 }
 
 impl Cluster {
-    fn start() -> Self {
+    /// Each test has a port of its own.
+    fn start(port: u16) -> Self {
         let process = std::process::id();
         let network = format!("127.{}.{}", 10 + (process >> 8) % 200, 1 + process % 250);
         let folder = tempfile::tempdir().unwrap();
-        let mut cluster = Self { folder, network, brokers: vec![None, None, None] };
+        let mut cluster = Self { folder, network, port, brokers: vec![None, None, None] };
         let begun: Vec<_> = (1..=3).map(|id| cluster.command(id).spawn().unwrap()).collect();
         cluster.brokers = begun.into_iter().map(|child| Some(Running::take(child))).collect();
         cluster
@@ -42,12 +48,14 @@ impl Cluster {
     }
 
     fn command(&self, id: usize) -> std::process::Command {
-        let voter = |id: usize| format!("{id}@{}.{id}:9093", self.network);
+        let voter = |id: usize| format!("{id}@{}.{id}:{}", self.network, self.port);
         let voters: Vec<String> = (1..=3).map(voter).collect();
+        let is_voter = id <= 3;
+        let controller = if is_voter { format!(",CONTROLLER://{}.{id}:{}", self.network, self.port) } else { String::new() };
         let settings = [
             format!("node.id={id}"),
-            "process.roles=broker,controller".to_owned(),
-            format!("listeners=PLAINTEXT://127.0.0.1:0,CONTROLLER://{}.{id}:9093", self.network),
+            format!("process.roles={}", if is_voter { "broker,controller" } else { "broker" }),
+            format!("listeners=PLAINTEXT://127.0.0.1:0{controller}"),
             "controller.listener.names=CONTROLLER".to_owned(),
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
             format!("controller.quorum.voters={}", voters.join(",")),
@@ -110,11 +118,13 @@ impl Cluster {
     }
 
     fn logs(&self) -> String {
-        (1..=3).map(|id| format!("--- {id}\n{}", std::fs::read_to_string(self.log(id)).unwrap_or_default())).collect()
+        (1..=self.brokers.len()).map(|id| format!("--- {id}\n{}", std::fs::read_to_string(self.log(id)).unwrap_or_default())).collect()
     }
 
     fn create(&self, beside: usize) {
-        let topic = CreatableTopic::default().with_name(topic_name(TOPIC)).with_num_partitions(PARTITIONS).with_replication_factor(3);
+        let replicas = i16::try_from(self.brokers.len()).unwrap();
+        let topic = CreatableTopic::default().with_name(topic_name(TOPIC)).with_num_partitions(PARTITIONS);
+        let topic = topic.with_replication_factor(replicas);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
         let response = self.client_beside(beside).call(7, &request);
         assert_eq!(response.topics[0].error_code, 0, "{response:?}\n{}", self.logs());
@@ -180,7 +190,7 @@ impl Cluster {
 
 #[test]
 fn three_processes_are_one_cluster_and_what_they_acknowledged_survives_the_death_of_each_leader() {
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::start(9093);
     cluster.create(1);
     let mut acknowledged: Vec<(i64, String)> = Vec::new();
     let mut gaps = Vec::new();
@@ -210,4 +220,35 @@ fn three_processes_are_one_cluster_and_what_they_acknowledged_survives_the_death
     assert!(acknowledged.iter().all(|entry| found.contains(entry)));
     // Each ran longer than a voter waits for another to begin the metadata log.
     assert!(!cluster.logs().contains("Can not initialize"), "{}", cluster.logs());
+}
+
+/// The ids of the metadata quorum's voters and observers, as its leader tells them.
+pub(crate) fn quorum_of(client: &mut Client) -> (Vec<i32>, Vec<i32>) {
+    let asked = describe_quorum_request::PartitionData::default().with_partition_index(0);
+    let topic =
+        describe_quorum_request::TopicData::default().with_topic_name(topic_name("__cluster_metadata")).with_partitions(vec![asked]);
+    let response = client.call(2, &DescribeQuorumRequest::default().with_topics(vec![topic]));
+    let row = &response.topics[0].partitions[0];
+    let ids = |rows: &[ReplicaState]| rows.iter().map(|row| row.replica_id.0).collect();
+    (ids(&row.current_voters), ids(&row.observers))
+}
+
+#[test]
+fn a_broker_that_does_not_vote_replicates_and_is_told_of_as_an_observer_whoever_leads_the_quorum() {
+    let mut cluster = Cluster::start(9094);
+    cluster.brokers.push(None);
+    cluster.start_again(4);
+    cluster.create(4);
+    cluster.partition_when(0, 0, |partition| partition.isr_nodes.len() == 4);
+    assert_eq!(quorum_of(&mut cluster.client_beside(0)), (vec![1, 2, 3], vec![4]));
+    // Each voter dies in turn, so whoever leads the quorum does.
+    for victim in 1..=3 {
+        cluster.kill(victim);
+        let value = format!("without {victim}");
+        let (leader, offset) = cluster.append(victim, &value);
+        assert!(cluster.values(leader, 0, offset).contains(&(offset, value)));
+        cluster.start_again(victim);
+        cluster.partition_when(0, 0, |partition| partition.isr_nodes.len() == 4);
+    }
+    assert_eq!(quorum_of(&mut cluster.client_beside(0)), (vec![1, 2, 3], vec![4]));
 }

@@ -6,6 +6,7 @@ mod cluster;
 mod damaged;
 mod derived;
 mod hostile;
+mod joining;
 mod kills;
 mod logs;
 mod nodes;

@@ -32,7 +32,6 @@ const NAMES: &[&str] = &[
     "controlled.shutdown.enable",
     "controller.performance.always.log.threshold.ms",
     "controller.performance.sample.period.ms",
-    "controller.quorum.bootstrap.servers",
     "group.consumer.regex.refresh.interval.ms",
     "group.share.initialize.retry.interval.ms",
     "group.share.persister.class.name",
