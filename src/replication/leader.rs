@@ -183,11 +183,16 @@ impl LeaderState {
         self.followers.contains_key(&broker)
     }
 
-    /// Takes note of the registration that a follower fetches as. To be called before the fetch is handled.
-    pub fn note_broker_epoch(&mut self, broker: BrokerId, broker_epoch: Option<BrokerEpoch>) {
-        if let Some(follower) = self.followers.get_mut(&broker) {
-            follower.broker_epoch = broker_epoch;
+    /// Takes note of the registration that a follower fetches as. To be called before the fetch is handled. False if a later one has fetched in
+    /// this term: what an earlier one had says nothing any more, its disk may be gone (KIP-903).
+    #[must_use]
+    pub fn note_broker_epoch(&mut self, broker: BrokerId, broker_epoch: Option<BrokerEpoch>) -> bool {
+        let Some(follower) = self.followers.get_mut(&broker) else { return true };
+        if broker_epoch.is_some() && broker_epoch < follower.broker_epoch {
+            return false;
         }
+        follower.broker_epoch = broker_epoch;
+        true
     }
 
     /// The registrations that followers fetched as, in this term: a proposal speaks of these, not of what is registered by the time it reaches the

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use model::{BrokerId, LeaderEpoch, Offset};
+use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset};
 
 use crate::{EpochCheck, Event, IsrState, LeaderState, MinIsr, PartitionTerm};
 
@@ -252,4 +252,13 @@ fn changed_replicas_keep_what_is_known_of_those_that_stay() {
     assert!(!state.has_follower(broker(3)) && state.has_follower(broker(4)));
     state.handle(Event::Committed { isr: set(&[1, 2]), partition_epoch: 8 });
     assert_eq!(state.high_watermark(), offset(10));
+}
+
+#[test]
+fn a_fetch_of_an_earlier_registration_says_nothing_once_a_later_one_has_fetched() {
+    let mut state = leader(&[1, 2], &[1, 2], 0, 1);
+    assert!(state.note_broker_epoch(broker(2), BrokerEpoch::new(4)));
+    assert!(state.note_broker_epoch(broker(2), BrokerEpoch::new(9)));
+    assert!(!state.note_broker_epoch(broker(2), BrokerEpoch::new(4)));
+    assert_eq!(state.broker_epochs().get(&broker(2)).copied(), BrokerEpoch::new(9));
 }

@@ -335,7 +335,10 @@ impl World {
         }
         let Some(broker) = self.brokers.get_mut(place) else { return Ok(()) };
         let Role::Leads(state) = &mut broker.role else { return Ok(()) };
-        state.note_broker_epoch(id, model::BrokerEpoch::new(broker_epoch));
+        if !state.note_broker_epoch(id, model::BrokerEpoch::new(broker_epoch)) {
+            self.send(Node::Broker(place), from, run, answer(FetchAnswer::NotNow));
+            return Ok(());
+        }
         let effects = state.handle(Event::Fetched { broker: id, offset: position.offset, eligible, now_ms });
         self.take(place, effects)?;
         let count = 1 + self.dice.below(4);

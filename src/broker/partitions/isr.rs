@@ -135,7 +135,7 @@ impl Partition {
     /// Another broker has fetched: it has all that lies before `offset`.
     ///
     /// # Errors
-    /// If the partition is led under another epoch by now, or the broker holds no replica.
+    /// If the partition is led under another epoch by now, the broker holds no replica, or a later registration of it has fetched.
     pub fn follower_fetched(
         &self,
         follower: Follower,
@@ -150,7 +150,9 @@ impl Partition {
             if leader.check_epoch(current_leader_epoch) != EpochCheck::Current || !leader.has_follower(broker) {
                 return Err(PartitionError::NotLeader);
             }
-            leader.note_broker_epoch(broker, broker_epoch);
+            if !leader.note_broker_epoch(broker, broker_epoch) {
+                return Err(PartitionError::NotLeader);
+            }
             let effects = leader.handle(Event::Fetched { broker, offset, eligible: is_eligible, now_ms: milliseconds(now) });
             state.take_effects(effects)
         };
