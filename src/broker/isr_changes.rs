@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::BoxFuture;
@@ -41,9 +42,14 @@ pub struct IsrChanges {
 }
 
 impl IsrChanges {
-    /// Carries proposals until the broker stops.
+    /// Carries proposals until the broker stops, unless somebody does already.
     pub async fn run(self, stopping: CancellationToken) {
-        let Some(mut proposals) = self.partitions.take_proposals() else { return };
+        let Some(proposals) = self.partitions.take_proposals() else { return };
+        self.carry_all(proposals, stopping).await;
+    }
+
+    /// Carries these proposals until the broker stops.
+    pub async fn carry_all(self, mut proposals: mpsc::UnboundedReceiver<PartitionProposal>, stopping: CancellationToken) {
         let (partitions, clock) = (Arc::clone(&self.partitions), Arc::clone(&self.clock));
         let pause = (self.lag_max / 2).max(CHECK_PAUSE_MIN);
         let mut next_check = clock.monotonic() + pause;

@@ -495,7 +495,10 @@ impl RunningBroker {
     /// Sends what leaders propose about their in-sync replicas to a controller, and looks for followers that lag. Once; a broker whose partitions
     /// have one replica each does not need it.
     pub fn change_isr_by(&self, proposer: Arc<dyn IsrProposer>) {
-        self.tasks.spawn(self.isr_changes(proposer).run(self.stopping.clone()));
+        let changes = self.isr_changes(proposer);
+        if let Some(proposals) = changes.partitions.take_proposals() {
+            self.tasks.spawn(changes.carry_all(proposals, self.stopping.clone()));
+        }
     }
 
     fn isr_changes(&self, proposer: Arc<dyn IsrProposer>) -> IsrChanges {

@@ -26,6 +26,9 @@ const NOT_ENOUGH_REPLICAS: i16 = 19;
 const FENCED_LEADER_EPOCH: i16 = 74;
 const TOPIC: Uuid = Uuid::from_u128(0x7091c);
 
+/// Proposals, each with where the answer goes.
+type Proposed = mpsc::UnboundedReceiver<(PartitionProposal, oneshot::Sender<ProposalAnswer>)>;
+
 fn ids(numbers: &[i32]) -> Vec<BrokerId> {
     numbers.iter().map(|number| BrokerId::new(*number).unwrap()).collect()
 }
@@ -38,17 +41,23 @@ fn partition_id() -> TopicIdPartition {
 struct Cluster {
     brokers: Vec<TestBroker>,
     directories: Vec<TempDir>,
+    /// What each of them asks for. Nothing is granted but by the test.
+    proposed: Vec<Proposed>,
 }
 
 impl Cluster {
     /// Each stands in a rack of its own: `rack-1`, `rack-2`, ...
     async fn start(count: usize, settings: &[(&str, &str)]) -> Self {
-        let mut cluster = Self { brokers: Vec::new(), directories: Vec::new() };
+        let mut cluster = Self { brokers: Vec::new(), directories: Vec::new(), proposed: Vec::new() };
         for number in 1..=count {
             let directory = tempfile::tempdir().unwrap();
             let number = number.to_string();
-            let settings: Vec<_> = settings.iter().copied().chain([("node.id", number.as_str())]).collect();
-            cluster.brokers.push(TestBroker::start(directory.path(), &settings).await);
+            // Each of them is the controller of its own world, in which the others never tell that they live.
+            let own = [("node.id", number.as_str()), ("broker.session.timeout.ms", "3600000")];
+            let settings: Vec<_> = settings.iter().copied().chain(own).collect();
+            let broker = TestBroker::start(directory.path(), &settings).await;
+            cluster.proposed.push(proposals(&broker));
+            cluster.brokers.push(broker);
             cluster.directories.push(directory);
         }
         // At the same index in each log, so that all know the same broker epochs.
@@ -185,7 +194,7 @@ impl IsrProposer for Granting {
 }
 
 /// What a broker proposes comes out of the receiver.
-fn proposals(broker: &TestBroker) -> mpsc::UnboundedReceiver<(PartitionProposal, oneshot::Sender<ProposalAnswer>)> {
+fn proposals(broker: &TestBroker) -> Proposed {
     let (sender, receiver) = mpsc::unbounded_channel();
     broker.running.change_isr_by(Arc::new(Granting(sender)));
     receiver
@@ -306,7 +315,7 @@ async fn after_elections_without_acknowledgements_the_replicas_agree_again() {
 async fn a_follower_that_lags_leaves_the_in_sync_replicas_and_comes_back() {
     let mut cluster = Cluster::start(3, &[("replica.lag.time.max.ms", "400")]).await;
     cluster.create(&[1, 2, 3]).await;
-    let mut proposed = proposals(&cluster.brokers[0]);
+    let mut proposed = cluster.proposed.remove(0);
     let mut client = cluster.client(1).await;
     assert_eq!(produce(&mut client, -1, 30_000, "a").await, (0, 0));
     // Broker 3 stops to fetch: in its idea of the world nobody leads.
