@@ -101,6 +101,10 @@ impl Controller {
     /// # Errors
     /// When this broker is not the active controller, or the metadata log does not take the records; inside is the refusal.
     pub async fn admit_broker(&self, wish: RegistrationWish) -> Result<Result<BrokerEpoch, Refusal>, ControlError> {
+        if self.inner.quorum.image().cluster_id().is_none() {
+            // A leader that has just been elected may show the cluster's birth later than its followers do: it cannot tell yet who belongs to it.
+            return Err(ControlError::NotController);
+        }
         let (id, incarnation_id) = (wish.registration.broker_id, wish.registration.incarnation_id);
         let decided = self.change(move |inner, image| {
             let is_alive = inner.with_sessions(image, |sessions, now_ms| sessions.is_alive(id, now_ms));

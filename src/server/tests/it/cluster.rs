@@ -31,6 +31,17 @@ struct Cluster {
     brokers: Vec<Option<Running>>,
 }
 
+impl Drop for Cluster {
+    /// A test that fails shows what the brokers said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for id in 1..=self.brokers.len().max(3) {
+                eprintln!("--- broker {id}:\n{}", std::fs::read_to_string(self.log(id)).unwrap_or_default());
+            }
+        }
+    }
+}
+
 impl Cluster {
     /// Each test has a port of its own.
     fn start(port: u16) -> Self {
