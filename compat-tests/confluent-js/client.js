@@ -369,7 +369,7 @@ scenario('member-survives-kill', async () => {
   await control('/kill9-and-restart')
   await send(topic, messagesOf(names(30, 'w'), 3))
   await until(() => new Set(member.values).size === 60, () => `60 values, got ${new Set(member.values).size} ${member.error}`, 45)
-  await until(async () => JSON.stringify(await committed('survivor', topic)) === '[20,20,20]', 'all that was read is committed')
+  await until(async () => JSON.stringify(await committed('survivor', topic)) === '[20,20,20]', 'all that was read is committed', 60)
   await member.stop()
 })
 
