@@ -13,7 +13,7 @@ use model::BrokerId;
 use protocol::messages::broker_registration_request::{Feature, Listener};
 use protocol::messages::{BrokerHeartbeatRequest, BrokerRegistrationRequest, BrokerRegistrationResponse};
 use protocol::{ErrorCode, StrBytes};
-use quorum::{MetadataQuorum, ProposeError};
+use quorum::MetadataQuorum;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,8 +21,9 @@ use wire::clock::{Clock, timeout_at};
 
 use crate::Broker;
 use crate::config::QuorumConfig;
+use crate::controller::ControlError;
 use crate::controller_channel::ControllerChannel;
-use crate::start::{StartError, birth};
+use crate::start::StartError;
 
 /// Under which key the directory holds when it was used last.
 const BOOT: &[u8] = b"boot";
@@ -141,16 +142,14 @@ async fn begin(broker: &Broker, quorum: &dyn MetadataQuorum) -> Result<String, S
     let mut published = quorum.published();
     loop {
         published.borrow_and_update();
-        let term = quorum.leader_term();
-        let image = quorum.image();
-        if let Some(id) = image.cluster_id() {
+        if let Some(id) = quorum.image().cluster_id() {
             return Ok(id.to_owned());
         }
         if quorum.is_active() {
-            match quorum.propose(term, birth(&broker.config, &image, &*broker.entropy)).await {
-                Ok(_) => continue,
-                Err(ProposeError::NotLeader { .. } | ProposeError::FateUnknown) => {}
-                Err(error @ ProposeError::Stopped { .. }) => return Err(error.into()),
+            match broker.controller.begin_cluster(broker.config.cluster_id.clone()).await {
+                Ok(()) => continue,
+                Err(ControlError::NotController | ControlError::FateUnknown | ControlError::Refused) => {}
+                Err(ControlError::Stopped) => return Err(StartError::Metadata("the metadata quorum has stopped".to_owned())),
             }
         }
         // Another one's record may come, or this broker may become the controller.

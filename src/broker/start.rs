@@ -349,9 +349,8 @@ fn registration(config: &BrokerConfig, bound_ports: &HashMap<String, u16>, entro
 }
 
 /// The records of a new cluster's birth; none if it has begun.
-pub(crate) fn birth(config: &BrokerConfig, image: &Image, entropy: &dyn Entropy) -> Vec<MetadataRecord> {
-    let fresh_id = || uuid_text(entropy.uuid());
-    let cluster_id = config.cluster_id.clone().unwrap_or_else(fresh_id);
+pub(crate) fn birth(configured_id: Option<&str>, image: &Image, entropy: &dyn Entropy) -> Vec<MetadataRecord> {
+    let cluster_id = configured_id.map_or_else(|| uuid_text(entropy.uuid()), str::to_owned);
     let levels: Vec<_> = FEATURES.iter().map(|(name, _, level)| (*name, *level)).collect();
     bootstrap_cluster(image, &cluster_id, &levels)
 }
@@ -369,7 +368,7 @@ async fn register(
     let term = quorum.leader_term();
     let image = quorum.image();
     check_identity(config, &image)?;
-    let mut records = birth(config, &image, entropy);
+    let mut records = birth(config.cluster_id.as_deref(), &image, entropy);
     let refused = |error: &dyn std::fmt::Display| StartError::Metadata(error.to_string());
     // The store's lock proves that no other process of this broker lives.
     if image.brokers().any(|broker| broker.id != config.broker_id) {

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use wire::ConnectionId;
 
 use super::{ControlError, Controller, Inner, refusable};
+use crate::start::birth;
 
 /// A broker whose connections to the controller are closed has so long to come back before it counts as dead, even if something listens at its
 /// address: that may be its next run.
@@ -96,15 +97,24 @@ impl Inner {
 }
 
 impl Controller {
+    /// Gives a new cluster its id, the configured one or a fresh one; one that has begun stays as it is. In this controller's turn, so that it
+    /// decides on nothing else before it knows which cluster it decides for.
+    ///
+    /// # Errors
+    /// When this broker is not the active controller, or the metadata log does not take the records.
+    pub(crate) async fn begin_cluster(&self, configured_id: Option<String>) -> Result<(), ControlError> {
+        self.change(move |inner, image| {
+            let records = birth(configured_id.as_deref(), image, &*inner.entropy);
+            Ok(Decision { records, response: () })
+        })
+        .await
+    }
+
     /// BrokerRegistration: the broker's epoch.
     ///
     /// # Errors
     /// When this broker is not the active controller, or the metadata log does not take the records; inside is the refusal.
     pub async fn admit_broker(&self, wish: RegistrationWish) -> Result<Result<BrokerEpoch, Refusal>, ControlError> {
-        if self.inner.quorum.image().cluster_id().is_none() {
-            // A leader that has just been elected may show the cluster's birth later than its followers do: it cannot tell yet who belongs to it.
-            return Err(ControlError::NotController);
-        }
         let (id, incarnation_id) = (wish.registration.broker_id, wish.registration.incarnation_id);
         let decided = self.change(move |inner, image| {
             let is_alive = inner.with_sessions(image, |sessions, now_ms| sessions.is_alive(id, now_ms));
