@@ -43,7 +43,6 @@
 #![deny(missing_docs)]
 
 mod classic;
-mod codec;
 mod config;
 mod effects;
 mod group;

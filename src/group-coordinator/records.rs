@@ -6,9 +6,9 @@
 //! In Kafka: `OffsetCommitKey`, `OffsetCommitValue`, `GroupMetadataKey`, `GroupMetadataValue`, `GroupCoordinatorRecordHelpers`.
 
 use bytes::Bytes;
+use protocol::primitives::{Reader, Writer};
 use uuid::Uuid;
 
-use crate::codec::{Reader, Writer};
 use crate::effects::CoordinatorRecord;
 
 const OFFSET_KEY_TYPE: i16 = 1;
@@ -149,13 +149,13 @@ fn decode_member<'a>(reader: &mut Reader<'a>, version: i16) -> Option<MemberValu
 
 fn offset_key(group_id: &str, topic: &str, partition: i32) -> Bytes {
     let mut key = Writer::default();
-    key.int16(OFFSET_KEY_TYPE).string(group_id).string(topic).int32(partition);
+    key.int16(OFFSET_KEY_TYPE).string(false, group_id).string(false, topic).int32(partition);
     key.finish()
 }
 
 fn group_key(group_id: &str) -> Bytes {
     let mut key = Writer::default();
-    key.int16(GROUP_KEY_TYPE).string(group_id);
+    key.int16(GROUP_KEY_TYPE).string(false, group_id);
     key.finish()
 }
 
@@ -163,11 +163,11 @@ fn group_key(group_id: &str) -> Bytes {
 pub(crate) fn offset_record(group_id: &str, topic: &str, partition: i32, committed: &CommittedOffset) -> CoordinatorRecord {
     let mut value = Writer::default();
     if let Some(expire_timestamp_ms) = committed.expire_timestamp_ms {
-        value.int16(OFFSET_VALUE_VERSION_WITH_EXPIRY).int64(committed.offset).string(&committed.metadata);
+        value.int16(OFFSET_VALUE_VERSION_WITH_EXPIRY).int64(committed.offset).string(false, &committed.metadata);
         value.int64(committed.commit_timestamp_ms).int64(expire_timestamp_ms);
     } else {
         value.int16(OFFSET_VALUE_VERSION).int64(committed.offset).int32(committed.leader_epoch);
-        value.compact_string(&committed.metadata).int64(committed.commit_timestamp_ms);
+        value.string(true, &committed.metadata).int64(committed.commit_timestamp_ms);
         if committed.topic_id.is_nil() {
             value.unsigned_varint(0);
         } else {
@@ -185,11 +185,15 @@ pub(crate) fn offset_tombstone(group_id: &str, topic: &str, partition: i32) -> C
 /// The record of a group.
 pub(crate) fn group_record(group_id: &str, group: &GroupValue<'_>) -> CoordinatorRecord {
     let mut value = Writer::default();
-    value.int16(GROUP_VALUE_VERSION).string(group.protocol_type).int32(group.generation_id);
+    value.int16(GROUP_VALUE_VERSION).string(false, group.protocol_type).int32(group.generation_id);
     value.nullable_string(group.protocol_name).nullable_string(group.leader).int64(group.state_timestamp_ms);
     value.array_length(group.members.len());
     for member in &group.members {
-        value.string(member.member_id).nullable_string(member.group_instance_id).string(member.client_id).string(member.client_host);
+        value
+            .string(false, member.member_id)
+            .nullable_string(member.group_instance_id)
+            .string(false, member.client_id)
+            .string(false, member.client_host);
         value.int32(member.rebalance_timeout_ms).int32(member.session_timeout_ms);
         value.byte_array(member.subscription).byte_array(member.assignment);
     }

@@ -4,7 +4,8 @@
 
 use std::fmt::Write as _;
 
-use crate::codec::Reader;
+use protocol::primitives::Reader;
+
 use crate::records::{CommittedOffset, GroupValue, Key, MemberValue, decode_group, decode_key, decode_offset};
 
 /// The protocol type whose members' bytes are Kafka's own messages.

@@ -1,8 +1,8 @@
 //! The topics of a consumer's subscription, as the consumer protocol carries them in a member's metadata.
 
-use std::collections::BTreeSet;
+use protocol::primitives::Reader;
 
-use crate::codec::Reader;
+use std::collections::BTreeSet;
 
 /// The protocol type of the Java consumer and of all that follow it. Other types (`connect`, ...) have metadata of their own, which nobody parses.
 pub(crate) const CONSUMER_PROTOCOL_TYPE: &str = "consumer";

@@ -21,6 +21,7 @@ pub mod fetch_response;
 pub mod fixtures;
 mod header;
 pub mod messages;
+pub mod primitives;
 mod scan;
 mod shapes;
 

@@ -55,7 +55,6 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-mod codec;
 mod config;
 mod effects;
 mod operations;

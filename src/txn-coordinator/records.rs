@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use model::{PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicName, TopicPartition};
+use protocol::primitives::{Reader, Writer};
 
-use crate::codec::{Reader, Writer};
 use crate::effects::CoordinatorRecord;
 use crate::transaction::{State, Transaction};
 use crate::version::TransactionVersion;

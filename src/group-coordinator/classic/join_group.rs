@@ -6,9 +6,9 @@ use bytes::Bytes;
 use model::Timestamp;
 use protocol::ErrorCode;
 use protocol::messages::JoinGroupRequest;
+use protocol::primitives::STRING_BYTES_MAX;
 
 use super::rebalance;
-use crate::codec::STRING_BYTES_MAX;
 use crate::effects::{Effects, GroupReply, RequestMeta};
 use crate::group::{Group, MemberUpdate, State};
 use crate::member::{Member, MemberProtocol, Parked};

@@ -6,10 +6,10 @@ use model::Timestamp;
 use protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
 use protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use protocol::primitives::STRING_BYTES_MAX;
 use protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
-use crate::codec::STRING_BYTES_MAX;
 use crate::effects::{Effects, GroupReply, RequestMeta};
 use crate::group::{Group, State};
 use crate::operation::Operation;

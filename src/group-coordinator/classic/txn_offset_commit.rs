@@ -7,10 +7,10 @@ use protocol::ErrorCode;
 use protocol::messages::txn_offset_commit_request::TxnOffsetCommitRequestPartition;
 use protocol::messages::txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
 use protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+use protocol::primitives::STRING_BYTES_MAX;
 use uuid::Uuid;
 
 use super::offset_commit::{is_metadata_too_large, is_topic_name_too_long};
-use crate::codec::STRING_BYTES_MAX;
 use crate::effects::{Effects, GroupReply, RequestMeta};
 use crate::group::{Group, State};
 use crate::operation::Operation;

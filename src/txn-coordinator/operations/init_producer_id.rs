@@ -5,9 +5,9 @@ use std::sync::Arc;
 use model::Timestamp;
 use protocol::ErrorCode;
 use protocol::messages::InitProducerIdRequest;
+use protocol::primitives::STRING_BYTES_MAX;
 
 use super::{answer, producer, take};
-use crate::codec::STRING_BYTES_MAX;
 use crate::effects::{Effects, RequestMeta};
 use crate::replies;
 use crate::shard::TxnShard;

@@ -60,17 +60,14 @@ fn fill(path: &Path) {
     let _full = file.sync_all();
 }
 
+/// A disk that is soon full; none, with a word, where there can be none.
+fn small_disk() -> Option<Disk> {
+    cuts_wanted()?;
+    Disk::of_size(SMALL_DISK_BYTES).inspect_err(|why| println!("skipped: {why}")).ok()
+}
+
 fn fill_and_free(durability: &str, cycles: u64) {
-    if cuts_wanted().is_none() {
-        return;
-    }
-    let disk = match Disk::of_size(SMALL_DISK_BYTES) {
-        Ok(disk) => disk,
-        Err(why) => {
-            println!("skipped: {why}");
-            return;
-        }
-    };
+    let Some(disk) = small_disk() else { return };
     let data = disk.root().join("data").display().to_string();
     let durability = format!("klamm.durability={durability}");
     let log = File::create(disk.beside().join("log")).unwrap();
@@ -130,16 +127,7 @@ fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_space() {
 /// Kills a broker that has a full disk, several times, with the disk full again each time, and starts it; then there is space.
 fn die_on_a_full_disk(durability: &str) {
     const DEATHS: usize = 4;
-    if cuts_wanted().is_none() {
-        return;
-    }
-    let disk = match Disk::of_size(SMALL_DISK_BYTES) {
-        Ok(disk) => disk,
-        Err(why) => {
-            println!("skipped: {why}");
-            return;
-        }
-    };
+    let Some(disk) = small_disk() else { return };
     let data = disk.root().join("data").display().to_string();
     let durability = format!("klamm.durability={durability}");
     let start = || {
