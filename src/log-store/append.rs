@@ -486,7 +486,7 @@ impl Inner {
         for batch in batches {
             let header = batch.header();
             if let Some(block) = state.block.as_mut() {
-                block.add(header, batch.head(), batch.tail());
+                block.add(header, batch.head(), batch.tail(), self.engine.options.piece_bytes());
                 if block.length() >= interval {
                     state.closed.push(block.close());
                 }

@@ -3,18 +3,19 @@
 use model::Offset;
 use record_batch::BatchHeader;
 
-use crate::keys::index::Row;
+use crate::keys::index::{Block, Mark, Row};
 
 /// Above this size two checksums are joined by arithmetic instead of reading the bytes once more.
 const COMBINE_MIN_BYTES: usize = 64 << 10;
 
 /// The bytes of a batch before the part that its own checksum covers.
-const UNCOVERED_BYTES: usize = 21;
+pub(crate) const UNCOVERED_BYTES: usize = 21;
 
 /// Batches of one segment since the last index row.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct OpenBlock {
     row: Row,
+    marks: Vec<Mark>,
 }
 
 impl OpenBlock {
@@ -32,16 +33,26 @@ impl OpenBlock {
                 max_timestamp_offset: base_offset,
                 crc: 0,
             },
+            marks: Vec::new(),
         }
     }
 
-    /// Adds a batch that was written at the block's end. Its checksum must be right.
-    pub(crate) fn add(&mut self, header: &BatchHeader, head: &[u8], tail: &[u8]) {
+    /// Adds a batch that was written at the block's end. Its checksum must be right. A piece of the block ends at `piece_bytes`.
+    pub(crate) fn add(&mut self, header: &BatchHeader, head: &[u8], tail: &[u8], piece_bytes: u32) {
         let row = &mut self.row;
         if row.length == 0 {
             // After compaction a segment's first batch may begin later.
             row.base_offset = Offset::new_or_zero(header.base_offset);
             row.max_timestamp_offset = row.base_offset;
+        }
+        let uncovered = head.get(..UNCOVERED_BYTES).unwrap_or(head);
+        match self.marks.last_mut().filter(|mark| row.length.saturating_sub(mark.position) < piece_bytes) {
+            Some(mark) => mark.heads_crc = crc32c::crc32c_append(mark.heads_crc, uncovered),
+            None => self.marks.push(Mark {
+                base_offset: Offset::new_or_zero(header.base_offset),
+                position: row.length,
+                heads_crc: crc32c::crc32c(uncovered),
+            }),
         }
         let size = head.len() + tail.len();
         row.crc = match head.get(..UNCOVERED_BYTES) {
@@ -69,10 +80,12 @@ impl OpenBlock {
     }
 
     /// Ends the block and begins the next one behind it.
-    pub(crate) fn close(&mut self) -> Row {
+    pub(crate) fn close(&mut self) -> Block {
         let row = self.row;
-        *self = Self::new(row.segment_base, row.generation, row.end_offset, row.end_position());
-        row
+        let next = Self::new(row.segment_base, row.generation, row.end_offset, row.end_position());
+        let marks = std::mem::replace(self, next).marks;
+        // One piece alone is the block.
+        Block { row, marks: if marks.len() > 1 { marks } else { Vec::new() } }
     }
 }
 
@@ -90,10 +103,11 @@ mod tests {
             builder.append(5, None, Some(&vec![7; size]), &[]);
             let checked = CheckedBatch::from_trusted(builder.build()).unwrap();
             let batch = checked.into_sequenced(block.row.end_offset, model::LeaderEpoch::ZERO, None);
-            block.add(batch.header(), batch.head(), batch.tail());
+            block.add(batch.header(), batch.head(), batch.tail(), 8 << 10);
             all.extend_from_slice(&batch.to_bytes());
         }
-        let row = block.close();
+        let Block { row, marks } = block.close();
+        assert_eq!(marks.iter().map(|mark| mark.base_offset.get()).collect::<Vec<_>>(), [0, 2], "two make the first piece");
         assert_eq!(row.crc, crc32c::crc32c(&all));
         assert_eq!((row.end_offset.get(), row.max_timestamp, usize::try_from(row.length).unwrap()), (3, 5, all.len()));
         assert!(block.is_empty());

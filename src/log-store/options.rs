@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use crate::{Failpoints, Retention};
 
+/// About so many pieces a block of small batches has.
+const PIECES_PER_BLOCK: usize = 8;
+
 /// When an append is answered (`klamm.durability`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -77,6 +80,11 @@ impl StoreOptions {
             open_segments_max: 4_096,
             failpoints: Failpoints::default(),
         }
+    }
+
+    /// A piece of a block, which can be checked without the rest, has about so many bytes, or one batch.
+    pub(crate) fn piece_bytes(&self) -> u32 {
+        u32::try_from(self.index_interval_bytes / PIECES_PER_BLOCK).unwrap_or(u32::MAX)
     }
 }
 

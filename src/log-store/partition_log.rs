@@ -69,7 +69,7 @@ pub(crate) struct LogState {
     /// The block at the end of the active segment; none without a segment.
     pub(crate) block: Option<OpenBlock>,
     /// Full blocks whose rows wait for the next index commit.
-    pub(crate) closed: Vec<keys::index::Row>,
+    pub(crate) closed: Vec<keys::index::Block>,
     /// The largest timestamp of the active segment's first batch; `segment.ms` counts from it.
     pub(crate) first_timestamp: Option<i64>,
     /// When the active segment was made, if that was in this life.
@@ -344,8 +344,8 @@ impl Inner {
             state.closed.push(block.close());
         }
         let engine = &self.engine;
-        for row in state.closed.drain(..) {
-            engine.put(batch, Family::Index, &keys::index::key(self.id, row.base_offset), &row.encode())?;
+        for block in state.closed.drain(..) {
+            engine.put(batch, Family::Index, &keys::index::key(self.id, block.row.base_offset), &block.encode())?;
         }
         let changed = (&mut state.producers, &mut *self.transactions.lock(), &mut *self.epochs.write());
         write_changes(engine, batch, self.id, changed)?;

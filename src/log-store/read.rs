@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use model::{FileRange, Offset, Piece};
-use record_batch::BatchHeader;
+use record_batch::{BatchHeader, HEADER_BYTES};
 
+use crate::keys::index::Block;
 use crate::keys::{self, Family};
 use crate::partition_log::{Inner, PartitionLog};
 use crate::tail::{SENDFILE_MIN_BYTES, TailBatch};
@@ -60,9 +61,21 @@ impl ReadRange {
 pub(crate) struct Place {
     pub(crate) header: BatchHeader,
     pub(crate) position: u64,
-    /// Where the checked block (or run of batches) that contains it begins.
+    /// The first offset of the block that contains it, and where checked bytes begin that do so, too.
     block_offset: Offset,
-    block_position: u64,
+    checked_from: u64,
+}
+
+/// Bytes in which a look-up begins.
+struct Checked {
+    /// The first offset of their block.
+    block_offset: Offset,
+    /// The position of a batch at or before the one that is looked for.
+    from: u64,
+    /// Up to where all is checked.
+    end: u64,
+    /// What was read for that, from `from` on.
+    bytes: Vec<u8>,
 }
 
 impl PartitionLog {
@@ -179,29 +192,27 @@ impl Inner {
         if (first > max_bytes && !at_least_one_batch) || first > available {
             return Ok(ReadRange::default());
         }
-        let length_bytes = available.min(max_bytes).max(first);
+        let length_bytes = range_length(first, available.min(max_bytes));
         let range_end = place.position.saturating_add(u64::try_from(length_bytes).unwrap_or(u64::MAX));
-        self.verify(span, place.block_offset, place.block_position, range_end)?;
+        self.verify(span, place.block_offset, place.checked_from, range_end)?;
         let file = span.segment.file(&self.engine.handles)?;
         Ok(ReadRange { pieces: vec![Piece::File(FileRange { file, position: place.position, length_bytes })], length_bytes })
     }
 
     /// The first batch of the segment that ends after `offset`, its block checked. `None` if there is none in the segment.
     pub(crate) fn locate(&self, view: &View, span: &Span, offset: Offset) -> Result<Option<Place>, StorageError> {
-        let (block_offset, block_position, block_end) = self.block_at(view, span, offset)?;
-        let mut walker = Walker::new(&self.engine, &span.segment, block_position, span.length);
-        // What lies behind the block must be checked before its headers are believed.
-        let mut checked = block_end;
+        let Checked { block_offset, from: checked_from, end: mut checked, bytes } = self.checked_at(view, span, offset)?;
+        let mut walker = Walker::new(&self.engine, &span.segment, checked_from, span.length).with_bytes(bytes);
         loop {
+            // What lies behind must be checked before its headers are believed.
             if walker.position() >= checked && walker.position() < span.length {
                 let next = (walker.position() + 1).min(span.length);
-                let at = Offset::new_or_zero(offset.get().min(span.end_offset.get()));
-                self.verify(span, at, walker.position(), next)?;
+                self.verify(span, block_offset, walker.position(), next)?;
                 checked = next;
             }
             match walker.peek()? {
                 Next::Batch(header) if header.next_offset() > offset.get() => {
-                    return Ok(Some(Place { header, position: walker.position(), block_offset, block_position }));
+                    return Ok(Some(Place { header, position: walker.position(), block_offset, checked_from }));
                 }
                 Next::Batch(header) => walker.skip(&header),
                 Next::End => return Ok(None),
@@ -210,25 +221,32 @@ impl Inner {
         }
     }
 
-    /// Where to begin to look for an offset: offset and position of a batch at or before it, and up to where bytes are checked.
-    fn block_at(&self, view: &View, span: &Span, offset: Offset) -> Result<(Offset, u64, u64), StorageError> {
+    /// Where to begin to look for an offset, those bytes checked.
+    fn checked_at(&self, view: &View, span: &Span, offset: Offset) -> Result<Checked, StorageError> {
+        let checked = |block_offset, from, end, bytes| Checked { block_offset, from, end, bytes };
         let segment = &span.segment;
         let unindexed = view.unindexed;
         if offset >= unindexed.offset && segment.base_offset >= unindexed.segment_base {
             let is_same = segment.base_offset == unindexed.segment_base;
             let (offset, position) = if is_same { (unindexed.offset, unindexed.position) } else { (segment.base_offset, 0) };
             // All of it was written or scanned in this life.
-            return Ok((offset, position, span.length));
+            return Ok(checked(offset, position, span.length, Vec::new()));
         }
         let key = keys::index::key(self.id, offset);
         let row = self.engine.last_at_or_before(Family::Index, &keys::index::prefix(self.id), &key)?;
-        let row = row.map(|(key, value)| keys::index::Row::decode(&key, &value).ok_or(StorageError::UnreadableRow { family: "index" }));
-        match row.transpose()? {
-            Some(row) if row.segment_base == segment.base_offset && row.generation == segment.generation => {
-                self.verify_block(span, &row)?;
-                Ok((row.base_offset, row.position, row.end_position()))
+        let block = row.map(|(key, value)| Block::decode(&key, &value).ok_or(StorageError::UnreadableRow { family: "index" }));
+        match block.transpose()? {
+            Some(block) if block.row.segment_base == segment.base_offset && block.row.generation == segment.generation => {
+                let (from, end) = block.bounds_at(offset);
+                Ok(checked(block.row.base_offset, from, end, self.verify_part(span, &block, from, end)?))
             }
-            _ => Ok((segment.base_offset, 0, 0)),
+            _ => Ok(checked(segment.base_offset, 0, 0, Vec::new())),
         }
     }
+}
+
+/// How much of what there may be is given: all of it, but for a rest behind the first batch in which not even a header has room, since for that the
+/// disk would be read, and the next batch checked.
+pub(crate) fn range_length(first: usize, length_max: usize) -> usize {
+    if length_max < first.saturating_add(HEADER_BYTES) { first } else { length_max }
 }

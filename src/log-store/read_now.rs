@@ -7,6 +7,7 @@
 use model::{FileRange, Offset, Piece};
 
 use crate::partition_log::{Inner, PartitionLog};
+use crate::read::range_length;
 use crate::view::{Span, View};
 use crate::walk::{Next, Walker};
 use crate::{ReadError, ReadRange, keys};
@@ -51,7 +52,7 @@ impl Inner {
         if first > available || (first > max_bytes && !at_least_one_batch) {
             return None;
         }
-        let length_bytes = available.min(max_bytes).max(first);
+        let length_bytes = range_length(first, available.min(max_bytes));
         let range_end = position.saturating_add(u64::try_from(length_bytes).ok()?);
         segment.is_verified(block_position, range_end).then(|| {
             let range = FileRange { file, position, length_bytes };
@@ -59,7 +60,7 @@ impl Inner {
         })
     }
 
-    /// The position of a batch at or before the offset, as `Inner::block_at` finds it.
+    /// The position of a batch at or before the offset, as `Inner::checked_at` finds it.
     fn cached_block_at(&self, view: &View, span: &Span, offset: Offset) -> Option<u64> {
         let segment = &span.segment;
         let unindexed = view.unindexed;
@@ -68,8 +69,9 @@ impl Inner {
         }
         let key = keys::index::key(self.id, offset);
         let (key, value) = self.engine.last_cached_at_or_before(keys::Family::Index, &keys::index::prefix(self.id), &key)?;
-        let row = keys::index::Row::decode(&key, &value)?;
-        let is_here = row.segment_base == segment.base_offset && row.generation == segment.generation;
-        (is_here && segment.is_verified(row.position, row.end_position())).then_some(row.position)
+        let block = keys::index::Block::decode(&key, &value)?;
+        let (from, end) = block.bounds_at(offset);
+        let is_here = block.row.segment_base == segment.base_offset && block.row.generation == segment.generation;
+        (is_here && segment.is_verified(from, end)).then_some(from)
     }
 }

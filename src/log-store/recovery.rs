@@ -85,7 +85,7 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     let durable_end = recovery_point.map_or(Offset::ZERO, |point| point.offset).min(bound);
     missing::check(engine, id, directory, &segments, log_start, durable_end)?;
     let known = known_end(engine, id, row, cut_at, durable_end, &segments)?;
-    let (rows, cleaned_rows) = (Vec::new(), &cleaned);
+    let (blocks, cleaned_rows) = (Vec::new(), &cleaned);
     let mut scan = Scan {
         engine,
         id,
@@ -96,22 +96,22 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
         cleaned: cleaned_rows,
         producers: &mut producers,
         epochs: &mut epochs,
-        rows,
+        blocks,
         transactions: &mut replayed,
     };
     let end = scan.run(&mut segments)?;
     if end.offset < durable_end && log_start < durable_end {
         return Err(StorageError::Shortened { partition: id, directory: directory.to_owned(), end: end.offset, durable_end });
     }
-    let rows = std::mem::take(&mut scan.rows);
+    let blocks = std::mem::take(&mut scan.blocks);
 
     // Rows beyond the known bytes are replaced by those of the scan.
     if known.has_rows_beyond {
         let stale = keys::index::key(id, known.offset);
         engine.delete_range(&mut batch, Family::Index, &stale, &keys::prefix_end(&keys::index::prefix(id)))?;
     }
-    for row in &rows {
-        engine.put(&mut batch, Family::Index, &keys::index::key(id, row.base_offset), &row.encode())?;
+    for block in &blocks {
+        engine.put(&mut batch, Family::Index, &keys::index::key(id, block.row.base_offset), &block.encode())?;
     }
     let log_end = end.offset.max(log_start);
     let is_shortened = cleaned.clip(engine, &mut batch, id, log_start..log_end)?;
@@ -356,8 +356,8 @@ struct Scan<'a> {
     cleaned: &'a Cleaned,
     producers: &'a mut ProducerStates,
     epochs: &'a mut LeaderEpochs,
-    /// The rows of the scanned blocks.
-    rows: Vec<keys::index::Row>,
+    /// The scanned blocks.
+    blocks: Vec<keys::index::Block>,
     /// What the rows know of, carried on batch by batch.
     transactions: &'a mut Transactions,
 }
@@ -416,17 +416,17 @@ impl Scan<'_> {
             };
             let Some(bytes) = walker.whole(&header)? else { break false };
             let (head, tail) = bytes.split_at_checked(record_batch::HEADER_BYTES).unwrap_or((bytes, &[]));
-            block.add(&header, head, tail);
+            block.add(&header, head, tail, self.engine.options.piece_bytes());
             let marker = if header.attributes.is_control() { marker_of(bytes) } else { None };
             self.note(&header, marker.as_ref(), is_cleaned);
             if block.length() >= self.engine.options.index_interval_bytes {
-                self.rows.push(block.close());
+                self.blocks.push(block.close());
             }
             walker.skip(&header);
             end.offset = Offset::new_or_zero(header.next_offset());
         };
         if !block.is_empty() {
-            self.rows.push(block.close());
+            self.blocks.push(block.close());
         }
         let good = walker.position();
         if !is_whole {

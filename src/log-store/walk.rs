@@ -46,6 +46,11 @@ impl<'a> Walker<'a> {
         Self { may_wait: false, ..Self::new(engine, segment, position, end) }
     }
 
+    /// The same walk by one who has read some bytes from its begin on.
+    pub(crate) fn with_bytes(self, bytes: Vec<u8>) -> Self {
+        Self { buffer: bytes, ..self }
+    }
+
     pub(crate) fn position(&self) -> u64 {
         self.position
     }

@@ -24,13 +24,14 @@ pub(super) struct Draft {
     pub(super) generation: u32,
     pub(super) path: PathBuf,
     pub(super) length: u64,
-    pub(super) rows: Vec<keys::index::Row>,
+    pub(super) blocks: Vec<keys::index::Block>,
     /// The markers that are not in it any more.
     pub(super) dropped_markers: Vec<Offset>,
     file: File,
     buffer: Vec<u8>,
     block: OpenBlock,
     interval_bytes: usize,
+    piece_bytes: u32,
     is_kept: bool,
 }
 
@@ -40,10 +41,22 @@ impl Draft {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
         let file = file.map_err(|error| StorageError::io("create cleaned segment", &path, error))?;
         let block = OpenBlock::new(base_offset, generation, base_offset, 0);
-        let interval_bytes = engine.options.index_interval_bytes;
-        let (buffer, rows, dropped_markers) = (Vec::with_capacity(WRITE_BYTES), Vec::new(), Vec::new());
-        let draft =
-            Self { base_offset, generation, path, length: 0, rows, dropped_markers, file, buffer, block, interval_bytes, is_kept: false };
+        let (interval_bytes, piece_bytes) = (engine.options.index_interval_bytes, engine.options.piece_bytes());
+        let (buffer, blocks, dropped_markers) = (Vec::with_capacity(WRITE_BYTES), Vec::new(), Vec::new());
+        let draft = Self {
+            base_offset,
+            generation,
+            path,
+            length: 0,
+            blocks,
+            dropped_markers,
+            file,
+            buffer,
+            block,
+            interval_bytes,
+            piece_bytes,
+            is_kept: false,
+        };
         pass(engine, "compaction.after_create", &draft.path)?;
         Ok(draft)
     }
@@ -51,9 +64,9 @@ impl Draft {
     /// Adds a batch whose checksum is right.
     pub(super) fn push(&mut self, header: &BatchHeader, bytes: &[u8]) -> Result<(), StorageError> {
         let (head, tail) = bytes.split_at_checked(HEADER_BYTES).unwrap_or((bytes, &[]));
-        self.block.add(header, head, tail);
+        self.block.add(header, head, tail, self.piece_bytes);
         if self.block.length() >= self.interval_bytes {
-            self.rows.push(self.block.close());
+            self.blocks.push(self.block.close());
         }
         self.length += u64::try_from(bytes.len()).unwrap_or(0);
         self.buffer.extend_from_slice(bytes);
@@ -69,7 +82,7 @@ impl Draft {
     /// Brings it to the disk, name and all. It is as old as what it stands for, since a segment without timestamps is as old as its file.
     pub(super) fn finish(&mut self, engine: &Engine, modified: SystemTime) -> Result<(), StorageError> {
         if !self.block.is_empty() {
-            self.rows.push(self.block.close());
+            self.blocks.push(self.block.close());
         }
         self.write()?;
         self.file.set_modified(modified).map_err(|error| StorageError::io("date cleaned segment", &self.path, error))?;

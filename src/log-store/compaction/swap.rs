@@ -61,8 +61,8 @@ impl Inner {
         }
         let mut batch = WriteBatch::default();
         engine.delete_range(&mut batch, Family::Index, &keys::index::key(self.id, base), &keys::index::key(self.id, end))?;
-        for row in &draft.rows {
-            engine.put(&mut batch, Family::Index, &keys::index::key(self.id, row.base_offset), &row.encode())?;
+        for block in &draft.blocks {
+            engine.put(&mut batch, Family::Index, &keys::index::key(self.id, block.row.base_offset), &block.encode())?;
         }
         let cleaned = keys::cleaned_segment::key;
         engine.delete_range(&mut batch, Family::Default, &cleaned(self.id, base), &cleaned(self.id, end))?;

@@ -195,7 +195,7 @@ impl<'a> SegmentCheck<'a> {
     fn add_to_block(&mut self, position: u64, batch: &BatchView<'_>, is_flawed: bool) {
         let Some(mut block) = self.block.take() else { return };
         let (head, tail) = batch.bytes().split_at_checked(HEADER_BYTES).unwrap_or((batch.bytes(), &[]));
-        block.read.add(batch.header(), head, tail);
+        block.read.add(batch.header(), head, tail, u32::MAX);
         block.is_flawed |= is_flawed;
         let size = u64::try_from(batch.bytes().len()).unwrap_or(u64::MAX);
         let (end, row_end) = (position.saturating_add(size), block.row.end_position());
@@ -206,7 +206,7 @@ impl<'a> SegmentCheck<'a> {
         let flaw = match block.is_flawed {
             true => None,
             false if end > row_end => Some(RowFlaw::End),
-            false => difference(&block.row, &block.read.close()),
+            false => difference(&block.row, &block.read.close().row),
         };
         // A block whose checksum is right is as it was written, its gaps too.
         let within: Vec<_> = self.doubts.extract_if(.., |(position, _)| *position >= block.row.position).collect();

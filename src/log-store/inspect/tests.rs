@@ -22,10 +22,10 @@ fn segment(batches: i32) -> (Vec<u8>, Vec<Row>) {
         builder.append(1_000, None, Some(b"b"), &[]);
         let checked = CheckedBatch::from_trusted(builder.build()).expect("a batch");
         let batch = checked.into_sequenced(offset(i64::from(number) * 2), LeaderEpoch::ZERO, None);
-        block.add(batch.header(), batch.head(), batch.tail());
+        block.add(batch.header(), batch.head(), batch.tail(), u32::MAX);
         bytes.extend_from_slice(&batch.to_bytes());
         if number % 2 == 1 {
-            rows.push(block.close());
+            rows.push(block.close().row);
         }
     }
     (bytes, rows)

@@ -337,7 +337,7 @@ impl Inner {
             spans.into_iter().zip(uppers).collect()
         });
         if let Some((_, upper)) = dead.last() {
-            state.closed.retain(|row| row.segment_base >= *upper);
+            state.closed.retain(|block| block.row.segment_base >= *upper);
             self.tail.drop_before(*upper, &self.engine.tails);
         }
         dead

@@ -179,6 +179,41 @@ fn altered_bytes_are_never_served() {
 }
 
 #[test]
+fn of_a_block_only_the_pieces_that_are_read_are_checked_and_no_other_is_served() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let log_before = log(&store, 0);
+    // Five batches make a block, each a piece of it.
+    for number in 0..20 {
+        append(&store, &log_before, batch(&[NOW + number], 180)).unwrap();
+    }
+    store.close().unwrap();
+    drop((log_before, store));
+    let file = &segment_files(dir.path(), 0)[0];
+    let good = std::fs::read(file).unwrap();
+    let size = good.len() / 20;
+    // Of the seventh batch: its base offset, its length, its leader epoch, its magic, its checksum, what that covers.
+    for at in [7, 11, 15, 16, 20, 60, size - 1] {
+        let mut bytes = good.clone();
+        bytes[6 * size + at] ^= 1;
+        std::fs::write(file, bytes).unwrap();
+        let store = open(dir.path());
+        let log = log(&store, 0);
+        let read = |from: i64, count: usize| log.read(offset(from), Offset::MAX, count * size, true);
+        let is_corrupt = |from: i64, count: usize| matches!(read(from, count), Err(ReadError::Corrupt { .. }));
+        assert!(is_corrupt(6, 1), "byte {at}");
+        for (from, count) in [(5, 1), (7, 1), (8, 2), (7, 4)] {
+            let found = offsets(&read_bytes(&log, offset(from), Offset::MAX, count * size).unwrap());
+            assert_eq!((found.first(), found.len()), (Some(&(from, from + 1)), count), "byte {at}");
+        }
+        assert!(is_corrupt(5, 2) && is_corrupt(0, 20) && is_corrupt(6, 1), "byte {at}");
+        // A rest too small for a header is not given, and nothing is read for it.
+        assert_eq!(log.read(offset(5), Offset::MAX, size + 60, true).unwrap().length_bytes, size);
+        store.close().unwrap();
+    }
+}
+
+#[test]
 fn readers_follow_a_log_that_grows_rolls_and_is_indexed() {
     let dir = scratch();
     let store = open(dir.path());
