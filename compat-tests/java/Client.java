@@ -95,6 +95,7 @@ public final class Client {
         Quotas.register(player);
         Compaction.register(player);
         Retention.register(player);
+        Transactions.register(player);
         player.play();
         // The clients' threads are daemons or closed; the exit makes the end certain.
         System.exit(0);
