@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"time"
@@ -30,7 +31,7 @@ func main() {
 		childMember(os.Args[2], os.Args[3])
 		return
 	}
-	play(map[string]func(){
+	table := map[string]func(){
 		"describe-cluster":             describeCluster,
 		"create-describe-delete-topic": createDescribeDelete,
 		"create-partitions":            createPartitions,
@@ -57,7 +58,9 @@ func main() {
 		"commit-and-resume-after-kill": resume,
 		"member-survives-kill":         survive,
 		"idempotent-across-kill":       idempotent,
-	})
+	}
+	maps.Copy(table, transactionScenarios)
+	play(table)
 }
 
 func newClient(options ...kgo.Opt) *kgo.Client {

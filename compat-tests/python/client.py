@@ -565,4 +565,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["member"]:
         child_member(*sys.argv[2:4])
     else:
+        from transactions import Transactions
+
+        Transactions(sys.modules[__name__])
         play()
