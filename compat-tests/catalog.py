@@ -69,7 +69,8 @@ AWAITED_SCENARIOS = {
     "transactions-consume-transform-produce": "a group's offsets are committed with the transaction or not at all; each record once in the output",
     "transactions-fence-zombie": "a second producer of a transactional id aborts what the first had open, and the first is refused",
     "transactions-timeout": "the broker aborts what is open for longer than transaction.timeout.ms, and the last stable offset moves",
-    "transactions-across-kill": "kill -9 and restart between writes and the end of a transaction, and behind the end: exact",
+    "transactions-across-kill": "kill -9 and restart between writes and the end of a transaction, and while one is left open: exact",
+    "transactions-kill-behind-end": "what was answered holds: kill -9 at once behind a commit, and the markers that are owed are written after the restart",
     "transactions-admin": "transactions described and listed, producers of a partition, abort and fence by an administrator",
 }
 

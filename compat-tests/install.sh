@@ -109,7 +109,7 @@ node_client() {
     (cd "$compat/node" && npm ci --silent --no-audit --no-fund)
     echo "$stamp" > "$compat/node.stamp"
   fi
-  beside_node_modules node node/client.js node/player.js
+  beside_node_modules node node/client.js node/player.js node/transactions.js
 }
 
 # The package of @confluentinc/kafka-javascript, which has the sources of librdkafka in it, before anything is compiled.

@@ -42,6 +42,17 @@ final class TransactionsAdmin {
         return null;
     }
 
+    /** Waits until the markers are written. */
+    private static void reaches(TransactionState state) throws Exception {
+        until(() -> {
+            try {
+                return described("administered").state() == state;
+            } catch (Exception error) {
+                throw new AssertionError("describeTransactions: " + error, error);
+            }
+        }, () -> "the transaction is " + state);
+    }
+
     static void play() throws Exception {
         String topic = create("tx-admin", 1);
         TopicPartition partition = new TopicPartition(topic, 0);
@@ -71,6 +82,7 @@ final class TransactionsAdmin {
             check(producers(partition).get(0).currentTransactionStartOffset().isEmpty(), "still open at the partition");
             // The coordinator does not know of it; its own marker comes on top.
             producer.abortTransaction();
+            reaches(TransactionState.COMPLETE_ABORT);
             equal(described("administered").topicPartitions(), Set.of(), "partitions after the end");
             producer.beginTransaction();
             write(producer, topic, 1, List.of("c"));
@@ -82,13 +94,7 @@ final class TransactionsAdmin {
             write(producer, topic, 1, List.of("d"));
             producer.commitTransaction();
         }
-        until(() -> {
-            try {
-                return described("administered").state() == TransactionState.COMPLETE_COMMIT;
-            } catch (Exception error) {
-                throw new AssertionError("describeTransactions: " + error, error);
-            }
-        }, () -> "the markers are written");
+        reaches(TransactionState.COMPLETE_COMMIT);
         equal(committed(topic, 1), List.of("d"), "read_committed");
     }
 }

@@ -480,5 +480,7 @@ scenario('idempotent-across-kill', async () => {
   equal(valuesOf(await read(topic, sent)), names(sent, ''), 'each value once, in order')
 })
 
+require('./transactions')({ kafka, admin, create, send, GROUP })
+
 if (process.argv[2] === 'member') childMember(process.argv[3], process.argv[4])
 else play()

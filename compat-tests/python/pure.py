@@ -348,9 +348,11 @@ def idempotent():
 
 if __name__ == "__main__":
     # The library's name comes first, so that another one could be played by a driver of its own.
-    from aiokafka_driver import Driver
+    from aiokafka_driver import Driver, run
+    from aiokafka_transactions import Transactions
 
     D = Driver()
+    Transactions(sys.modules[__name__], run)
     if len(sys.argv) > 2:
         child_member(*sys.argv[2:4])
     else:
