@@ -431,6 +431,7 @@ int main(int count, char **arguments) {
     size_t own = sizeof scenarios / sizeof *scenarios;
     memcpy(all, scenarios, sizeof scenarios);
     memcpy(all + own, group_scenarios, group_scenario_count * sizeof *group_scenarios);
-    play(all, own + group_scenario_count);
+    memcpy(all + own + group_scenario_count, transaction_scenarios, transaction_scenario_count * sizeof *transaction_scenarios);
+    play(all, own + group_scenario_count + transaction_scenario_count);
     return 0;
 }

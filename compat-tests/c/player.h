@@ -101,5 +101,7 @@ rd_kafka_topic_partition_list_t *one(const char *topic, int32_t partition, int64
 
 extern const struct scenario group_scenarios[];
 extern const size_t group_scenario_count;
+extern const struct scenario transaction_scenarios[];
+extern const size_t transaction_scenario_count;
 // The third member of a group, a process of its own that can be killed.
 _Noreturn void child_member(const char *group, const char *topic);

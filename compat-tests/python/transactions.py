@@ -48,9 +48,15 @@ class Transactions:
         return [m.value() for m in self.read("read_committed", topic, count, **where)]
 
     def stable(self, topic, level=IsolationLevel.READ_COMMITTED):
+        """The last stable offset, or the end; None while nobody leads the partition."""
         partition = TopicPartition(topic, 0)
-        asked = self.client.admin().list_offsets({partition: OffsetSpec.latest()}, isolation_level=level)
-        return self.client.each(asked)[partition].offset
+        try:
+            asked = self.client.admin().list_offsets({partition: OffsetSpec.latest()}, isolation_level=level)
+            return self.client.each(asked)[partition].offset
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._NOENT:
+                raise
+            return None
 
     def stable_is(self, topic, offset):
         until(lambda: self.stable(topic) == offset, lambda: f"the last stable offset is {self.stable(topic)}, not {offset}")
