@@ -266,22 +266,6 @@ static void play_across_kill(void) {
     SEES(topic, 0, 5, "before", "after", "heir");
 }
 
-static void play_kill_behind_end(void) {
-    const char *topic = made("tx-answered", 1);
-    rd_kafka_t *producer = transactional("answered");
-    begin(producer);
-    write_all(producer, topic, "aborted", 5, 1);
-    roll_back(producer);
-    begin(producer);
-    write_all(producer, topic, "v", 5, 1);
-    commit(producer);
-    CHECK(control("/kill9-and-restart"), "the broker was not restarted");
-    // Apache Kafka may need more than 30 s until it has written the markers that are owed.
-    STABLE_IS(topic, 12, 70);
-    SEES(topic, 0, 5, "v");
-    rd_kafka_destroy(producer);
-}
-
 const struct scenario transaction_scenarios[] = {
     {"transactions-commit", play_commit},
     {"transactions-abort", play_abort},
@@ -290,6 +274,5 @@ const struct scenario transaction_scenarios[] = {
     {"transactions-fence-zombie", play_fence},
     {"transactions-timeout", play_timeout},
     {"transactions-across-kill", play_across_kill},
-    {"transactions-kill-behind-end", play_kill_behind_end},
 };
 const size_t transaction_scenario_count = sizeof transaction_scenarios / sizeof *transaction_scenarios;

@@ -21,7 +21,6 @@ var transactionScenarios = map[string]func(){
 	"transactions-fence-zombie":              txFence,
 	"transactions-timeout":                   txTimeout,
 	"transactions-across-kill":               txAcrossKill,
-	"transactions-kill-behind-end":           txKillBehindEnd,
 	"transactions-admin":                     txAdmin,
 }
 
@@ -264,23 +263,6 @@ func txAcrossKill() {
 	write(heir, topic, 1, []string{"heir"})
 	end(heir, kgo.TryCommit)
 	equal(committedValues(topic, len(expected)+1), append(expected, "heir"), "read_committed in the end")
-}
-
-func txKillBehindEnd() {
-	const topic = "tx-answered"
-	create(topic, 1, nil)
-	producer := transactional("answered")
-	defer producer.Close()
-	for _, commits := range []kgo.TransactionEndTry{kgo.TryAbort, kgo.TryCommit} {
-		begin(producer)
-		write(producer, topic, 1, names(5, fmt.Sprint(commits)))
-		end(producer, commits)
-	}
-	must(control("/kill9-and-restart"), "restart")
-	// Apache Kafka may need more than 30 s until it has written the markers that are owed.
-	told := func() string { return fmt.Sprintf("the last stable offset is %d", stable(topic)) }
-	until(70*time.Second, told, func() bool { return stable(topic) == 12 })
-	equal(committedValues(topic, 5), names(5, "true"), "read_committed")
 }
 
 func txAdmin() {

@@ -333,7 +333,10 @@ final class Transactions {
         equal(committed(topic, expected.size()), expected, "read_committed in the end");
     }
 
-    /** What was answered holds. Apache Kafka may need more than 30 s until it has written the markers that are owed. */
+    /**
+     * What was answered holds. The markers that are owed after the restart are the broker's duty; Apache Kafka writes them within seconds or, where it
+     * finds no leader while it starts, never.
+     */
     private static void killBehindEnd() throws Exception {
         String topic = create("tx-answered", 1);
         try (KafkaProducer<byte[], byte[]> producer = transactional("answered", PATIENT)) {

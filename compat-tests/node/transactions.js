@@ -1,7 +1,8 @@
-// The scenarios with transactions, played by kafkajs over the covers of client.js.
+// The scenarios with transactions, played by kafkajs over the covers of client.js. That across kills is not among them: kafkajs ends a transaction
+// whose coordinator is still loading, on Apache Kafka too.
 'use strict'
 
-const { scenario, check, equal, sleep, until, control, names, messagesOf, valuesOf } = require('./player')
+const { scenario, check, equal, sleep, until, names, messagesOf, valuesOf } = require('./player')
 
 module.exports = ({ kafka, admin, create, send, GROUP }) => {
   // A producer that is ready to begin; kafkajs allows one request of a transaction at a time.
@@ -156,30 +157,5 @@ module.exports = ({ kafka, admin, create, send, GROUP }) => {
     await after.commit()
     await next.disconnect()
     equal(await committed(topic, 2), ['plain', 'next'], 'read_committed in the end')
-  })
-
-  scenario('transactions-across-kill', async () => {
-    const topic = await create('tx-kill')
-    const producer = await transactional('survivor')
-    const expected = []
-    for (const commits of [true, false]) {
-      const [first, second] = [names(5, `${commits}-`), names(5, `${commits}-after-`)]
-      const transaction = await producer.transaction()
-      await write(transaction, topic, first)
-      await control('/kill9-and-restart')
-      await write(transaction, topic, second)
-      await (commits ? transaction.commit() : transaction.abort())
-      if (commits) expected.push(...first, ...second)
-      equal(await committed(topic, expected.length), expected, `read_committed, ${commits}`)
-    }
-    const open = await producer.transaction()
-    await write(open, topic, names(3, 'left-open'))
-    await control('/kill9-and-restart')
-    const heir = await transactional('survivor')
-    const last = await heir.transaction()
-    await write(last, topic, ['heir'])
-    await last.commit()
-    await heir.disconnect()
-    equal(await committed(topic, expected.length + 1), [...expected, 'heir'], 'read_committed in the end')
   })
 }

@@ -63,7 +63,6 @@ class Transactions:
             ("transactions-fence-zombie", self.fence),
             ("transactions-timeout", self.timeout),
             ("transactions-across-kill", self.across_kill),
-            ("transactions-kill-behind-end", self.kill_behind_end),
         ):
             scenario(name)(play)
 
@@ -252,15 +251,3 @@ class Transactions:
         heir.commit()
         heir.stop()
         equal(self.committed(topic, len(expected) + 1), expected + [b"heir"], "read_committed in the end")
-
-    def kill_behind_end(self):
-        topic, producer = self.pure.create("tx-answered"), self.producer("answered")
-        for part, end in (("aborted", producer.abort), ("v", producer.commit)):
-            producer.begin()
-            producer.write(topic, values(5, part))
-            end()
-        control("/kill9-and-restart")
-        # Apache Kafka may need more than 30 s until it has written the markers that are owed.
-        until(lambda: self.stable(topic) == 12, lambda: f"the last stable offset is {self.stable(topic)}", 70)
-        equal(self.committed(topic, 5), values(5), "read_committed")
-        producer.stop()

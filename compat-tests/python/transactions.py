@@ -19,7 +19,6 @@ class Transactions:
             ("transactions-fence-zombie", self.fence),
             ("transactions-timeout", self.timeout),
             ("transactions-across-kill", self.across_kill),
-            ("transactions-kill-behind-end", self.kill_behind_end),
         ):
             scenario(name)(play)
 
@@ -207,14 +206,3 @@ class Transactions:
         self.write(heir, topic, [b"heir"])
         heir.commit_transaction(40)
         equal(self.committed(topic, len(expected) + 1), expected + [b"heir"], "read_committed in the end")
-
-    def kill_behind_end(self):
-        topic, producer = self.client.create("tx-answered"), self.transactional("answered")
-        for part, end in (("aborted", producer.abort_transaction), ("v", producer.commit_transaction)):
-            producer.begin_transaction()
-            self.write(producer, topic, self.client.values(5, part))
-            end(40)
-        control("/kill9-and-restart")
-        # Apache Kafka may need more than 30 s until it has written the markers that are owed.
-        until(lambda: self.stable(topic) == 12, lambda: f"the last stable offset is {self.stable(topic)}", 70)
-        equal(self.committed(topic, 5), self.client.values(5), "read_committed")

@@ -118,6 +118,9 @@ public final class Driver {
             steps.add(Variables.joinGroup());
             steps.add(Variables.syncGroup());
         }
+        if (scenario.has("transaction")) {
+            steps.addAll(Variables.transaction(scenario.get("transaction").asText().equals("open")));
+        }
         scenario.path("before").forEach(steps::add);
         steps.add(scenario);
         scenario.path("after").forEach(steps::add);
@@ -159,7 +162,7 @@ public final class Driver {
                     }
                     variables.save(step.path("save"), answer);
                     if (i < steps.size() - 1) {
-                        settling.wait(stepApi, given, answer);
+                        settling.wait(stepApi, (ObjectNode) variables.expand(given), answer);
                     }
                     if (i >= main || step.path("show").asBoolean(false)) {
                         line.withArray("answers").add(normaliser.normalise(stepApi, answer));
@@ -259,7 +262,7 @@ public final class Driver {
     private void play(List<Task> tasks) throws Exception {
         learn();
         try (Settling settling = new Settling(port, waits, 0)) {
-            settling.warmUp();
+            settling.warmUp(served.containsKey(ApiMessageType.END_TXN));
             for (Task task : tasks) {
                 if (task.alone()) {
                     play(task, settling);

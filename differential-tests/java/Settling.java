@@ -12,6 +12,7 @@ final class Settling implements AutoCloseable {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final int TURNS = 2000;
     private static final int GROUPS = 100;
+    private static final int TRANSACTIONAL_IDS = 300;
     private static final int TOPIC_CONFIG = 2;
 
     private final Driver.Connection connection;
@@ -31,7 +32,7 @@ final class Settling implements AutoCloseable {
     }
 
     /** Coordinators and the first producer ids exist only after somebody has asked for them. */
-    void warmUp() throws Exception {
+    void warmUp(boolean transactions) throws Exception {
         ObjectNode group = JSON.createObjectNode().put("keyType", 0);
         group.putArray("coordinatorKeys").add("warm");
         until("the group coordinator", ApiMessageType.FIND_COORDINATOR, 4, group, Settling::errorless);
@@ -42,6 +43,16 @@ final class Settling implements AutoCloseable {
         until("all offsets partitions", ApiMessageType.OFFSET_FETCH, 8, offsets, Settling::errorless);
         ObjectNode producer = JSON.createObjectNode().putNull("transactionalId").put("transactionTimeoutMs", 1000);
         until("producer ids", ApiMessageType.INIT_PRODUCER_ID, 4, producer, Settling::errorless);
+        // Each partition of the transactions' topic is loaded before the first case; a broker without transactions has no such coordinator.
+        ObjectNode coordinator = JSON.createObjectNode().put("keyType", 1);
+        coordinator.putArray("coordinatorKeys").add("warm");
+        if (transactions) {
+            until("the transaction coordinator", ApiMessageType.FIND_COORDINATOR, 4, coordinator, Settling::errorless);
+            for (int i = 0; i < TRANSACTIONAL_IDS; i++) {
+                ObjectNode id = JSON.createObjectNode().put("transactionalId", "warm-" + i).put("transactionTimeoutMs", 1000);
+                until("all transactions partitions", ApiMessageType.INIT_PRODUCER_ID, 4, id, Settling::errorless);
+            }
+        }
         if (waits) {
             ObjectNode share = JSON.createObjectNode().put("keyType", 2);
             share.putArray("coordinatorKeys").add("warm:sHq6Mi-5TNiZ7MHHLr8Ixw:0");
@@ -51,6 +62,13 @@ final class Settling implements AutoCloseable {
 
     /** Waits for what a step has changed. */
     void wait(ApiMessageType api, JsonNode request, ObjectNode answer) throws Exception {
+        if (api == ApiMessageType.END_TXN && answer.path("errorCode").asInt(-1) == 0) {
+            // The end is answered before the markers are written: by every broker.
+            ObjectNode question = JSON.createObjectNode();
+            question.putArray("transactionalIds").add(request.path("transactionalId").asText());
+            until("the end of a transaction", ApiMessageType.DESCRIBE_TRANSACTIONS, 0, question,
+                found -> !found.at("/transactionStates/0/transactionState").asText().startsWith("Prepare"));
+        }
         if (!waits || request.path("validateOnly").asBoolean(false)) {
             return;
         }

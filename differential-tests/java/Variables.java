@@ -11,6 +11,7 @@ import com.fasterxml.jackson.databind.node.TextNode;
 import java.nio.charset.StandardCharsets;
 import java.util.HashMap;
 import java.util.Iterator;
+import java.util.List;
 import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -62,6 +63,24 @@ final class Variables {
         ObjectNode request = step.putObject("request").put("groupId", "${g}").put("sessionTimeoutMs", 30000).put("rebalanceTimeoutMs", 30000);
         request.put("memberId", "").put("protocolType", "consumer").putArray("protocols").addObject().put("name", "range").put("metadata", "bytes:meta");
         return step;
+    }
+
+    /** The steps that make a producer, ${pid} at ${epoch}, of the transactional id ${g}; where it is to be open, with two records in partition 0. */
+    static List<JsonNode> transaction(boolean open) {
+        ObjectNode init = JSON.createObjectNode().put("api", "INIT_PRODUCER_ID").put("version", 4);
+        init.putObject("save").put("pid", "/producerId").put("epoch", "/producerEpoch");
+        init.putObject("request").put("transactionalId", "${g}").put("transactionTimeoutMs", 60000);
+        if (!open) {
+            return List.of(init);
+        }
+        ObjectNode add = JSON.createObjectNode().put("api", "ADD_PARTITIONS_TO_TXN").put("version", 3);
+        ObjectNode added = add.putObject("request").put("v3AndBelowTransactionalId", "${g}");
+        added.put("v3AndBelowProducerId", "${pid}").put("v3AndBelowProducerEpoch", "${epoch}");
+        added.putArray("v3AndBelowTopics").addObject().put("name", "${t}").putArray("partitions").add(0);
+        ObjectNode records = JSON.createObjectNode().put("count", 2).put("producerId", "${pid}").put("epoch", "${epoch}").put("sequence", 0).put("transactional", true);
+        ObjectNode produce = ((ObjectNode) produce(records)).put("version", 11);
+        ((ObjectNode) produce.get("request")).put("transactionalId", "${g}");
+        return List.of(init, add, produce);
     }
 
     static JsonNode syncGroup() {
