@@ -71,6 +71,9 @@ AWAITED_SCENARIOS = {
     "transactions-timeout": "the broker aborts what is open for longer than transaction.timeout.ms, and the last stable offset moves",
     "transactions-across-kill": "kill -9 and restart between writes and the end of a transaction, and while one is left open: exact",
     "transactions-kill-behind-end": "what was answered holds: kill -9 at once behind a commit, and the markers that are owed are written after the restart",
+    "transactions-bank": "money moves between accounts while the broker is killed again and again: no move torn, lost, doubled or read although aborted",
+    "kafka-transactions": "kafka-transactions list, describe, describe-producers, find-hanging, abort, forceTerminateTransaction",
+    "features-transaction-version": "kafka-features switches transaction.version down and up, and producers go on under it",
     "transactions-admin": "transactions described and listed, producers of a partition, abort and fence by an administrator",
 }
 

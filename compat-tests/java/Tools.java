@@ -139,6 +139,7 @@ public final class Tools {
         });
         Exit.setShutdownHookAdder((name, hook) -> HOOKS.add(hook));
         AdminTools.addTo(player);
+        TransactionTools.addTo(player);
         player.add("broker-api-versions", Tools::brokerApiVersions)
             .add("topics", Tools::topics)
             .add("console", Tools::console)

@@ -52,7 +52,8 @@ final class Transactions {
             .add("transactions-timeout", Transactions::timeout)
             .add("transactions-across-kill", Transactions::acrossKill)
             .add("transactions-kill-behind-end", Transactions::killBehindEnd)
-            .add("transactions-admin", TransactionsAdmin::play);
+            .add("transactions-admin", TransactionsAdmin::play)
+            .add("transactions-bank", Bank::play);
     }
 
     /** A producer that is ready to begin. */

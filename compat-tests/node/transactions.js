@@ -4,7 +4,15 @@
 
 const { scenario, check, equal, sleep, until, names, messagesOf, valuesOf } = require('./player')
 
-module.exports = ({ kafka, admin, create, send, GROUP }) => {
+module.exports = ({ kafka, admin, create: createOnly, send, GROUP }) => {
+  // kafkajs does not try again where a transaction's topic is known but not yet led.
+  async function create(topic, partitions) {
+    await createOnly(topic, partitions)
+    const client = await admin()
+    await until(() => client.fetchTopicOffsets(topic).then(() => true, () => false), `${topic} is led`)
+    return topic
+  }
+
   // A producer that is ready to begin; kafkajs allows one request of a transaction at a time.
   async function transactional(transactionalId, options = {}) {
     const retry = { initialRetryTime: 50, maxRetryTime: 300, retries: 300 }

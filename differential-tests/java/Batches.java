@@ -12,6 +12,8 @@ import org.apache.kafka.common.compress.Compression;
 import org.apache.kafka.common.record.TimestampType;
 import org.apache.kafka.common.record.internal.BaseRecords;
 import org.apache.kafka.common.record.internal.CompressionType;
+import org.apache.kafka.common.record.internal.ControlRecordType;
+import org.apache.kafka.common.record.internal.EndTransactionMarker;
 import org.apache.kafka.common.record.internal.MemoryRecords;
 import org.apache.kafka.common.record.internal.MemoryRecordsBuilder;
 import org.apache.kafka.common.record.internal.Record;
@@ -96,7 +98,15 @@ final class Batches {
             node.put("producerId", batch.producerId()).put("producerEpoch", batch.producerEpoch()).put("sequence", batch.baseSequence());
             node.put("leaderEpoch", batch.partitionLeaderEpoch()).put("valid", batch.isValid());
             ArrayNode each = node.putArray("contents");
+            if (batch.isTransactional()) {
+                node.put("transactional", true);
+            }
             for (Record record : batch) {
+                if (batch.isControlBatch()) {
+                    // A marker's time is that of its writing.
+                    each.add(record.offset() + " " + ControlRecordType.parse(record.key()) + " " + EndTransactionMarker.deserialize(record).coordinatorEpoch());
+                    continue;
+                }
                 each.add(record.offset() + " " + record.timestamp() + " " + text(record.key()) + " " + text(record.value()));
             }
         }

@@ -1,0 +1,181 @@
+package compat;
+
+import static compat.Kafka.admin;
+import static compat.Kafka.consumer;
+import static compat.Kafka.create;
+import static compat.Kafka.get;
+import static compat.Kafka.record;
+import static compat.Kafka.text;
+import static compat.Player.check;
+import static compat.Player.equal;
+import static compat.Player.until;
+
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
+import org.apache.kafka.clients.admin.ListOffsetsOptions;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.common.IsolationLevel;
+import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.TopicPartition;
+
+/**
+ * Tellers move money between accounts, each move a transaction with an entry for either account, while the broker is killed again and again. Then
+ * the books are read. COMPAT_BANK_SECONDS says for how long (default 30).
+ */
+final class Bank {
+    private static final int PARTITIONS = 4;
+    private static final int TELLERS = 3;
+    private static final int MOVES_BETWEEN_KILLS = 100;
+    private static final long SECONDS = Long.parseLong(System.getenv().getOrDefault("COMPAT_BANK_SECONDS", "30"));
+
+    private final String topic;
+    private final Set<String> answered = ConcurrentHashMap.newKeySet(), doubtful = ConcurrentHashMap.newKeySet(), aborted = ConcurrentHashMap.newKeySet();
+    private final List<Throwable> failures = new CopyOnWriteArrayList<>();
+    private volatile boolean closing, closed;
+
+    private Bank(String topic) {
+        this.topic = topic;
+    }
+
+    /** Moves money until the bank closes. What a failure leaves in doubt is decided before the next move: by the new producer of the same id. */
+    private void teller(int number) {
+        Random chance = new Random(number);
+        KafkaProducer<byte[], byte[]> producer = null;
+        try {
+            for (int i = 0; !closing; i++) {
+                String move = number + "-" + i;
+                boolean gives = chance.nextInt(5) != 0;
+                try {
+                    if (producer == null) producer = Transactions.transactional("teller-" + number, "max.block.ms", 20000, "delivery.timeout.ms", 20000, "request.timeout.ms", 5000);
+                    producer.beginTransaction();
+                    int from = chance.nextInt(PARTITIONS), to = (from + 1 + chance.nextInt(PARTITIONS - 1)) % PARTITIONS, amount = 1 + chance.nextInt(99);
+                    (gives ? doubtful : aborted).add(move);
+                    producer.send(record(topic, from, move, String.valueOf(-amount)));
+                    producer.send(record(topic, to, move, String.valueOf(amount)));
+                    if (gives) {
+                        producer.commitTransaction();
+                        doubtful.remove(move);
+                        answered.add(move);
+                    } else {
+                        producer.flush();
+                        producer.abortTransaction();
+                    }
+                } catch (KafkaException error) {
+                    if (producer != null) producer.close(Duration.ZERO);
+                    producer = null;
+                }
+            }
+        } catch (Throwable error) {
+            failures.add(error);
+        } finally {
+            if (producer != null) producer.close();
+        }
+    }
+
+    /** Reads all the while, and notes what it was given. */
+    private void clerk(Map<String, List<ConsumerRecord<byte[], byte[]>>> books) {
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer(null, "isolation.level", "read_committed")) {
+            consumer.assign(partitions());
+            consumer.seekToBeginning(partitions());
+            Map<Integer, Long> next = new HashMap<>();
+            boolean last = false;
+            while (!last) {
+                // What has come before the bank was closed is there with the poll after that.
+                last = closed && partitions().stream().allMatch(p -> consumer.position(p) >= consumer.endOffsets(List.of(p)).get(p));
+                for (ConsumerRecord<byte[], byte[]> r : consumer.poll(Duration.ofMillis(200))) {
+                    check(r.offset() >= next.getOrDefault(r.partition(), 0L), "offset " + r.offset() + " of partition " + r.partition() + " once more");
+                    next.put(r.partition(), r.offset() + 1);
+                    books.computeIfAbsent(text(r.key()), k -> new ArrayList<>()).add(r);
+                }
+            }
+        } catch (Throwable error) {
+            failures.add(error);
+        }
+    }
+
+    private List<TopicPartition> partitions() {
+        List<TopicPartition> all = new ArrayList<>();
+        for (int p = 0; p < PARTITIONS; p++) all.add(new TopicPartition(topic, p));
+        return all;
+    }
+
+    private long end(TopicPartition partition, IsolationLevel isolation) {
+        try {
+            return get(admin().listOffsets(Map.of(partition, OffsetSpec.latest()), new ListOffsetsOptions(isolation)).partitionResult(partition)).offset();
+        } catch (Exception error) {
+            throw new AssertionError("listOffsets: " + error, error);
+        }
+    }
+
+    /** No move is half there, twice there, or there although it was taken back; all that was answered is there; the sum is 0. */
+    private void audit(Map<String, List<ConsumerRecord<byte[], byte[]>>> books, String who) {
+        long total = 0;
+        for (Map.Entry<String, List<ConsumerRecord<byte[], byte[]>>> move : books.entrySet()) {
+            List<String> amounts = move.getValue().stream().map(r -> r.partition() + ": " + text(r.value())).toList();
+            equal(amounts.size(), 2, who + ", entries of move " + move.getKey() + " " + amounts);
+            long sum = 0;
+            for (ConsumerRecord<byte[], byte[]> r : move.getValue()) sum += Long.parseLong(text(r.value()));
+            equal(sum, 0L, who + ", sum of move " + move.getKey() + " " + amounts);
+            total += sum;
+            check(!aborted.contains(move.getKey()), who + " has seen move " + move.getKey() + ", which was aborted");
+            check(answered.contains(move.getKey()) || doubtful.contains(move.getKey()), who + " has seen an unknown move " + move.getKey());
+        }
+        for (String move : answered) check(books.containsKey(move), who + " has not seen move " + move + ", which was committed");
+        equal(total, 0L, who + ", total");
+    }
+
+    private static Thread started(Runnable work) {
+        Thread thread = new Thread(work);
+        thread.setDaemon(true);
+        thread.start();
+        return thread;
+    }
+
+    static void play() throws Exception {
+        Bank bank = new Bank(create("bank", PARTITIONS));
+        Map<String, List<ConsumerRecord<byte[], byte[]>>> live = new TreeMap<>(), books = new TreeMap<>();
+        List<Thread> tellers = new ArrayList<>();
+        for (int t = 0; t < TELLERS; t++) {
+            int number = t;
+            tellers.add(started(() -> bank.teller(number)));
+        }
+        Thread clerk = started(() -> bank.clerk(live));
+        long closingTime = System.nanoTime() + SECONDS * 1_000_000_000L;
+        int kills = 0;
+        for (; System.nanoTime() < closingTime; kills++) {
+            int before = bank.answered.size();
+            // Each kill comes when the bank has worked again since the last one.
+            until(() -> bank.answered.size() >= before + MOVES_BETWEEN_KILLS, () -> "only " + (bank.answered.size() - before) + " moves since the last kill", 60);
+            Player.control("/kill9-and-restart");
+        }
+        bank.closing = true;
+        for (Thread teller : tellers) {
+            teller.join(60_000);
+            check(!teller.isAlive(), "a teller does not come to an end");
+        }
+        for (TopicPartition p : bank.partitions()) {
+            until(() -> bank.end(p, IsolationLevel.READ_COMMITTED) == bank.end(p, IsolationLevel.READ_UNCOMMITTED), () -> "an open transaction in " + p, 70);
+        }
+        bank.closed = true;
+        clerk.join(60_000);
+        check(!clerk.isAlive(), "the clerk does not come to an end");
+        bank.clerk(books);
+        equal(bank.failures, List.of(), "failures");
+        bank.audit(live, "the clerk");
+        bank.audit(books, "the auditor");
+        equal(live.keySet(), books.keySet(), "moves that clerk and auditor have seen");
+        System.err.println("bank: " + kills + " kills, " + bank.answered.size() + " moves answered, " + bank.doubtful.size() + " in doubt, "
+            + bank.aborted.size() + " aborted, " + books.size() + " in the books");
+    }
+}
