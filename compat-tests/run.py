@@ -321,7 +321,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=(*TARGETS, "both"), default="both")
     parser.add_argument("--client", action="append", choices=CLIENTS, help="may be repeated; default: all")
-    parser.add_argument("--scenario", action="append", choices={**SCENARIOS, **AWAITED_SCENARIOS}, metavar="NAME", help="may be repeated; default: all but what klamm does not pass yet")
+    names = {**SCENARIOS, **AWAITED_SCENARIOS}
+    parser.add_argument("--scenario", action="append", choices=names, metavar="NAME", help="may be repeated; default: all but those that klamm does not pass yet")
     parser.add_argument("--klamm-binary", type=pathlib.Path, default=CACHE / "target" / "release" / "klamm")
     parser.add_argument("--brokers", type=int, default=1, help="how many brokers klamm is, in one process, as one cluster (default 1)")
     parser.add_argument("--jobs", type=int, default=4, help="clients at a time, each with its own broker (default 4: they wait more than they compute)")

@@ -37,6 +37,7 @@ final class Bank {
     private static final int PARTITIONS = 4;
     private static final int TELLERS = 3;
     private static final int MOVES_BETWEEN_KILLS = 100;
+    private static final Object[] PATIENT = {"max.block.ms", 20000, "delivery.timeout.ms", 20000, "request.timeout.ms", 5000};
     private static final long SECONDS = Long.parseLong(System.getenv().getOrDefault("COMPAT_BANK_SECONDS", "30"));
 
     private final String topic;
@@ -57,7 +58,7 @@ final class Bank {
                 String move = number + "-" + i;
                 boolean gives = chance.nextInt(5) != 0;
                 try {
-                    if (producer == null) producer = Transactions.transactional("teller-" + number, "max.block.ms", 20000, "delivery.timeout.ms", 20000, "request.timeout.ms", 5000);
+                    if (producer == null) producer = Transactions.transactional("teller-" + number, PATIENT);
                     producer.beginTransaction();
                     int from = chance.nextInt(PARTITIONS), to = (from + 1 + chance.nextInt(PARTITIONS - 1)) % PARTITIONS, amount = 1 + chance.nextInt(99);
                     (gives ? doubtful : aborted).add(move);
