@@ -27,6 +27,7 @@ pub mod isr_changes;
 pub mod live_limits;
 mod mailboxes;
 mod maintenance;
+mod metadata_followers;
 pub mod metadata_view;
 pub mod metrics;
 mod observing;
@@ -37,7 +38,9 @@ pub mod quorum_door;
 pub mod quorum_frames;
 pub mod quotas;
 pub mod read_pool;
+mod registration;
 pub mod replica_fetchers;
+mod running;
 mod start;
 pub mod voter_peers;
 
@@ -45,7 +48,8 @@ use std::sync::Arc;
 
 pub use log_store::Failpoints;
 pub use observing::ask_who;
-pub use start::{BrokerParts, QuorumStarted, RunningBroker, StartError, StartingBroker, prepare, start};
+pub use running::RunningBroker;
+pub use start::{BrokerParts, QuorumStarted, StartError, StartingBroker, prepare, start};
 
 /// The service handles of one broker. Request handlers get this and the request, nothing else.
 pub struct Broker {

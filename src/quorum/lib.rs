@@ -33,12 +33,14 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod completeness;
 mod disk;
 mod format;
 mod log_storage;
 mod network;
 mod node;
 mod on_disk;
+mod options;
 mod state_machine;
 #[cfg(test)]
 mod tests;
@@ -54,8 +56,9 @@ use metadata::{Delta, Image, MetadataRecord};
 use model::BrokerId;
 
 pub use network::{NoPeers, Peers, ReceiveError};
-pub use node::{QuorumOptions, StartError, start};
+pub use node::start;
 pub use on_disk::{UnreadableMetadata, image_on_disk};
+pub use options::{QuorumOptions, StartError};
 
 /// A future that can be kept and sent.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;

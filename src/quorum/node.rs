@@ -9,28 +9,20 @@ use log_store::SyncedLog;
 use metadata::{Image, MetadataRecord};
 use model::BrokerId;
 use openraft::error::{ClientWriteError, RaftError};
-use openraft::{AsyncRuntime, ChangeMembers, Config, EmptyNode, RaftMetrics, ServerState, SnapshotPolicy};
+use openraft::{AsyncRuntime, ChangeMembers, EmptyNode, RaftMetrics, ServerState};
 use parking_lot::Mutex;
-use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use wire::clock::{SharedClock, timeout_at};
 
-use crate::disk::{Disk, DiskError};
-use crate::log_storage::{LogStorage, PURGED};
-use crate::network::{self, Network, NoPeers, Peers};
+use crate::completeness::{is_complete, remember_completeness};
+use crate::disk::Disk;
+use crate::log_storage::LogStorage;
+use crate::network::{self, Network};
+use crate::options::{QuorumOptions, StartError};
 use crate::state_machine::{Shared, StateMachine};
 use crate::types::{Proposal, Raft};
 use crate::{BoxFuture, MetadataQuorum, Observer, ProposeError, ReceiveError, VoterProgress};
 
-/// A sole voter has nobody to tell that it lives, so its clock ticks only so that openraft's own checks run at all.
-const HEARTBEAT_MS: u64 = 60_000;
-
-/// With several voters the leader tells the others so often that it lives.
-const PEER_HEARTBEAT_MS: u64 = 50;
-/// Who has not heard of it for some time between these two stands for election.
-const PEER_ELECTION_MS: (u64, u64) = (300, 600);
-/// How long a voter waits for a part of a snapshot to be taken.
-const SNAPSHOT_PART_MS: u64 = 5_000;
 /// A leader that has not heard of most voters for so long does not decide: they will have, or have elected, another one. The same time as KRaft's,
 /// one and a half of `controller.quorum.fetch.timeout.ms`.
 const MOST_SILENCE_MS: u64 = 3_000;
@@ -40,109 +32,6 @@ const PROPOSAL_LIMIT: Duration = Duration::from_secs(5);
 const SOLE_PROPOSAL_LIMIT: Duration = Duration::from_secs(60);
 /// All voters may begin the quorum, but it is quicker if one of them does. The others wait so long for it.
 const BEGIN_AFTER: Duration = Duration::from_secs(2);
-/// The name under which a voter's disk says that the log began empty and no leader has filled it yet.
-pub(crate) const BEGAN_EMPTY: &str = "began-empty";
-const NOT_FILLED: &[u8] = &[1];
-pub(crate) const FILLED: &[u8] = &[0];
-
-/// How a quorum is started.
-#[derive(Clone)]
-pub struct QuorumOptions {
-    /// This broker: one of the voters, or an observer.
-    pub broker_id: BrokerId,
-    /// All voters. Where this broker is not among them it is an observer, and who votes is learned from them.
-    pub voters: BTreeSet<BrokerId>,
-    /// The way to the other voters.
-    pub peers: Arc<dyn Peers>,
-    /// How long proposals wait is measured by it.
-    pub clock: SharedClock,
-    /// After how many log entries the image is written as a snapshot and the log before it purged.
-    pub snapshot_after_entries: u64,
-}
-
-impl QuorumOptions {
-    /// The options of a sole voter.
-    #[must_use]
-    pub fn new(broker_id: BrokerId, clock: SharedClock) -> Self {
-        Self { broker_id, voters: BTreeSet::from([broker_id]), peers: Arc::new(NoPeers), clock, snapshot_after_entries: 10_000 }
-    }
-
-    /// The options of one of several voters.
-    #[must_use]
-    pub fn with_peers(self, voters: BTreeSet<BrokerId>, peers: Arc<dyn Peers>) -> Self {
-        Self { voters, peers, ..self }
-    }
-
-    /// The options of a broker that has the log and no vote. Whoever leads the quorum brings the log; it calls nobody.
-    #[must_use]
-    pub fn as_observer(self) -> Self {
-        Self { voters: BTreeSet::new(), peers: Arc::new(NoPeers), ..self }
-    }
-
-    fn is_observer(&self) -> bool {
-        !self.voters.contains(&self.broker_id)
-    }
-
-    fn has_peers(&self) -> bool {
-        self.voters.len() > 1 || self.is_observer()
-    }
-
-    fn config(&self) -> Config {
-        let (heartbeat_ms, election_ms) =
-            if self.has_peers() { (PEER_HEARTBEAT_MS, PEER_ELECTION_MS) } else { (HEARTBEAT_MS, (2 * HEARTBEAT_MS, 3 * HEARTBEAT_MS)) };
-        Config {
-            cluster_name: "metadata".to_owned(),
-            heartbeat_interval: heartbeat_ms,
-            election_timeout_min: election_ms.0,
-            election_timeout_max: election_ms.1,
-            install_snapshot_timeout: SNAPSHOT_PART_MS,
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_after_entries),
-            max_in_snapshot_log_to_keep: 0,
-            ..Config::default()
-        }
-    }
-}
-
-/// Why a quorum does not start. Each is one clear sentence.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// The log cannot be read or written.
-    #[error("the metadata log cannot be used: {0}")]
-    Storage(#[source] DiskError),
-    /// The log belongs to a broker of another id.
-    #[error("the metadata log belongs to broker {voters:?}, but this broker's node.id is {broker_id}")]
-    NotAVoter {
-        /// This broker.
-        broker_id: BrokerId,
-        /// The voters in the log.
-        voters: Vec<u64>,
-    },
-    /// The log says that this broker votes, but it is started as an observer.
-    #[error(
-        "by the metadata log broker {broker_id} votes (voters {voters:?}), so it cannot be an observer; use another directory to join a cluster"
-    )]
-    WasVoter {
-        /// This broker.
-        broker_id: BrokerId,
-        /// The voters in the log.
-        voters: Vec<u64>,
-    },
-    /// The log was begun with other voters.
-    #[error("the metadata log has the voters {found:?}, but controller.quorum.voters says {configured:?}")]
-    OtherVoters {
-        /// The voters in the log.
-        found: Vec<u64>,
-        /// Those that it is started with.
-        configured: Vec<u64>,
-    },
-    /// The thread cannot be made.
-    #[error("the metadata quorum's thread cannot start: {0}")]
-    Thread(#[from] std::io::Error),
-    /// openraft stopped while it started.
-    #[error("the metadata quorum stopped while it started: {0}")]
-    Stopped(String),
-}
-
 /// The quorum of one process.
 struct RaftQuorum {
     id: u64,
@@ -292,32 +181,6 @@ fn voters_of(state: &openraft::RaftState<u64, EmptyNode, <openraft::TokioRuntime
 
 fn number_of(broker_id: BrokerId) -> u64 {
     u64::try_from(broker_id.get()).unwrap_or(0)
-}
-
-/// Whether this voter has what it may have promised: not if it begins on an empty disk, nor if it did and no leader has filled its log since.
-/// Written down before the first entry is.
-pub(crate) fn is_complete(disk: &dyn Disk) -> Result<bool, DiskError> {
-    if let Some(mark) = disk.load_value(BEGAN_EMPTY)? {
-        return Ok(mark == FILLED);
-    }
-    // A log whose entries all went into a snapshot has no entry either.
-    if disk.last_index()?.is_some() || disk.load_value(PURGED)?.is_some() {
-        return Ok(true);
-    }
-    disk.save_value(BEGAN_EMPTY, NOT_FILLED)?;
-    Ok(false)
-}
-
-/// Takes back that the log began empty, once it is filled; never ends.
-async fn remember_completeness(disk: &dyn Disk, shared: &Shared) {
-    let mut completeness = shared.completeness();
-    if !*completeness.borrow_and_update() && completeness.wait_for(|is_complete| *is_complete).await.is_ok() {
-        // If it is not taken back, the next run waits for a leader once more.
-        if let Err(error) = disk.save_value(BEGAN_EMPTY, FILLED) {
-            tracing::warn!(%error, "that the metadata log is filled cannot be written down");
-        }
-    }
-    std::future::pending().await
 }
 
 /// Passes on who leads, until openraft ends.

@@ -10,9 +10,10 @@ use model::{BrokerId, Timestamp};
 use parking_lot::Mutex;
 use wire::clock::ManualClock;
 
+use crate::completeness::{BEGAN_EMPTY, FILLED, is_complete};
 use crate::disk::Disk;
 use crate::log_storage::PURGED;
-use crate::node::{BEGAN_EMPTY, FILLED, is_complete, start_on};
+use crate::node::start_on;
 use crate::tests::{CountingDisk, broker, topic};
 use crate::{BoxFuture, MetadataQuorum, Peers, ProposeError, QuorumOptions, StartError};
 

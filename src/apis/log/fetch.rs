@@ -21,36 +21,31 @@
 //! # Tests
 //! `codecs`, `from_offset`, `delete_recreate` of every client, kcat consume; `fetch` in `tests`.
 
+mod answering;
+mod reading;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::fetch_session::{RequestedPartition, SessionPlan, SessionRefusal, SessionRequest, Told, TopicKey};
-use broker::metrics::{FetchBy, ParkedFetch};
-use broker::partitions::{FetchBound, Follower, Partition, PartitionError, PartitionFetch, PartitionRead};
-use broker::purgatory::{FetchWaiter, WatchList};
+use broker::fetch_session::{RequestedPartition, SessionPlan, SessionRefusal, SessionRequest, TopicKey};
+use broker::partitions::{FetchBound, Follower, PartitionRead};
 use broker::quotas::QuotaKind;
-use broker::read_pool::off_thread;
-use bytes::{Bytes, BytesMut};
-use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, Piece, TopicId};
-use protocol::fetch_response::{
-    AbortedTransaction, CurrentLeader, DivergingEpoch, FetchPartition, FetchResponseHead, FetchTopic, NodeEndpoint, Segment,
-    write_fetch_response,
-};
+use bytes::Bytes;
+use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId};
+use protocol::ErrorCode;
+use protocol::fetch_response::FetchResponseHead;
 use protocol::messages::FetchRequest;
-use protocol::{ErrorCode, StrBytes};
+use wire::Outcome;
 use wire::clock::timeout_at;
-use wire::{CloseReason, Outcome, ResponseFrame};
 
-use super::leader_hints::{LeaderHints, Node};
-use super::{TopicRef, find_partition};
+use self::answering::{respond, write};
+use self::reading::{Answer, Parked, read_where_it_may_wait};
 use crate::api::{self, Context, ErasedApi, Versions};
 use crate::{error_codes, throttle};
 
 const KEY: i16 = 1;
 const READ_COMMITTED: i8 = 1;
-/// Up to so many partitions are looked up in files by the network's thread, if the page cache has them: more would hold up its other connections.
-const READ_NOW_MAX: usize = 16;
 /// What an answer takes beside its partitions, and a partition beside its records.
 const HEAD_BYTES: usize = 20;
 const ROW_BYTES: usize = 40;
@@ -106,54 +101,6 @@ impl Limits {
     /// Whether a broker fetches, so that no client's quota holds.
     const fn by_follower(&self) -> bool {
         !matches!(self.reader, Reader::Consumer { .. })
-    }
-}
-
-/// What one partition gives.
-struct Answer {
-    asked: RequestedPartition,
-    /// None if it is not known.
-    partition: Option<Arc<Partition>>,
-    /// Whom to read from instead.
-    preferred: Option<BrokerId>,
-    result: Result<PartitionRead, ErrorCode>,
-}
-
-impl Answer {
-    fn length_bytes(&self) -> usize {
-        self.result.as_ref().map_or(0, |read| read.length_bytes)
-    }
-
-    fn is_vague(&self) -> bool {
-        self.result.as_ref().is_ok_and(|read| read.is_behind_predecessor)
-    }
-
-    fn topic(&self) -> TopicRef<'_> {
-        match &self.asked.topic {
-            TopicKey::Id(id) => TopicRef::Id(id.0),
-            TopicKey::Name(name) => TopicRef::Name(name.as_str()),
-        }
-    }
-
-    /// Whether the answer must leave at once because of this partition.
-    fn is_urgent(&self) -> bool {
-        self.preferred.is_some() || self.result.as_ref().map_or(true, |read| read.diverging.is_some())
-    }
-
-    /// Counts what was given, or that it was refused.
-    fn count(&self, cx: &Context) {
-        let bytes = self.result.as_ref().ok().map(|read| u64::try_from(read.length_bytes).unwrap_or(0));
-        match &self.partition {
-            Some(partition) => partition.traffic().fetched(bytes),
-            None => cx.broker.metrics.all_topics.fetched(bytes),
-        }
-    }
-
-    fn told(&self) -> Told {
-        match &self.result {
-            Ok(read) => Told { high_watermark: read.offsets.high_watermark().get(), log_start: read.offsets.log_start().get() },
-            Err(_) => Told { high_watermark: -1, log_start: -1 },
-        }
     }
 }
 
@@ -352,142 +299,6 @@ fn is_complete(cx: &Context, answers: &[Answer], limits: &Limits) -> bool {
         || cx.broker.clock.monotonic() >= limits.deadline
 }
 
-/// A partition of the request, and the one here that it means.
-struct Resolved {
-    asked: RequestedPartition,
-    partition: Result<Arc<Partition>, ErrorCode>,
-}
-
-impl Resolved {
-    fn is_warm(&self) -> bool {
-        let Ok(partition) = &self.partition else { return true };
-        Offset::new(self.asked.fetch_offset).is_none_or(|offset| partition.is_warm(offset))
-    }
-}
-
-/// Looks all partitions up, anew for each pass: a topic may be gone since the last one.
-fn resolve(cx: &Context, partitions: &[RequestedPartition]) -> Vec<Resolved> {
-    let image = cx.broker.metadata.image();
-    let resolved = partitions.iter().map(|asked| {
-        let topic = match &asked.topic {
-            TopicKey::Id(id) => TopicRef::Id(id.0),
-            TopicKey::Name(name) => TopicRef::Name(name.as_str()),
-        };
-        Resolved { asked: asked.clone(), partition: find_partition(cx, &image, topic, asked.partition) }
-    });
-    resolved.collect()
-}
-
-/// Reads here what is in memory or the page cache, and on the read pool what may need the disk.
-async fn read_where_it_may_wait(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Vec<Answer> {
-    let (resolved, limits) = (resolve(cx, partitions), limits.clone());
-    let of_files = resolved.iter().filter(|one| !one.is_warm()).count();
-    if of_files <= READ_NOW_MAX
-        && let Some(answers) = read_all(resolved, &limits, Partition::read_now)
-    {
-        return answers;
-    }
-    let resolved = resolve(cx, partitions);
-    let failed = || {
-        partitions.iter().map(|asked| Answer {
-            asked: asked.clone(),
-            partition: None,
-            preferred: None,
-            result: Err(ErrorCode::KafkaStorageError),
-        })
-    };
-    let answers = off_thread(move || read_all(resolved, &limits, |partition, fetch| Some(partition.read(fetch)))).await;
-    answers.flatten().unwrap_or_else(|| failed().collect())
-}
-
-/// Reads them one after the other, until `read` gives none.
-fn read_all(
-    resolved: Vec<Resolved>,
-    limits: &Limits,
-    read: impl Fn(&Partition, &PartitionFetch) -> Option<Result<PartitionRead, PartitionError>>,
-) -> Option<Vec<Answer>> {
-    let mut bytes_left = limits.bytes_max;
-    let mut nothing_yet = true;
-    let mut answers = Vec::with_capacity(resolved.len());
-    for Resolved { asked, partition } in resolved {
-        let bytes_max = usize::try_from(asked.bytes_max).unwrap_or(0).min(bytes_left);
-        let known = partition.as_ref().ok().map(Arc::clone);
-        let fetch = |partition: Arc<Partition>| {
-            let current_leader_epoch = LeaderEpoch::new(asked.current_leader_epoch);
-            match limits.reader {
-                Reader::Consumer { .. } => {}
-                Reader::Follower(Follower { broker, .. }) => {
-                    partition.check_leader(current_leader_epoch).map_err(|error| error_codes::partition(&error))?;
-                    if !partition.has_follower(broker) {
-                        return Err(ErrorCode::NotLeaderOrFollower);
-                    }
-                }
-                Reader::Refused(code) => return Err(code),
-            }
-            let fetch = PartitionFetch {
-                offset: Offset::new(asked.fetch_offset).ok_or(ErrorCode::OffsetOutOfRange)?,
-                bytes_max,
-                at_least_one_batch: nothing_yet,
-                bound: limits.bound,
-                leader_only: limits.reader != (Reader::Consumer { leader_only: false }),
-                current_leader_epoch,
-                last_fetched_epoch: LeaderEpoch::new(asked.last_fetched_epoch),
-            };
-            Ok((partition, fetch))
-        };
-        let mut preferred = None;
-        let result = match partition.and_then(fetch) {
-            Ok((partition, mut fetch)) => {
-                preferred = limits.near.as_deref().and_then(|near| partition.fullest_follower(near, fetch.offset));
-                if preferred.is_some() {
-                    (fetch.bytes_max, fetch.at_least_one_batch) = (0, false);
-                }
-                read(&partition, &fetch)?.map_err(|error| error_codes::partition(&error))
-            }
-            Err(refusal) => Err(refusal),
-        };
-        let answer = Answer { asked, partition: known, preferred, result };
-        bytes_left = bytes_left.saturating_sub(answer.length_bytes());
-        nothing_yet &= answer.length_bytes() == 0;
-        answers.push(answer);
-    }
-    Some(answers)
-}
-
-/// A fetch that waits at its partitions, until it is dropped.
-struct Parked {
-    waiter: Arc<FetchWaiter>,
-    by_follower: bool,
-    places: Vec<(Arc<Partition>, u64)>,
-    _counted: ParkedFetch,
-}
-
-impl Parked {
-    fn new(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Self {
-        let (waiter, by_follower) = (FetchWaiter::new(), limits.by_follower());
-        let found = resolve(cx, partitions).into_iter().filter_map(|resolved| resolved.partition.ok());
-        let places = found.map(|partition| {
-            let key = watch_list(&partition, by_follower).register(&waiter);
-            (partition, key)
-        });
-        let places = places.collect();
-        Self { waiter, by_follower, places, _counted: cx.broker.metrics.park_fetch() }
-    }
-}
-
-impl Drop for Parked {
-    fn drop(&mut self) {
-        for (partition, key) in &self.places {
-            watch_list(partition, self.by_follower).remove(*key);
-        }
-    }
-}
-
-/// Where a fetch of this partition waits.
-fn watch_list(partition: &Partition, by_follower: bool) -> &WatchList {
-    if by_follower { &partition.follower_watchers } else { &partition.watchers }
-}
-
 /// Drops from an incremental answer what the client knows, and moves what has records to the back of the session.
 fn keep_news(cx: &Context, session_id: i32, answers: &mut Vec<Answer>) {
     let mut served = Vec::new();
@@ -501,94 +312,4 @@ fn keep_news(cx: &Context, session_id: i32, answers: &mut Vec<Answer>) {
         include
     });
     cx.broker.fetch_sessions.rotate(session_id, &served);
-}
-
-fn respond(cx: &Context, session_id: i32, answers: Vec<Answer>, limits: &Limits) -> Outcome {
-    let mut head = FetchResponseHead { session_id, ..FetchResponseHead::default() };
-    let mut records = Vec::with_capacity(answers.len());
-    let mut last_topic: Option<TopicKey> = None;
-    let (mut hints, mut image) = (LeaderHints::default(), None);
-    for answer in answers {
-        if !limits.by_follower() {
-            answer.count(cx);
-        }
-        let mut row = partition_row(&answer, limits);
-        if cx.version >= 16 && matches!(answer.result, Err(ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)) {
-            let leader =
-                hints.leader_of(cx, image.get_or_insert_with(|| cx.broker.metadata.image()), answer.topic(), answer.asked.partition);
-            row.current_leader = Some(CurrentLeader { leader_id: leader.id, leader_epoch: leader.epoch });
-        }
-        if last_topic.as_ref() != Some(&answer.asked.topic) {
-            head.topics.push(topic_row(&answer.asked.topic));
-            last_topic = Some(answer.asked.topic.clone());
-        }
-        if let Some(topic) = head.topics.last_mut() {
-            topic.partitions.push(row);
-        }
-        records.push(answer.result.map(|read| read.pieces).unwrap_or_default());
-    }
-    let endpoint = |(node_id, Node { host, port, rack })| NodeEndpoint { node_id, host, port, rack };
-    head.node_endpoints = hints.nodes().map(endpoint).collect();
-    write(cx, head, records, limits)
-}
-
-fn topic_row(key: &TopicKey) -> FetchTopic {
-    match key {
-        TopicKey::Id(id) => FetchTopic { topic_id: id.0, ..FetchTopic::default() },
-        TopicKey::Name(name) => FetchTopic { name: StrBytes::from_string(name.as_str().to_owned()), ..FetchTopic::default() },
-    }
-}
-
-fn partition_row(answer: &Answer, limits: &Limits) -> FetchPartition {
-    let mut row = FetchPartition { partition_index: answer.asked.partition, ..FetchPartition::default() };
-    match &answer.result {
-        Err(error) => {
-            row.error_code = error.code();
-            // Kafka's refusal of what it does not know has an empty list, its other refusals have none.
-            if matches!(error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) {
-                row.aborted_transactions = Some(Vec::new());
-            }
-        }
-        Ok(read) => {
-            if limits.bound == FetchBound::LastStable {
-                let listed = |aborted: &broker::partitions::AbortedTransaction| AbortedTransaction {
-                    producer_id: aborted.producer_id.get(),
-                    first_offset: aborted.first_offset.get(),
-                };
-                row.aborted_transactions = Some(read.aborted.iter().map(listed).collect());
-            }
-            row.high_watermark = read.offsets.high_watermark().get();
-            row.last_stable_offset = read.offsets.last_stable().get();
-            row.log_start_offset = read.offsets.log_start().get();
-            row.diverging_epoch =
-                read.diverging.map(|(epoch, end_offset)| DivergingEpoch { epoch: epoch.get(), end_offset: end_offset.get() });
-            row.records_bytes = read.length_bytes;
-            row.preferred_read_replica = BrokerId::to_wire(answer.preferred);
-        }
-    }
-    row
-}
-
-/// Puts the answer's own bytes and the records' pieces in order.
-fn write(cx: &Context, head: FetchResponseHead, mut records: Vec<Vec<Piece>>, limits: &Limits) -> Outcome {
-    let codes = head.topics.iter().flat_map(|topic| &topic.partitions).map(|row| row.error_code);
-    let by = if limits.by_follower() { FetchBy::Follower } else { FetchBy::Consumer };
-    cx.measure.end_fetch(by, std::iter::once(head.error_code).chain(codes));
-    let mut prefix = BytesMut::new();
-    protocol::put_response_header(&mut prefix, KEY, cx.version, cx.correlation_id);
-    let segments = match write_fetch_response(prefix, cx.version, &head) {
-        Ok(segments) => segments,
-        Err(error) => {
-            tracing::error!(version = cx.version, %error, "a fetch's answer cannot be written");
-            return Outcome::Close(CloseReason::Refused("an answer could not be encoded"));
-        }
-    };
-    let mut pieces = Vec::with_capacity(segments.len());
-    for segment in segments {
-        match segment {
-            Segment::Bytes(bytes) => pieces.push(Piece::Memory(bytes)),
-            Segment::Records(place) => pieces.extend(records.get_mut(place).map(std::mem::take).unwrap_or_default()),
-        }
-    }
-    Outcome::Reply(ResponseFrame { pieces })
 }

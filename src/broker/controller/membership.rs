@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use wire::ConnectionId;
 
 use super::{ControlError, Controller, Inner, refusable};
-use crate::start::birth;
+use crate::registration::birth;
 
 /// A broker whose connections to the controller are closed has so long to come back before it counts as dead, even if something listens at its
 /// address: that may be its next run.

@@ -1,0 +1,120 @@
+//! How a quorum is started, and why it does not start.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use model::BrokerId;
+use openraft::{Config, SnapshotPolicy};
+use thiserror::Error;
+use wire::clock::SharedClock;
+
+use crate::disk::DiskError;
+use crate::network::{NoPeers, Peers};
+
+/// A sole voter has nobody to tell that it lives, so its clock ticks only so that openraft's own checks run at all.
+const HEARTBEAT_MS: u64 = 60_000;
+
+/// With several voters the leader tells the others so often that it lives.
+const PEER_HEARTBEAT_MS: u64 = 50;
+/// Who has not heard of it for some time between these two stands for election.
+const PEER_ELECTION_MS: (u64, u64) = (300, 600);
+/// How long a voter waits for a part of a snapshot to be taken.
+const SNAPSHOT_PART_MS: u64 = 5_000;
+
+/// How a quorum is started.
+#[derive(Clone)]
+pub struct QuorumOptions {
+    /// This broker: one of the voters, or an observer.
+    pub broker_id: BrokerId,
+    /// All voters. Where this broker is not among them it is an observer, and who votes is learned from them.
+    pub voters: BTreeSet<BrokerId>,
+    /// The way to the other voters.
+    pub peers: Arc<dyn Peers>,
+    /// How long proposals wait is measured by it.
+    pub clock: SharedClock,
+    /// After how many log entries the image is written as a snapshot and the log before it purged.
+    pub snapshot_after_entries: u64,
+}
+
+impl QuorumOptions {
+    /// The options of a sole voter.
+    #[must_use]
+    pub fn new(broker_id: BrokerId, clock: SharedClock) -> Self {
+        Self { broker_id, voters: BTreeSet::from([broker_id]), peers: Arc::new(NoPeers), clock, snapshot_after_entries: 10_000 }
+    }
+
+    /// The options of one of several voters.
+    #[must_use]
+    pub fn with_peers(self, voters: BTreeSet<BrokerId>, peers: Arc<dyn Peers>) -> Self {
+        Self { voters, peers, ..self }
+    }
+
+    /// The options of a broker that has the log and no vote. Whoever leads the quorum brings the log; it calls nobody.
+    #[must_use]
+    pub fn as_observer(self) -> Self {
+        Self { voters: BTreeSet::new(), peers: Arc::new(NoPeers), ..self }
+    }
+
+    pub(crate) fn is_observer(&self) -> bool {
+        !self.voters.contains(&self.broker_id)
+    }
+
+    pub(crate) fn has_peers(&self) -> bool {
+        self.voters.len() > 1 || self.is_observer()
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        let (heartbeat_ms, election_ms) =
+            if self.has_peers() { (PEER_HEARTBEAT_MS, PEER_ELECTION_MS) } else { (HEARTBEAT_MS, (2 * HEARTBEAT_MS, 3 * HEARTBEAT_MS)) };
+        Config {
+            cluster_name: "metadata".to_owned(),
+            heartbeat_interval: heartbeat_ms,
+            election_timeout_min: election_ms.0,
+            election_timeout_max: election_ms.1,
+            install_snapshot_timeout: SNAPSHOT_PART_MS,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_after_entries),
+            max_in_snapshot_log_to_keep: 0,
+            ..Config::default()
+        }
+    }
+}
+
+/// Why a quorum does not start. Each is one clear sentence.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The log cannot be read or written.
+    #[error("the metadata log cannot be used: {0}")]
+    Storage(#[source] DiskError),
+    /// The log belongs to a broker of another id.
+    #[error("the metadata log belongs to broker {voters:?}, but this broker's node.id is {broker_id}")]
+    NotAVoter {
+        /// This broker.
+        broker_id: BrokerId,
+        /// The voters in the log.
+        voters: Vec<u64>,
+    },
+    /// The log says that this broker votes, but it is started as an observer.
+    #[error(
+        "by the metadata log broker {broker_id} votes (voters {voters:?}), so it cannot be an observer; use another directory to join a cluster"
+    )]
+    WasVoter {
+        /// This broker.
+        broker_id: BrokerId,
+        /// The voters in the log.
+        voters: Vec<u64>,
+    },
+    /// The log was begun with other voters.
+    #[error("the metadata log has the voters {found:?}, but controller.quorum.voters says {configured:?}")]
+    OtherVoters {
+        /// The voters in the log.
+        found: Vec<u64>,
+        /// Those that it is started with.
+        configured: Vec<u64>,
+    },
+    /// The thread cannot be made.
+    #[error("the metadata quorum's thread cannot start: {0}")]
+    Thread(#[from] std::io::Error),
+    /// openraft stopped while it started.
+    #[error("the metadata quorum stopped while it started: {0}")]
+    Stopped(String),
+}
