@@ -1,19 +1,24 @@
-"""Scale on one broker: many partitions, connections and groups, and a restart with all of them."""
+"""Scale on one broker: many partitions, connections and groups, each on a broker of its own, and a restart with partitions and groups."""
 
 import contextlib
 import os
 import resource
+import selectors
 import signal
 import socket
 import struct
+import subprocess
 import time
 
 import wire
 
 TOPICS, PARTITIONS = 10, 1_000
 CONNECTIONS, ACTIVE = 10_000, 1_000
+ACTIVE_SECONDS = 10
 GROUPS = 5_000
 HEARTBEAT_SECONDS = 3.0
+# The whole of a JVM's resident memory says when it last collected, not what it needs.
+MEMORY = "(klamm: resident, Apache Kafka: live heap)"
 
 
 def measure(options, results, running):
@@ -25,24 +30,43 @@ def measure(options, results, running):
     for system in running:
         if system.name == "yardstick":
             continue
-        system.wipe()
+        step(system, results, lambda: partitions_and_restart(system, results, PARTITIONS // factor, GROUPS // factor))
+        step(system, results, lambda: open_connections(system, results, connections, ACTIVE // factor))
+        step(system, results, lambda: groups(system, results, GROUPS // factor))
+
+
+def step(system, results, play):
+    """Plays on a broker with a fresh directory. A system that cannot is said to, and the others go on."""
+    system.wipe()
+    try:
         system.start()
-        try:
-            steps(system, results, factor, connections)
-        # A system that cannot do a step is said to, and the others go on.
-        except (OSError, RuntimeError) as error:
-            results.fail("scale", system.name, f"{error} ({system.last_words()})")
-        finally:
-            system.stop()
-            system.wipe()
+        play()
+    except (OSError, RuntimeError) as error:
+        results.fail("scale", system.name, f"{error} ({system.last_words()})")
+    finally:
+        system.stop()
+        system.wipe()
 
 
-def steps(system, results, factor, connections):
-    partitions(system, results, PARTITIONS // factor)
-    idle_connections(system, results, connections, ACTIVE // factor)
-    groups(system, results, GROUPS // factor)
+def used_mb(system):
+    if system.kind != "kafka":
+        return system.resident_mb()
+    # The histogram's last line is the sum of what a full collection has left.
+    histogram = subprocess.run(["jcmd", str(system.process.pid), "GC.class_histogram"], capture_output=True, text=True, check=False)
+    words = histogram.stdout.split()[-2:]
+    if len(words) < 2 or not words[1].isdigit():
+        raise RuntimeError("jcmd does not tell the live heap: " + histogram.stderr.strip()[:100])
+    return int(words[1]) / (1 << 20)
+
+
+def partitions_and_restart(system, results, count, groups_count):
+    partitions(system, results, count)
+    wait_for_coordinator(system.port)
+    with connected(system.port, 1) as [connection]:
+        for number in range(groups_count):
+            join_when_loaded(connection, f"scale-{number}")
     system.stop(signal.SIGKILL)
-    row = f"exec to the first answered Metadata, after kill -9, with {TOPICS * PARTITIONS // factor:,} partitions and {GROUPS // factor:,} groups"
+    row = f"exec to the first answered Metadata, after kill -9, with {TOPICS * count:,} partitions and {groups_count:,} groups"
     results.add(row, "ms", system.name, system.start() * 1000)
 
 
@@ -87,18 +111,49 @@ def timed(connection, frame):
     return (time.monotonic() - began) * 1000
 
 
-def idle_connections(system, results, count, active):
+def open_connections(system, results, count, active):
     # ApiVersions version 0, as any client's first request.
     hello = wire.request(18, 0, b"")
-    before = system.resident_mb()
+    wire.create_topics(system.port, ["scale-active"])
+    while not wire.are_usable(system.port, "scale-active", 1):
+        time.sleep(0.01)
+    before = used_mb(system)
     with connected(system.port, count) as all_of_them:
         for connection in all_of_them:
             ask(connection, hello)
-        results.add(f"resident memory per idle connection, {count:,}", "KB", system.name, (system.resident_mb() - before) * 1024 / count)
+        results.add(f"memory per idle connection, {count:,} {MEMORY}", "KB", system.name, (used_mb(system) - before) * 1024 / count)
+        produce = wire.produce("scale-active", bytes(1024))
+        # Apache Kafka's first ones pay for its compiler.
         for connection in all_of_them[:active]:
-            ask(connection, hello)
-        times = [timed(connection, hello) for _ in range(3) for connection in all_of_them[:active]]
-        results.add(f"answer to {active:,} of {count:,} connections, p99", "ms", system.name, percentile(times, 0.99))
+            ask(connection, produce)
+        times = at_a_rate(all_of_them[:active], produce)
+        row = f"{active:,} of {count:,} connections send 1 KB a second each, acks=1"
+        results.add(f"{row}, p50", "ms", system.name, percentile(times, 0.5))
+        results.add(f"{row}, p99", "ms", system.name, percentile(times, 0.99))
+
+
+def at_a_rate(connections, frame):
+    """Each connection sends once a second, evenly spread, whether or not others are answered; the times run from when a request was due."""
+    times, due_of, sent = [], {}, 0
+    total = len(connections) * ACTIVE_SECONDS
+    with selectors.DefaultSelector() as selector:
+        for connection in connections:
+            selector.register(connection, selectors.EVENT_READ)
+        began = time.monotonic()
+        while len(times) < total:
+            now = time.monotonic()
+            while sent < total and (due := began + sent / len(connections)) <= now:
+                connection = connections[sent % len(connections)]
+                due_of.setdefault(connection, []).append(due)
+                connection.sendall(frame)
+                sent += 1
+            if now - began > ACTIVE_SECONDS + 30:
+                raise RuntimeError(f"{total - len(times)} of {total} requests were not answered")
+            wait = max(0.0, began + sent / len(connections) - time.monotonic()) if sent < total else 1.0
+            for key, _ in selector.select(wait):
+                wire.receive(key.fileobj)
+                times.append((time.monotonic() - due_of[key.fileobj].pop(0)) * 1000)
+    return times
 
 
 def join(connection, group):
@@ -122,21 +177,24 @@ def join(connection, group):
     return wire.request(12, 1, of_member)
 
 
-def coordinator_is_there(port):
-    answer = wire.exchange(port, wire.request(10, 1, wire.text("scale-0") + b"\0"))
-    return struct.unpack_from(">h", answer, 8)[0] == 0
+def wait_for_coordinator(port):
+    while struct.unpack_from(">h", wire.exchange(port, wire.request(10, 1, wire.text("scale-0") + b"\0")), 8)[0] != 0:
+        time.sleep(0.1)
 
 
 def groups(system, results, count):
-    while not coordinator_is_there(system.port):
-        time.sleep(0.1)
-    before = system.resident_mb()
+    wait_for_coordinator(system.port)
     with connected(system.port, count) as members:
-        began = time.monotonic()
+        for connection in members:
+            ask(connection, wire.request(18, 0, b""))
+        # The first group of each offsets partition makes Apache Kafka load it.
+        join_when_loaded(members[0], "scale-first")
+        before, began = used_mb(system), time.monotonic()
         beats = [join_when_loaded(connection, f"scale-{number}") for number, connection in enumerate(members)]
         results.add(f"{count:,} groups join, one member each", "s", system.name, time.monotonic() - began)
-        results.add(f"resident memory per group with its connection, {count:,}", "KB", system.name, (system.resident_mb() - before) * 1024 / count)
-        cpu, began, times = system.cpu_seconds(), time.monotonic(), []
+        times = [timed(connection, beat) for connection, beat in zip(members, beats)]
+        results.add(f"memory per group of one member, {count:,} {MEMORY}", "KB", system.name, (used_mb(system) - before) * 1024 / count)
+        cpu, began = system.cpu_seconds(), time.monotonic()
         for turn in range(1, 5):
             times += [timed(connection, beat) for connection, beat in zip(members, beats)]
             time.sleep(max(0.0, began + turn * HEARTBEAT_SECONDS - time.monotonic()))

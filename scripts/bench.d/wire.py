@@ -73,6 +73,34 @@ def create_topics(port, names, partitions=1):
             raise RuntimeError(f"CreateTopics: error {code}")
 
 
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def varint(value):
+    value, out = value << 1 ^ value >> 63, b""
+    while value > 0x7F:
+        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
+    return out + bytes([value])
+
+
+def produce(topic, value):
+    """Produce version 3, acks=1, one batch of one record for partition 0."""
+    record = b"\0" + varint(0) + varint(0) + varint(-1) + varint(len(value)) + value + varint(0)
+    record = varint(len(record)) + record
+    now = int(time.time() * 1000)
+    checked = struct.pack(">hiqqqhii", 0, 0, now, now, -1, -1, -1, 1) + record
+    batch = struct.pack(">ib", -1, 2) + struct.pack(">I", crc32c(checked)) + checked
+    batch = struct.pack(">qi", 0, len(batch)) + batch
+    body = struct.pack(">hhii", -1, 1, 30000, 1) + text(topic) + struct.pack(">iii", 1, 0, len(batch)) + batch
+    return request(0, 3, body)
+
+
 def delete_topic(port, name):
     """Frees the disk. The yardstick knows no such request, and its files go with its directory."""
     try:
