@@ -67,6 +67,20 @@ install_for_image() {
   install_missing
 }
 
+aarch64=aarch64-unknown-linux-gnu
+has_aarch64() {
+  [ -d "$(rustc --print sysroot)/lib/rustlib/$aarch64" ] && command -v aarch64-linux-gnu-gcc >/dev/null 2>&1
+}
+
+# What it takes to check the code for another kind of machine: Rust's library for it, and a C compiler for the codecs' C.
+install_for_aarch64() {
+  has_aarch64 && return
+  need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+  command -v aarch64-linux-gnu-gcc >/dev/null 2>&1 || missing+=(libc6-dev-arm64-cross)
+  install_missing || return
+  (cd "$root" && rustup -q target add "$aarch64" 2>/dev/null)
+}
+
 # Kafka, the JVM and the other clients: compat-tests/install.sh.
 install_for_tests() {
   need kcat kcat
