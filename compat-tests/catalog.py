@@ -58,6 +58,10 @@ LIBRARY_SCENARIOS = {
     "quota-mutations": "controller_mutation_rate: THROTTLING_QUOTA_EXCEEDED, which the admin client retries after the told wait",
     "quota-requests": "request_percentage of the default user: waits of at most a second",
     "quota-connections": "connection_creation_rate of an address: connections beyond it are not served",
+    "connections-per-ip": "max.connections.per.ip and its overrides: one more from an address is closed at once",
+    "connections-max": "max.connections: further connections wait for one to end; where it is lowered, silent ones are closed",
+    "connections-max-of-listener": "listener.name.NAME.max.connections: further connections wait, and none is closed",
+    "connections-rate": "max.connection.creation.rate of broker and listener: connections beyond it are served later",
     "retention": "old segments go by time, by size and by DeleteRecords: earliest offsets, OFFSET_OUT_OF_RANGE, sizes; a change acts",
 }
 

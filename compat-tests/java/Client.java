@@ -93,6 +93,7 @@ public final class Client {
             .add("list-offsets", Client::listOffsets);
         Groups.register(player);
         Quotas.register(player);
+        Connections.register(player);
         Compaction.register(player);
         Retention.register(player);
         Transactions.register(player);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use broker::Broker;
 use bytes::Bytes;
 use protocol::messages::ApiVersionsResponse;
+use tokio::sync::watch;
 use wire::{CloseReason, ConnectionBounds, ConnectionContext, Dispatch, ListenerName, Outcome, ResponseFrame};
 
 use crate::api::{self, Context};
@@ -79,8 +80,8 @@ impl Dispatch for Apis {
         self.broker.quotas.connect(address)
     }
 
-    fn connection_bounds(&self) -> Option<Arc<ConnectionBounds>> {
-        Some(self.broker.live_limits.bounds())
+    fn connection_bounds(&self) -> Option<watch::Receiver<Arc<ConnectionBounds>>> {
+        Some(self.broker.live_limits.watch_bounds())
     }
 
     fn accept_pause(&self, listener: &ListenerName) -> Duration {

@@ -1,9 +1,6 @@
 //! The limits of connections, which may change while the broker runs.
 //!
 //! In Kafka: `ConnectionQuotas`.
-//!
-//! # Deviations
-//! - A connection of another broker is taken although there are `max.connections`; Kafka closes one of a client for it.
 
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -14,9 +11,10 @@ use ::quotas::{ConnectionRate, Window};
 use metadata::configs::ConfigView;
 use metadata::{ConfigResourceType, Delta, Image};
 use model::config::Row;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use wire::clock::SharedClock;
 use wire::{ConnectionBounds, IpOverride, ListenerBound, ListenerName};
 
@@ -67,7 +65,7 @@ impl Rates {
 
 /// What holds now.
 pub struct LiveLimits {
-    bounds: Arc<RwLock<Arc<ConnectionBounds>>>,
+    bounds: watch::Sender<Arc<ConnectionBounds>>,
     /// Whether there is a rate at all, so that asking costs one relaxed load while there is none.
     has_rate: AtomicBool,
     rates: Mutex<Rates>,
@@ -81,13 +79,19 @@ impl LiveLimits {
     pub(crate) fn new(window: Window, clock: SharedClock, runtime: Handle) -> Self {
         let of_broker = ConnectionRate::new(window);
         let rates = Mutex::new(Rates { window, of_broker, of_listeners: Vec::new(), protected: None });
-        Self { bounds: Arc::default(), has_rate: AtomicBool::new(false), rates, clock, runtime }
+        Self { bounds: watch::Sender::default(), has_rate: AtomicBool::new(false), rates, clock, runtime }
     }
 
     /// How many connections there may be at once.
     #[must_use]
     pub fn bounds(&self) -> Arc<ConnectionBounds> {
-        Arc::clone(&self.bounds.read())
+        Arc::clone(&self.bounds.borrow())
+    }
+
+    /// The same, for whoever acts on changes.
+    #[must_use]
+    pub fn watch_bounds(&self) -> watch::Receiver<Arc<ConnectionBounds>> {
+        self.bounds.subscribe()
     }
 
     /// Counts a new connection, and says how long its listener is to rest.
@@ -118,7 +122,7 @@ impl LiveLimits {
         }
         let hosts = self.take_over(config, &ConfigView::new(image, config.broker_id, &config.set));
         if !hosts.is_empty() {
-            let (bounds, before) = (Arc::clone(&self.bounds), self.bounds());
+            let (bounds, before) = (self.bounds.clone(), self.bounds());
             // Looking up may take its time, and the metadata goes on.
             self.runtime.spawn(async move {
                 match off_thread(move || look_up(&hosts)).await {
@@ -150,13 +154,13 @@ impl LiveLimits {
             let connections_max = view.of_listener(name.as_str(), CONNECTIONS_MAX)?.parse().ok()?;
             Some(ListenerBound { listener: name.clone(), connections_max })
         };
-        *self.bounds.write() = Arc::new(ConnectionBounds {
+        self.bounds.send_replace(Arc::new(ConnectionBounds {
             connections_max: text(CONNECTIONS_MAX).parse().unwrap_or(old.connections_max),
             listeners: names.iter().filter_map(own_bound).collect(),
             protected: protected.clone(),
             connections_per_ip_max: text(CONNECTIONS_PER_IP_MAX).parse().unwrap_or(old.connections_per_ip_max),
             ip_overrides: addresses.into_iter().filter_map(of_address).collect(),
-        });
+        }));
         self.take_over_rates(&text(CREATION_RATE), &names, protected, view);
         hosts
     }
@@ -193,13 +197,16 @@ fn look_up(hosts: &[HostOverride]) -> Result<Vec<IpOverride>, UnknownHost> {
 }
 
 /// Adds overrides to the bounds, unless others have come meanwhile.
-fn install(bounds: &RwLock<Arc<ConnectionBounds>>, before: &Arc<ConnectionBounds>, found: Vec<IpOverride>) {
-    let mut now = bounds.write();
-    if Arc::ptr_eq(&now, before) {
-        let mut changed = ConnectionBounds::clone(&now);
-        changed.ip_overrides.extend(found);
-        *now = Arc::new(changed);
-    }
+fn install(bounds: &watch::Sender<Arc<ConnectionBounds>>, before: &Arc<ConnectionBounds>, found: Vec<IpOverride>) {
+    bounds.send_if_modified(|now| {
+        let is_same = Arc::ptr_eq(now, before);
+        if is_same {
+            let mut changed = ConnectionBounds::clone(now);
+            changed.ip_overrides.extend(found);
+            *now = Arc::new(changed);
+        }
+        is_same
+    });
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use apis::Apis;
 use broker::quorum_door::{Opened, QuorumDoor};
 use bytes::Bytes;
+use tokio::sync::watch;
 use wire::{CloseReason, ConnectionBounds, ConnectionContext, Dispatch, ListenerName, Outcome, ResponseFrame};
 
 const STARTING: CloseReason = CloseReason::Refused("this broker is starting");
@@ -93,7 +94,7 @@ impl Dispatch for ClientDoor {
         self.apis.connection_accepted(address)
     }
 
-    fn connection_bounds(&self) -> Option<Arc<ConnectionBounds>> {
+    fn connection_bounds(&self) -> Option<watch::Receiver<Arc<ConnectionBounds>>> {
         self.apis.connection_bounds()
     }
 

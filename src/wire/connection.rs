@@ -78,6 +78,7 @@ pub(crate) struct Connection<D: ?Sized> {
 impl<D: Dispatch + ?Sized> Connection<D> {
     pub(crate) fn new(stream: TcpStream, context: Arc<ConnectionContext>, shared: Arc<Shared<D>>, shutdown: CancellationToken) -> Self {
         let now = shared.clock.monotonic();
+        context.note_activity(now);
         Self {
             stream,
             context,
@@ -258,6 +259,7 @@ impl<D: Dispatch + ?Sized> Connection<D> {
         let bytes = self.intake.read_bytes() + self.outlet.written_bytes();
         if bytes != self.last_activity.1 {
             self.last_activity = (now, bytes);
+            self.context.note_activity(now);
         }
         let is_idle = self.in_flight.is_empty() && self.outlet.is_empty() && !waits_for_peer;
         let candidates = [

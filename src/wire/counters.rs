@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::CloseReason;
 
 /// The reasons by short names, each at the place of its counter.
-const REASONS: [&str; 12] = [
+const REASONS: [&str; 13] = [
     "peer_closed",
     "idle",
     "partial_frame",
@@ -18,6 +18,7 @@ const REASONS: [&str; 12] = [
     "file_too_short",
     "shutting_down",
     "socket",
+    "excess",
 ];
 
 const fn place(reason: &CloseReason) -> usize {
@@ -34,6 +35,7 @@ const fn place(reason: &CloseReason) -> usize {
         CloseReason::FileTooShort => 9,
         CloseReason::ShuttingDown => 10,
         CloseReason::Socket(_) => 11,
+        CloseReason::Excess => 12,
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::Piece;
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::ConnectionBounds;
 
@@ -33,8 +34,8 @@ pub trait Dispatch: Send + Sync + 'static {
         Ok(())
     }
 
-    /// How many connections there may be at once, if that has changed since the listener began.
-    fn connection_bounds(&self) -> Option<Arc<ConnectionBounds>> {
+    /// How many connections there may be at once, if that may change while the server runs. Asked once.
+    fn connection_bounds(&self) -> Option<watch::Receiver<Arc<ConnectionBounds>>> {
         None
     }
 
@@ -157,6 +158,9 @@ pub enum CloseReason {
     /// A file that is being sent has become shorter than its range.
     #[error("a file ended within the range being sent")]
     FileTooShort,
+    /// There are more connections than there may be, and this one was silent for longest.
+    #[error("there are too many connections, and this one was silent for longest")]
+    Excess,
     /// The listener is stopping.
     #[error("the listener is stopping")]
     ShuttingDown,
@@ -219,6 +223,8 @@ pub struct ConnectionContext {
     client_id: OnceLock<Box<str>>,
     /// Nanoseconds of the clock's monotonic time; 0 if it never was muted.
     muted_until: AtomicU64,
+    /// Nanoseconds of the clock's monotonic time.
+    last_active: AtomicU64,
 }
 
 impl ConnectionContext {
@@ -226,7 +232,8 @@ impl ConnectionContext {
     #[must_use]
     pub fn new(id: ConnectionId, peer: SocketAddr, local: SocketAddr, listener: ListenerName) -> Arc<Self> {
         let client_software = RwLock::new(None);
-        Arc::new(Self { id, peer, local, listener, client_software, client_id: OnceLock::new(), muted_until: AtomicU64::new(0) })
+        let (client_id, muted_until, last_active) = (OnceLock::new(), AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { id, peer, local, listener, client_software, client_id, muted_until, last_active })
     }
 
     /// The connection's number.
@@ -264,6 +271,16 @@ impl ConnectionContext {
     #[must_use]
     pub fn muted_until(&self) -> Duration {
         Duration::from_nanos(self.muted_until.load(Ordering::Relaxed))
+    }
+
+    /// Bytes have come or gone, or the connection has begun.
+    pub(crate) fn note_activity(&self, moment: Duration) {
+        self.last_active.store(u64::try_from(moment.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When bytes last came or went, by the clock's monotonic time.
+    pub(crate) fn last_active(&self) -> Duration {
+        Duration::from_nanos(self.last_active.load(Ordering::Relaxed))
     }
 
     /// What the client said of itself in ApiVersions, if it did.

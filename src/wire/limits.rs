@@ -71,7 +71,7 @@ impl ConnectionBounds {
 /// The limits of a listener's connections. The defaults are Kafka's where Kafka has the limit.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimits {
-    /// How many there may be at once, as long as [`crate::Dispatch::connection_bounds`] says nothing else.
+    /// How many there may be at once, if [`crate::Dispatch::connection_bounds`] says nothing else.
     pub bounds: Arc<ConnectionBounds>,
     /// The largest frame (`socket.request.max.bytes`).
     pub frame_bytes_max: usize,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -62,7 +62,15 @@ struct Counts {
     total: usize,
     by_ip: HashMap<IpAddr, usize>,
     by_listener: HashMap<ListenerName, usize>,
-    open: BTreeMap<ConnectionId, Arc<ConnectionContext>>,
+    open: BTreeMap<ConnectionId, Open>,
+}
+
+/// An open connection.
+#[derive(Debug)]
+struct Open {
+    context: Arc<ConnectionContext>,
+    /// Ends it.
+    end: CancellationToken,
 }
 
 /// The connections, and who waits for one to end.
@@ -80,6 +88,20 @@ impl Places {
     fn has_room(&self, listener: &ListenerName, bounds: &ConnectionBounds) -> bool {
         let counts = self.lock();
         bounds.has_room(listener, counts.by_listener.get(listener).copied().unwrap_or(0), counts.total)
+    }
+
+    /// Ends as many connections as there are too many, of the listeners that are not protected: those that have been silent for longest.
+    fn end_excess(&self, bounds: &ConnectionBounds) {
+        let counts = self.lock();
+        let ending = counts.open.values().filter(|open| open.end.is_cancelled()).count();
+        let excess = counts.total.saturating_sub(ending).saturating_sub(bounds.connections_max);
+        if excess == 0 {
+            return;
+        }
+        let may_end = |open: &&Open| !open.end.is_cancelled() && bounds.protected.as_ref() != Some(open.context.listener());
+        let mut candidates: Vec<&Open> = counts.open.values().filter(may_end).collect();
+        candidates.sort_by_key(|open| open.context.last_active());
+        candidates.into_iter().take(excess).for_each(|open| open.end.cancel());
     }
 }
 
@@ -108,9 +130,9 @@ impl Place {
     }
 
     /// Lists the connection among the open ones.
-    fn list(&mut self, context: &Arc<ConnectionContext>) {
+    fn list(&mut self, context: &Arc<ConnectionContext>, end: &CancellationToken) {
         self.id = Some(context.id());
-        self.places.lock().open.insert(context.id(), Arc::clone(context));
+        self.places.lock().open.insert(context.id(), Open { context: Arc::clone(context), end: end.clone() });
     }
 }
 
@@ -138,6 +160,8 @@ impl Drop for Place {
 /// Serves listening sockets: one of these per broker, so that the limits count over all its listeners.
 pub struct Server<D: ?Sized> {
     shared: Arc<Shared<D>>,
+    /// How many connections there may be, where that may change.
+    bounds: Option<watch::Receiver<Arc<ConnectionBounds>>>,
     places: Arc<Places>,
     counters: Arc<ConnectionCounters>,
     /// Connections that came too fast and are kept until they may be closed.
@@ -150,9 +174,10 @@ impl<D: Dispatch + ?Sized> Server<D> {
     /// A server. When the token is cancelled all its listeners stop and all its connections end.
     #[must_use]
     pub fn new(dispatch: Arc<D>, limits: ConnectionLimits, clock: SharedClock, budget: MemoryBudget, shutdown: CancellationToken) -> Self {
+        let bounds = dispatch.connection_bounds();
         let shared = Arc::new(Shared { dispatch, limits, clock, budget });
         let held = Arc::new(Semaphore::new(HELD_MAX));
-        Self { shared, places: Arc::default(), counters: Arc::default(), held, next_id: AtomicU64::new(0), shutdown }
+        Self { shared, bounds, places: Arc::default(), counters: Arc::default(), held, next_id: AtomicU64::new(0), shutdown }
     }
 
     /// How many connections there are.
@@ -164,7 +189,7 @@ impl<D: Dispatch + ?Sized> Server<D> {
     /// The open connections, the oldest first.
     #[must_use]
     pub fn open(&self) -> Vec<Arc<ConnectionContext>> {
-        self.places.lock().open.values().map(Arc::clone).collect()
+        self.places.lock().open.values().map(|open| Arc::clone(&open.context)).collect()
     }
 
     /// What was counted of connections so far.
@@ -176,18 +201,38 @@ impl<D: Dispatch + ?Sized> Server<D> {
     /// Accepts connections until the shutdown, then waits until those that it accepted have ended.
     pub async fn serve(&self, listener: TcpListener, name: ListenerName) {
         let tasks = TaskTracker::new();
+        tokio::select! {
+            () = self.accept_all(&listener, &name, &tasks) => {}
+            () = self.keep_bounds() => {}
+        }
+        drop(listener);
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Ends connections where the bounds are lowered; never ends itself.
+    async fn keep_bounds(&self) {
+        if let Some(mut bounds) = self.bounds.clone() {
+            while bounds.changed().await.is_ok() {
+                self.places.end_excess(&self.bounds());
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn accept_all(&self, listener: &TcpListener, name: &ListenerName, tasks: &TaskTracker) {
         while let Some(accepted) = self.shutdown.run_until_cancelled(listener.accept()).await {
             match accepted {
                 Ok((stream, peer)) => {
-                    let pause = self.shared.dispatch.accept_pause(&name);
+                    let pause = self.shared.dispatch.accept_pause(name);
                     if !pause.is_zero() {
                         let end = self.shared.clock.sleep_until(self.shared.clock.monotonic().saturating_add(pause));
                         let _passed_or_stopping = self.shutdown.run_until_cancelled(end).await;
                     }
-                    if self.shutdown.run_until_cancelled(self.room(&name)).await.is_none() {
+                    if self.shutdown.run_until_cancelled(self.room(name)).await.is_none() {
                         break;
                     }
-                    if let Err(error) = self.admit(&tasks, stream, peer, &name) {
+                    if let Err(error) = self.admit(tasks, stream, peer, name) {
                         tracing::debug!(listener = %name, %peer, %error, "a connection failed at once");
                     }
                 }
@@ -199,13 +244,10 @@ impl<D: Dispatch + ?Sized> Server<D> {
                 }
             }
         }
-        drop(listener);
-        tasks.close();
-        tasks.wait().await;
     }
 
     fn bounds(&self) -> Arc<ConnectionBounds> {
-        self.shared.dispatch.connection_bounds().unwrap_or_else(|| Arc::clone(&self.shared.limits.bounds))
+        self.bounds.as_ref().map_or_else(|| Arc::clone(&self.shared.limits.bounds), |bounds| Arc::clone(&bounds.borrow()))
     }
 
     /// Waits until a listener may take one more connection: until one has ended, or the bounds have changed, for which it looks from time to time.
@@ -252,13 +294,19 @@ impl<D: Dispatch + ?Sized> Server<D> {
         }
         let id = ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let context = ConnectionContext::new(id, peer, stream.local_addr()?, name.clone());
-        place.list(&context);
+        let end = self.shutdown.child_token();
         self.counters.accepted();
         let counters = Arc::clone(&self.counters);
-        let connection = Connection::new(stream, Arc::clone(&context), Arc::clone(&self.shared), self.shutdown.child_token());
-        let shared = Arc::clone(&self.shared);
+        let connection = Connection::new(stream, Arc::clone(&context), Arc::clone(&self.shared), end.clone());
+        place.list(&context, &end);
+        // One of the brokers among themselves comes in although it is too many.
+        self.places.end_excess(&self.bounds());
+        let (shared, shutdown) = (Arc::clone(&self.shared), self.shutdown.clone());
         tasks.spawn(async move {
-            let reason = connection.await;
+            let reason = match connection.await {
+                CloseReason::ShuttingDown if !shutdown.is_cancelled() => CloseReason::Excess,
+                reason => reason,
+            };
             counters.closed(&reason);
             match &reason {
                 CloseReason::Panicked(text) => {

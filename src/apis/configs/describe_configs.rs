@@ -2,6 +2,7 @@
 //!
 //! - A null or empty list of keys means all.
 //! - A broker is asked by its own id, or with an empty name for the cluster's default; another id is INVALID_REQUEST.
+//! - A broker's keys for single listeners (`listener.name.NAME.`) are listed where they are set.
 //! - Synonyms and (from version 3) types and documentation as asked; sensitive values are null.
 //!
 //! # Deviations

@@ -1,6 +1,6 @@
 //! DescribeConfigs: entries with source, synonyms, type and documentation, as `ConfigHelper` builds them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::config::{Row, Scope};
 use protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -8,7 +8,7 @@ use protocol::messages::describe_configs_response::{DescribeConfigsResourceResul
 use protocol::{ErrorCode, StrBytes};
 
 use super::rows::{TOPIC_ROWS, broker_default, broker_family};
-use super::{CLIENT_METRICS_ROWS, ConfigSource, ConfigView, EffectiveConfig, config_type};
+use super::{CLIENT_METRICS_ROWS, ConfigSource, ConfigView, EffectiveConfig, LISTENER_PREFIX, config_type};
 use crate::controller::{ConfigTables, Refusal, check_topic_name};
 use crate::records::{ConfigResource, ConfigResourceType};
 
@@ -75,7 +75,10 @@ impl ConfigView<'_> {
                         format!("Unexpected broker id, expected {} or empty string, but received {name}", self.broker_id),
                     ));
                 }
-                Ok(tables.broker.iter().filter(is_asked).map(|row| self.broker_entry(row, options)).collect())
+                let of_listeners =
+                    self.listener_keys().into_iter().filter(|key| asked.is_none_or(|keys| keys.iter().any(|asked| asked.as_str() == *key)));
+                let of_listeners = of_listeners.filter_map(|key| self.listener_entry(key, tables.broker, options));
+                Ok(tables.broker.iter().filter(is_asked).map(|row| self.broker_entry(row, options)).chain(of_listeners).collect())
             }
             Some(ConfigResourceType::Group) if name.is_empty() => {
                 Err(Refusal::new(ErrorCode::InvalidRequest, "Group name must not be empty".to_owned()))
@@ -126,6 +129,37 @@ impl ConfigView<'_> {
     fn broker_entry(&self, row: &Row, options: DescribeOptions) -> DescribeConfigsResourceResult {
         let synonyms = self.broker_synonyms(row.name, row.default, row.is_sensitive());
         entry(row, self.effective_broker(row), synonyms, row.scope == Scope::Static, options)
+    }
+
+    /// The keys that are set for single listeners.
+    fn listener_keys(&self) -> BTreeSet<&str> {
+        self.broker_layers()
+            .into_iter()
+            .flat_map(|(values, _)| values.keys())
+            .map(String::as_str)
+            .filter(|key| key.starts_with(LISTENER_PREFIX))
+            .collect()
+    }
+
+    /// A key for one listener, in Kafka's form: the key for all listeners is its synonym, it counts as read-only, and nothing explains it.
+    fn listener_entry(&self, key: &str, rows: &[Row], options: DescribeOptions) -> Option<DescribeConfigsResourceResult> {
+        let (_, base) = key.strip_prefix(LISTENER_PREFIX)?.split_once('.')?;
+        let row = rows.iter().find(|row| row.name == base)?;
+        let mut synonyms = Vec::new();
+        for (values, source) in self.broker_layers() {
+            let set = [key, base].into_iter().filter_map(|name| Some((name, values.get(name)?)));
+            synonyms.extend(set.map(|(name, value)| synonym(name, Some(value.as_str()).filter(|_| !row.is_sensitive()), source)));
+        }
+        let own = synonyms.iter().position(|synonym| synonym.name.as_str() == key)?;
+        synonyms.drain(..own);
+        if let Some(default) = row.default {
+            synonyms.push(synonym(base, Some(default).filter(|_| !row.is_sensitive()), ConfigSource::Default));
+        }
+        let effective = self.broker_layers().into_iter().find_map(|(values, source)| Some((values.get(key)?, source)));
+        let (value, source) = effective?;
+        let effective = EffectiveConfig { value: Some(super::canonical(row, value)), source };
+        let entry = entry(row, effective, synonyms, true, options);
+        Some(entry.with_name(StrBytes::from_string(key.to_owned())).with_documentation(None))
     }
 
     fn cluster_default_entry(&self, row: &Row, set: &BTreeMap<String, String>, options: DescribeOptions) -> DescribeConfigsResourceResult {
@@ -190,4 +224,48 @@ fn entry(
         .with_synonyms(if options.synonyms { synonyms } else { Vec::new() })
         .with_config_type(config_type(&row.kind))
         .with_documentation(options.documentation.then(|| StrBytes::from_static_str(row.doc)))
+}
+
+#[cfg(test)]
+mod tests {
+    use model::BrokerId;
+    use model::config::Kind;
+
+    use super::*;
+    use crate::configs::StaticConfig;
+    use crate::image::Image;
+    use crate::records::MetadataRecord;
+
+    #[test]
+    fn what_is_set_for_one_listener_is_described_beside_the_table() {
+        let row = |name, scope| Row { name, kind: Kind::Int(0, i64::MAX), default: Some("9"), scope, synonym: None, doc: "A limit." };
+        let rows = [row("max.connections", Scope::Broker)];
+        let broker = BrokerId::new(1).expect("an id");
+        let statics = StaticConfig::from([
+            ("listener.name.inner.max.connections".to_owned(), "5".to_owned()),
+            ("listener.name.inner.of.another.time".to_owned(), "6".to_owned()),
+            ("max.connections".to_owned(), "8".to_owned()),
+        ]);
+        let (key, value) = ("listener.name.outer.max.connections".to_owned(), Some("7".to_owned()));
+        let (image, _) = Image::default().apply(1, &[MetadataRecord::Config { resource: ConfigResource::broker(broker), key, value }]);
+        let asked = |keys: Option<&str>| {
+            let resource = DescribeConfigsResource::default()
+                .with_resource_type(4)
+                .with_resource_name(StrBytes::from_static_str("1"))
+                .with_configuration_keys(keys.map(|key| vec![StrBytes::from_string(key.to_owned())]));
+            let tables = ConfigTables { broker: &rows, group: &[] };
+            let options = DescribeOptions { synonyms: true, documentation: true };
+            let entries = ConfigView::new(&image, broker, &statics).describe(&resource, options, tables).configs;
+            let told = entries.into_iter().map(|entry| {
+                let synonyms: Vec<_> =
+                    entry.synonyms.iter().map(|one| format!("{}={}", one.name, one.value.as_deref().unwrap_or("-"))).collect();
+                format!("{}={} {} {}", entry.name, entry.value.as_deref().unwrap_or("-"), entry.read_only, synonyms.join(" "))
+            });
+            told.collect::<Vec<_>>()
+        };
+        let outer = "listener.name.outer.max.connections=7 true listener.name.outer.max.connections=7 max.connections=8 max.connections=9";
+        let inner = "listener.name.inner.max.connections=5 true listener.name.inner.max.connections=5 max.connections=8 max.connections=9";
+        assert_eq!(asked(None), ["max.connections=8 false max.connections=8 max.connections=9", inner, outer]);
+        assert_eq!(asked(Some("listener.name.outer.max.connections")), [outer]);
+    }
 }

@@ -14,7 +14,7 @@ broker::metric_rows! {
     ACCEPTED = "klamm_connections_accepted_total", Counter, &[], OWN, "Connections that were taken.";
     REFUSED = "klamm_connections_refused_total", Counter, &[], OWN, "Connections that a limit turned away.";
     CLOSED = "klamm_connections_closed_total", Counter, &["reason"], OWN,
-        "Connections that ended, by reason; partial_frame and write_stalled are peers that stalled.";
+        "Connections that ended, by reason; partial_frame and write_stalled are peers that stalled, excess those that a lowered max.connections ended.";
     BUILD = "klamm_build_info", Gauge, &["version"], OWN, "Always 1; the label tells the version.";
     CPU = "process_cpu_seconds_total", Counter, &[], CLIENTS, "CPU time of the process, user and system, in seconds.";
     RESIDENT = "process_resident_memory_bytes", Gauge, &[], CLIENTS, "Resident memory.";

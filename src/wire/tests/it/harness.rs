@@ -8,10 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wire::clock::{Clock, ManualClock};
-use wire::{ConnectionContext, ConnectionLimits, Dispatch, ListenOptions, ListenerName, MemoryBudget, Outcome, PeerClient, Server, bind};
+use wire::{
+    ConnectionBounds, ConnectionContext, ConnectionLimits, Dispatch, ListenOptions, ListenerName, MemoryBudget, Outcome, PeerClient,
+    Server, bind,
+};
 
 type Handler = Box<dyn Fn(&Log, Bytes) -> Outcome + Send + Sync>;
 
@@ -34,6 +38,7 @@ pub(crate) struct Handle {
     log: Log,
     clock: ManualClock,
     waits: Waits,
+    bounds: watch::Receiver<Arc<ConnectionBounds>>,
     closed: UnboundedSender<()>,
 }
 
@@ -53,6 +58,10 @@ impl Dispatch for Handle {
         self.waits.lock().unwrap().pop_front().map_or(Ok(()), Err)
     }
 
+    fn connection_bounds(&self) -> Option<watch::Receiver<Arc<ConnectionBounds>>> {
+        Some(self.bounds.clone())
+    }
+
     fn connection_closed(&self, _connection: &Arc<ConnectionContext>) {
         let _ = self.closed.send(());
     }
@@ -66,6 +75,7 @@ pub(crate) struct Harness {
     pub(crate) serving: JoinHandle<()>,
     pub(crate) server: Arc<Server<Handle>>,
     pub(crate) waits: Waits,
+    pub(crate) bounds: watch::Sender<Arc<ConnectionBounds>>,
     address: SocketAddr,
     closed: UnboundedReceiver<()>,
 }
@@ -83,16 +93,18 @@ impl Harness {
         let clock = ManualClock::new(Timestamp(0));
         let (log, budget, shutdown) = (Log::default(), MemoryBudget::new(budget_bytes), CancellationToken::new());
         let (sender, closed) = unbounded_channel();
-        let waits = Waits::default();
+        let (waits, bounds) = (Waits::default(), watch::Sender::new(Arc::clone(&limits.bounds)));
         let (handler, log_of_handle) = (Box::new(handler), log.clone());
-        let handle = Handle { handler, log: log_of_handle, clock: clock.clone(), waits: Arc::clone(&waits), closed: sender };
+        let (of_handle, waits_of_handle) = (bounds.subscribe(), Arc::clone(&waits));
+        let handle =
+            Handle { handler, log: log_of_handle, clock: clock.clone(), waits: waits_of_handle, bounds: of_handle, closed: sender };
         let dispatch = Arc::new(handle);
         let listener = bind("127.0.0.1:0".parse().unwrap(), ListenOptions::default()).unwrap();
         let address = listener.local_addr().unwrap();
         let server = Arc::new(Server::new(dispatch, limits, clock.shared(), budget.clone(), shutdown.clone()));
         let serves = Arc::clone(&server);
         let serving = tokio::spawn(async move { serves.serve(listener, ListenerName::from("PLAINTEXT")).await });
-        Self { clock, log, budget, shutdown, serving, server, waits, address, closed }
+        Self { clock, log, budget, shutdown, serving, server, waits, bounds, address, closed }
     }
 
     pub(crate) async fn client(&self) -> PeerClient {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use wire::{ConnectionBounds, ConnectionLimits, IpOverride, Outcome};
+use wire::{ConnectionBounds, ConnectionLimits, IpOverride, ListenerBound, ListenerName, Outcome};
 
 use crate::harness::{Harness, is_cut, reply, text};
 
@@ -172,4 +172,34 @@ async fn a_full_listener_takes_the_next_connection_when_one_has_ended_and_answer
     harness.shutdown.cancel();
     harness.serving.await.unwrap();
     assert!(is_cut(&mut late).await);
+}
+
+#[tokio::test]
+async fn where_the_limit_is_lowered_the_connections_that_were_silent_for_longest_end() {
+    let mut harness = Harness::start(ConnectionLimits::default(), |_, frame| reply(frame));
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = harness.client().await;
+        client.exchange(b"hello").await.unwrap();
+        clients.push(client);
+        harness.clock.advance(Duration::from_secs(1));
+    }
+    clients[0].exchange(b"again").await.unwrap();
+    harness.bounds.send_replace(ConnectionBounds { connections_max: 2, ..ConnectionBounds::default() }.into());
+    harness.closed().await;
+    harness.closed().await;
+    assert!(is_cut(&mut clients[1]).await && is_cut(&mut clients[2]).await);
+    assert_eq!(text(&clients[0].exchange(b"first").await.unwrap()), "first");
+    assert_eq!(text(&clients[3].exchange(b"last").await.unwrap()), "last");
+    let excess =
+        |harness: &Harness| harness.server.counters().closed_totals().find(|(reason, _)| *reason == "excess").map(|(_, count)| count);
+    assert_eq!(excess(&harness), Some(2));
+    // The listener of the brokers among themselves is spared.
+    let protected = Some(ListenerName::from("PLAINTEXT"));
+    let listeners = vec![ListenerBound { listener: ListenerName::from("PLAINTEXT"), connections_max: 9 }];
+    harness.bounds.send_replace(ConnectionBounds { connections_max: 1, listeners, protected, ..ConnectionBounds::default() }.into());
+    let mut third = harness.client().await;
+    assert_eq!(text(&third.exchange(b"third").await.unwrap()), "third");
+    assert_eq!(text(&clients[0].exchange(b"first").await.unwrap()), "first");
+    assert_eq!(excess(&harness), Some(2));
 }
