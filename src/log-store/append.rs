@@ -6,150 +6,26 @@
 //!
 //! In Kafka: `UnifiedLog.append`, `LocalLog.append`.
 
-use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{Bytes, BytesMut};
 use model::{LeaderEpoch, Offset, Timestamp};
 use record_batch::{AppendOrigin, CheckedBatch, SequencedBatch};
 
+use crate::append_request::{Appended, Content, Done, Led, Queued};
+use crate::append_write::Run;
 use crate::block::OpenBlock;
-use crate::journal::format::{Entry, Place};
+use crate::journal::format::Entry;
 use crate::partition_log::{Inner, LogState, PartitionLog};
-use crate::producer_state::{ProducerUndo, Verdict, WrittenBatch};
+use crate::producer_state::{Verdict, WrittenBatch};
 use crate::recovery::pass;
 use crate::retention::roll::{RollFacts, RollLimits, jitter_ms, should_roll};
 use crate::segment::Segment;
 use crate::sync::SyncJob;
-use crate::tail::{SENDFILE_MIN_BYTES, TailBatch};
-use crate::transactions::{Change, marker_of};
+use crate::transactions::marker_of;
 use crate::view::Span;
 use crate::{AppendError, StorageError, keys};
-
-/// Linux takes this many pieces per write (`IOV_MAX`).
-const PIECES_MAX: usize = 1_024;
-
-/// Batches for one partition, appended together or not at all.
-pub struct AppendRequest {
-    /// The partition.
-    pub log: PartitionLog,
-    /// The batches in order.
-    pub batches: Vec<CheckedBatch>,
-    /// The epoch under which the caller leads.
-    pub leader_epoch: LeaderEpoch,
-    /// The time that all records get, on topics with LogAppendTime.
-    pub log_append_time: Option<Timestamp>,
-    /// The time now, for rolling and for the expiry of producers.
-    pub now: Timestamp,
-    /// Who appends; only a client's producer fields are judged.
-    pub origin: AppendOrigin,
-    /// If given, the append is refused unless the log ends there.
-    pub expected_end: Option<Offset>,
-    /// Called once, on a thread of the store's, after the bytes are with the operating system or, with [`crate::Durability::Group`], on the disk
-    /// (or the append was refused). It must be short and must not wait for another append.
-    pub done: AppendDone,
-}
-
-/// What an append calls at its end.
-pub type AppendDone = Box<dyn FnOnce(Result<Appended, AppendError>) + Send>;
-
-/// Where appended batches lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// The offset of the first record.
-    pub base_offset: Offset,
-    /// The log's end after the append (for a duplicate: after the batch that was there already).
-    pub log_end_offset: Offset,
-    /// The time that the records got on a topic with LogAppendTime; of a duplicate its largest timestamp, as Kafka answers.
-    pub log_append_time: Option<Timestamp>,
-    /// The first offset that can be read.
-    pub log_start_offset: Offset,
-    /// Whether the batch was in the log already.
-    pub duplicate: bool,
-}
-
-/// Calls back even if the append never came to its turn.
-pub(crate) struct Done(Option<AppendDone>);
-
-impl Done {
-    pub(crate) fn new(done: AppendDone) -> Self {
-        Self(Some(done))
-    }
-
-    pub(crate) fn call(mut self, result: Result<Appended, AppendError>) {
-        if let Some(done) = self.0.take() {
-            // A caller's panic must not end the committer: all partitions would stand still.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| done(result)));
-        }
-    }
-}
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        if let Some(done) = self.0.take() {
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| done(Err(AppendError::Closed))));
-        }
-    }
-}
-
-/// A request on its way through the committer.
-pub(crate) struct Queued {
-    pub(crate) log: PartitionLog,
-    pub(crate) content: Content,
-    pub(crate) leader_epoch: LeaderEpoch,
-    pub(crate) now: Timestamp,
-    pub(crate) done: Done,
-}
-
-/// What is to be appended.
-pub(crate) enum Content {
-    /// What the partition's leader gives its offsets.
-    Led(Led),
-    /// What another broker's log has, for a follower.
-    Replicated(Vec<SequencedBatch>),
-}
-
-/// Batches that get their offsets here.
-pub(crate) struct Led {
-    batches: Vec<CheckedBatch>,
-    log_append_time: Option<Timestamp>,
-    origin: AppendOrigin,
-    expected_end: Option<Offset>,
-}
-
-impl Queued {
-    /// Answers a request that never came to its turn.
-    pub(crate) fn refuse(self, error: AppendError) {
-        self.done.call(Err(error));
-    }
-}
-
-impl From<AppendRequest> for Queued {
-    fn from(request: AppendRequest) -> Self {
-        let AppendRequest { log, batches, leader_epoch, log_append_time, now, origin, expected_end, done } = request;
-        let content = Content::Led(Led { batches, log_append_time, origin, expected_end });
-        Self { log, content, leader_epoch, now, done: Done::new(done) }
-    }
-}
-
-impl Queued {
-    pub(crate) fn size_bytes(&self) -> usize {
-        match &self.content {
-            Content::Led(led) => led.batches.iter().map(CheckedBatch::size_bytes).sum(),
-            Content::Replicated(batches) => batches.iter().map(SequencedBatch::size_bytes).sum(),
-        }
-    }
-
-    /// In how many segments it may come to lie.
-    pub(crate) fn segments_max(&self) -> usize {
-        match &self.content {
-            Content::Led(_) => 1,
-            Content::Replicated(batches) => batches.len(),
-        }
-    }
-}
 
 /// What may begin a new segment.
 pub(crate) struct Incoming {
@@ -181,20 +57,6 @@ pub(crate) struct Outcome {
     pub(crate) flush: Vec<Arc<Segment>>,
     /// After what time a sync in the background is due; none if it waits for no time.
     pub(crate) flush_ms: Option<u64>,
-}
-
-/// Batches that go into one segment with one write.
-#[derive(Default)]
-pub(crate) struct Run {
-    pub(crate) batches: Vec<SequencedBatch>,
-    pub(crate) size_bytes: u64,
-    pub(crate) accepted: Vec<(Done, Appended)>,
-    pub(crate) undo: ProducerUndo,
-    /// What the batches do to the partition's transactions, in order.
-    pub(crate) changes: Vec<Change>,
-    pub(crate) now_ms: i64,
-    /// Whether a follower writes it: then few will read it soon, and no copies are kept in memory.
-    pub(crate) is_replicated: bool,
 }
 
 /// A group of requests on its way to the file.
@@ -459,149 +321,4 @@ impl Inner {
         }
         Ok(None)
     }
-
-    fn write(&self, state: &mut LogState, run: &Run) -> Result<(), StorageError> {
-        let Some(active) = self.view().active else { return Err(StorageError::Poisoned { partition: self.id }) };
-        let path = &active.segment.path;
-        let file = active.segment.file(&self.engine.handles)?;
-        let result = write_batches(self, &file, &run.batches, active.length);
-        let Err(error) = result else { return Ok(()) };
-        let error = StorageError::io("write segment", path, error);
-        // A part may be in the file. IMPORTANT: it goes before anything else is written behind it.
-        if file.set_len(active.length).is_err() || !error.is_out_of_space() {
-            state.poisoned = true;
-        }
-        Err(error)
-    }
-
-    /// Shows written batches to readers and takes note of them.
-    fn publish(&self, state: &mut LogState, run: &Run) {
-        let (batches, size_bytes) = (&run.batches, run.size_bytes);
-        let Some(active) = self.view().active else { return };
-        let interval = self.engine.options.index_interval_bytes;
-        let mut position = active.length;
-        let mut added = Vec::with_capacity(batches.len());
-        let mut end = active.end_offset;
-        let latest = self.epochs.read().latest();
-        for batch in batches {
-            let header = batch.header();
-            if let Some(block) = state.block.as_mut() {
-                block.add(header, batch.head(), batch.tail(), self.engine.options.piece_bytes());
-                if block.length() >= interval {
-                    state.closed.push(block.close());
-                }
-            }
-            if state.first_timestamp.is_none() && position == 0 {
-                state.first_timestamp = Some(header.max_timestamp);
-            }
-            let size = batch.size_bytes();
-            end = Offset::new_or_zero(header.next_offset());
-            added.push(TailBatch {
-                base_offset: Offset::new_or_zero(header.base_offset),
-                next_offset: end,
-                segment: Arc::clone(&active.segment),
-                position,
-                size_bytes: size,
-                bytes: (size < SENDFILE_MIN_BYTES && !run.is_replicated).then(|| copy(batch)),
-            });
-            position += u64::try_from(size).unwrap_or(0);
-        }
-        self.note_epochs(batches, latest);
-        if !run.changes.is_empty() {
-            // IMPORTANT: before the batches can be seen, so that no high watermark passes what is not known to be open.
-            let mut transactions = self.transactions.lock();
-            run.changes.iter().for_each(|change| transactions.apply(*change));
-        }
-        active.segment.mark_verified(active.length, position);
-        state.unsynced_bytes += size_bytes;
-        self.engine.unsynced_bytes.fetch_add(size_bytes, Ordering::Relaxed);
-        self.change_view(|view| {
-            if let Some(active) = view.active.as_mut() {
-                (active.length, active.end_offset) = (position, end);
-            }
-            view.log_end = end;
-        });
-        self.tail.extend(added, &self.engine.tails, self.engine.options.tail_bytes_per_partition);
-    }
-
-    /// Keeps what must reach the disk before the requests are answered, if they wait for that.
-    fn note_written(&self, state: &mut LogState, batches: Vec<SequencedBatch>, outcome: &mut Outcome) {
-        let Some(active) = self.view().active else { return };
-        let length = batches.iter().map(|batch| u64::try_from(batch.size_bytes()).unwrap_or(0)).sum();
-        if let Some(journal) = self.engine.journal.get() {
-            let place = Place {
-                id: self.id,
-                // Under the state's lock, like a truncation's.
-                stamp: journal.tick(),
-                segment_base: active.segment.base_offset,
-                generation: active.segment.generation,
-                position: active.length.saturating_sub(length),
-                end_offset: active.end_offset,
-                length,
-            };
-            outcome.entries.push(Entry { place, batches });
-        } else if state.config.flush_messages < i64::MAX {
-            let unflushed = &mut state.unflushed;
-            unflushed.messages =
-                batches.iter().map(|batch| i64::from(batch.header().last_offset_delta) + 1).fold(unflushed.messages, i64::saturating_add);
-            if unflushed.segments.last().is_none_or(|last| !Arc::ptr_eq(last, &active.segment)) {
-                unflushed.segments.push(active.segment);
-            }
-        }
-    }
-
-    fn note_epochs(&self, batches: &[SequencedBatch], latest: Option<LeaderEpoch>) {
-        let newest = batches.last().map(|batch| batch.header().partition_leader_epoch);
-        let mut epochs = self.epochs.write();
-        if newest == latest.map(LeaderEpoch::get) && !epochs.is_assigned_only() {
-            return;
-        }
-        for batch in batches {
-            let header = batch.header();
-            if let Some(epoch) = LeaderEpoch::new(header.partition_leader_epoch) {
-                epochs.record(epoch, Offset::new_or_zero(header.base_offset));
-            }
-        }
-    }
-}
-
-/// A batch in one piece of its own, so that it does not hold the request that it came in.
-fn copy(batch: &SequencedBatch) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(batch.size_bytes());
-    bytes.extend_from_slice(batch.head());
-    bytes.extend_from_slice(batch.tail());
-    bytes.freeze()
-}
-
-fn write_batches(log: &Inner, file: &File, batches: &[SequencedBatch], position: u64) -> io::Result<()> {
-    let failpoints = log.engine.failpoints();
-    failpoints.hit("append.before_write")?;
-    let mut pieces: Vec<IoSlice<'_>> = Vec::with_capacity(batches.len() * 2);
-    for batch in batches {
-        pieces.push(IoSlice::new(batch.head()));
-        pieces.push(IoSlice::new(batch.tail()));
-    }
-    if failpoints.is_due("append.after_partial_write") {
-        let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
-        std::os::unix::fs::FileExt::write_all_at(file, all.get(..all.len() / 2).unwrap_or_default(), position)?;
-    }
-    failpoints.hit("append.after_partial_write")?;
-    write_all(file, &mut pieces, position)?;
-    failpoints.hit("append.after_write")
-}
-
-pub(crate) fn write_all(file: &File, mut pieces: &mut [IoSlice<'_>], mut position: u64) -> io::Result<()> {
-    while !pieces.is_empty() {
-        let group = pieces.get(..PIECES_MAX.min(pieces.len())).unwrap_or_default();
-        match rustix::io::pwritev(file, group, position) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                position += u64::try_from(written).unwrap_or(0);
-                IoSlice::advance_slices(&mut pieces, written);
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use model::TopicIdPartition;
 use rocksdb::WriteBatch;
 
-use crate::append::Queued;
+use crate::append_request::Queued;
 use crate::engine::Engine;
 use crate::journal::format::round_size_bytes_max;
 use crate::journal::writer::{Answers, DiskCommand, Round};

@@ -49,6 +49,8 @@
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 mod append;
+mod append_request;
+mod append_write;
 mod ballast;
 mod block;
 mod committer;
@@ -65,6 +67,7 @@ mod leader_epochs;
 mod missing;
 mod options;
 mod partition_log;
+mod producer_search;
 mod producer_state;
 mod queue;
 mod read;
@@ -86,7 +89,7 @@ mod verify;
 mod view;
 mod walk;
 
-pub use append::{AppendDone, AppendRequest, Appended};
+pub use append_request::{AppendDone, AppendRequest, Appended};
 pub use compaction::{
     Choice, Chosen, CleanError, Cleaner, Cleaning, CompactionRules, LogToClean, Pace, choose_logs, give_way_to_other_threads,
 };

@@ -12,7 +12,7 @@ use crate::AppendError;
 use crate::transactions::Change;
 
 /// Kafka's `ProducerStateEntry.NUM_BATCHES_TO_RETAIN`: as many as a producer has in flight.
-const BATCHES_MAX: usize = 5;
+pub(crate) const BATCHES_MAX: usize = 5;
 /// Below this number of producers no sweep is worth its time.
 const SWEEP_MIN: usize = 1_000;
 
@@ -144,6 +144,14 @@ pub(crate) struct CutProducers {
 impl CutProducers {
     pub(crate) fn is_empty(&self) -> bool {
         self.forgotten.is_empty() && self.unsure.is_empty()
+    }
+
+    /// Those of whom something may lie before the cut, with whether their batches are wanted or only their markers.
+    pub(crate) fn to_search(&self) -> impl Iterator<Item = (ProducerId, bool)> {
+        // What was cut was all that they have ever written.
+        let all = (ProducerEpoch::ZERO, Sequence::ZERO);
+        let forgotten = self.forgotten.iter().filter(move |(_, first)| **first != all).map(|(producer, _)| (*producer, true));
+        forgotten.chain(self.unsure.iter().filter(|producer| !self.forgotten.contains_key(producer)).map(|producer| (*producer, false)))
     }
 
     pub(crate) fn has_sent(&self, header: &BatchHeader) -> bool {

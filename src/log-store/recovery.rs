@@ -30,7 +30,8 @@ use crate::keys::{self, Family};
 use crate::leader_epochs::LeaderEpochs;
 use crate::missing;
 use crate::partition_log::write_changes;
-use crate::producer_state::{CutProducers, ProducerStates};
+use crate::producer_search::find_producers;
+use crate::producer_state::ProducerStates;
 use crate::retention::removals::DELETED_SUFFIX;
 use crate::segment::{self, Segment};
 use crate::transactions::{Transactions, marker_of};
@@ -455,28 +456,6 @@ impl Scan<'_> {
             self.epochs.record(epoch, Offset::new_or_zero(header.base_offset));
         }
     }
-}
-
-/// All batches that their rows name were cut, and what these producers wrote before is only in the headers: read them all.
-fn find_producers(engine: &Engine, id: TopicIdPartition, segments: &[Span], wanted: &CutProducers) -> Result<ProducerStates, StorageError> {
-    let mut producers = ProducerStates::default();
-    for span in segments {
-        let mut walker = Walker::new(engine, &span.segment, 0, span.length);
-        loop {
-            match walker.peek()? {
-                Next::Batch(header) => {
-                    if wanted.has_sent(&header) {
-                        let marker = if header.attributes.is_control() { walker.whole(&header)?.and_then(marker_of) } else { None };
-                        producers.record(&header, marker.as_ref(), None, None);
-                    }
-                    walker.skip(&header);
-                }
-                Next::End => break,
-                Next::Bad => return Err(crate::walk::corrupt(id, &span.segment, walker.position())),
-            }
-        }
-    }
-    Ok(producers)
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use model::{LeaderEpoch, Offset, Timestamp};
 use record_batch::SequencedBatch;
 use rocksdb::WriteBatch;
 
-use crate::append::{Appended, Content, Done, Gathering, Incoming, Queued};
+use crate::append::{Gathering, Incoming};
+use crate::append_request::{Appended, Content, Done, Queued};
 use crate::keys::{self, Family};
 use crate::partition_log::{Inner, LogState, PartitionLog};
 use crate::{AppendDone, AppendError, StorageError};

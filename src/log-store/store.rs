@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rocksdb::WriteBatch;
 use uuid::Uuid;
 
-use crate::append::{AppendRequest, Queued};
+use crate::append_request::{AppendRequest, Queued};
 use crate::committer::{Command, Committer};
 use crate::engine::Engine;
 use crate::journal::replay::Replayed;

@@ -9,7 +9,7 @@ use model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition};
 use record_batch::{BatchBuilder, CheckedBatch};
 
 use super::format::{Entry, GroupHeads, Place};
-use crate::append::write_all;
+use crate::append_write::write_all;
 
 const FILE_BYTES: u64 = 32 << 20;
 

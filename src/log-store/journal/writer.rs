@@ -10,7 +10,7 @@ use model::Offset;
 use super::JournalFile;
 use super::aligned::AlignedBuffer;
 use super::format::{Entry, GroupHeads, group_size_bytes};
-use crate::append::{Appended, Done};
+use crate::append_request::{Appended, Done};
 use crate::engine::Engine;
 use crate::partition_log::PartitionLog;
 use crate::recovery::pass;

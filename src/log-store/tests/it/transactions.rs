@@ -96,6 +96,33 @@ fn batches_beside_an_open_transaction_and_markers_of_old_terms_are_refused() {
     assert_eq!(log.log_end_offset(), offset(3));
 }
 
+#[test]
+fn a_cut_that_takes_several_markers_reads_back_to_the_transactions_before_it_and_no_further() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let log = store.open_partition(partition(0), small_segments(1_000)).unwrap();
+    for number in 0..20 {
+        append(&store, &log, transactional(7, 2 * number, 1)).unwrap();
+        append(&store, &log, transactional(7, 2 * number + 1, 1)).unwrap();
+        end(&store, &log, marker(7, 0, number % 2 == 0, 1)).unwrap();
+    }
+    store.flush_index().unwrap();
+    let files = segment_files(dir.path(), 0);
+    assert!(files.len() > 8);
+    let mut bytes = std::fs::read(&files[0]).unwrap();
+    bytes[8] ^= 0x7f;
+    std::fs::write(&files[0], bytes).unwrap();
+    // The transaction at 51 stays open, those at 54 and 57 go.
+    log.truncate(offset(52)).unwrap();
+    assert_eq!(log.first_unstable_offset(offset(52)), Some(offset(51)));
+    assert!(matches!(append(&store, &log, transactional(7, 37, 1)), Err(AppendError::OutOfOrderSequence { .. })));
+    append(&store, &log, transactional(7, 35, 1)).unwrap();
+    end(&store, &log, marker(7, 0, false, 1)).unwrap();
+    assert_eq!(log.first_unstable_offset(offset(54)), None);
+    let aborted = log.aborted_transactions(offset(51), offset(54), 1_000).unwrap();
+    assert_eq!(aborted.iter().map(|aborted| aborted.first_offset).collect::<Vec<_>>(), [offset(51)]);
+}
+
 fn keyed(producer: Option<i64>, first_sequence: i32, key: &str, value: &str) -> CheckedBatch {
     let mut builder = BatchBuilder::new();
     if let Some(producer) = producer {
