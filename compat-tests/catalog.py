@@ -81,6 +81,12 @@ AWAITED_SCENARIOS = {
     "transactions-admin": "transactions described and listed, producers of a partition, abort and fence by an administrator",
 }
 
+AWAITED_SCENARIOS |= {
+    "connect-distributed": "two workers of Kafka Connect with an exactly-once file source and a file sink, by its REST API; either worker killed",
+    "streams": "Kafka Streams: word count, windows, stream-table and stream-stream join; restart with and without its state folder",
+    "streams-exactly-once": "the same with exactly_once_v2, the application and the broker killed in the middle: each step of each count once, in order",
+}
+
 # Played by the command line tools alone.
 TOOL_SCENARIOS = {
     "broker-api-versions": "kafka-broker-api-versions",

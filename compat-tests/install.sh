@@ -194,6 +194,7 @@ for client in "$@"; do
       python_client
       java_program flink FlinkJob
       java_program debezium DebeziumApp
+      java_program streams StreamsApp
       need rsyslogd rsyslog
       [ -e "$(multiarch_lib rsyslog/omkafka.so)" ] || debian rsyslog-kafka
       ;;

@@ -184,5 +184,10 @@ def debezium():
 
 
 if __name__ == "__main__":
+    import connect as connect_scenarios
+    import streams
+
     HOME.mkdir(parents=True, exist_ok=True)
+    connect_scenarios.register(JAVA, LIBS, HOME, create)
+    streams.register(JAVA, class_path("streams"), HOME)
     play()

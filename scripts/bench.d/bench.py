@@ -18,11 +18,12 @@ import time
 import durability
 import scale
 import systems
+import transactions
 import wire
 
-PARTS = ["startup", "fsync", "idle", "throughput", "latency", "subscribe", "scale", "durability", "restart"]
-# Together half an hour of their own.
-ONLY_IF_ASKED = ["durability", "restart"]
+PARTS = ["startup", "fsync", "idle", "throughput", "latency", "subscribe", "scale", "durability", "restart", "transactions"]
+# Minutes of their own.
+ONLY_IF_ASKED = ["durability", "restart", "transactions"]
 Cell = collections.namedtuple("Cell", "partitions record batch acks codec window connections", defaults=("none", 5, 1))
 CELLS = [
     Cell(1, 1024, 16384, "1"),
@@ -323,6 +324,7 @@ def main():
         "throughput": lambda: measure_loads(options, results, running),
         "subscribe": lambda: measure_subscribe(options, results, running),
         "scale": lambda: scale.measure(options, results, running),
+        "transactions": lambda: transactions.measure(options, results, running),
         "durability": lambda: sections.extend(durability.cost(options, work, load, say)),
         "restart": lambda: sections.extend(durability.restart(options, work, load, say)),
     }
