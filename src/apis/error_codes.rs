@@ -61,7 +61,7 @@ pub(crate) fn append(error: &AppendError) -> ErrorCode {
     match error {
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
-        AppendError::OutsideOfTransaction { .. } => ErrorCode::InvalidTxnState,
+        AppendError::OutsideOfTransaction { .. } | AppendError::Unverified { .. } => ErrorCode::InvalidTxnState,
         AppendError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
         AppendError::StaleLeaderEpoch { .. } | AppendError::Deleted | AppendError::Closed => ErrorCode::NotLeaderOrFollower,
         AppendError::Storage(_) => ErrorCode::KafkaStorageError,

@@ -31,10 +31,17 @@ macro_rules! throttled {
 }
 
 throttled! {
+    AddOffsetsToTxnResponse
+    AddPartitionsToTxnResponse
     AlterClientQuotasResponse
     AllocateProducerIdsResponse
     AlterConfigsResponse
     AlterPartitionReassignmentsResponse
+    DescribeTransactionsResponse
+    EndTxnResponse
+    ListTransactionsResponse
+    TxnOffsetCommitResponse
+    UpdateFeaturesResponse
     AlterPartitionResponse
     AlterReplicaLogDirsResponse
     ApiVersionsResponse
@@ -71,6 +78,12 @@ throttled! {
     OffsetForLeaderEpochResponse
     SyncGroupResponse
     UnregisterBrokerResponse
+}
+
+impl Throttled for messages::WriteTxnMarkersResponse {
+    fn throttle_time_ms(&mut self) -> Option<&mut i32> {
+        None
+    }
 }
 
 impl Throttled for messages::DescribeQuorumResponse {

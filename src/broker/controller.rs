@@ -29,7 +29,7 @@ use protocol::messages::elect_leaders_response::ReplicaElectionResult;
 use protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use protocol::messages::{
     AlterClientQuotasRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, CreatePartitionsRequest, CreateTopicsRequest,
-    DeleteTopicsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
+    DeleteTopicsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest, UpdateFeaturesRequest,
 };
 pub use quorum::VoterProgress;
 use quorum::{MetadataQuorum, ProposeError};
@@ -70,6 +70,8 @@ pub struct ControllerSettings {
     pub defaults: TopicDefaults,
     /// The form of the offsets topic.
     pub offsets_topic: InternalTopic,
+    /// The form of the topic of transactions.
+    pub transactions_topic: InternalTopic,
     /// The keys that brokers have.
     pub broker_rows: Vec<Row>,
     /// `broker.session.timeout.ms`.
@@ -310,6 +312,14 @@ impl Controller {
         self.change(move |inner, image| Ok(decide::alter_partition_reassignments(inner.view(image), &request))).await
     }
 
+    /// UpdateFeatures, of a request of that version; inside is the refusal.
+    ///
+    /// # Errors
+    /// When the metadata log does not take the records.
+    pub async fn update_features(&self, api_version: i16, request: UpdateFeaturesRequest) -> Result<Result<(), Refusal>, ControlError> {
+        self.change(move |inner, image| Ok(refusable(decide::update_features(inner.view(image), api_version, &request)))).await
+    }
+
     /// UnregisterBroker; inside is the refusal. A broker that does not vote is no observer any more.
     ///
     /// # Errors
@@ -335,17 +345,28 @@ impl Controller {
     /// # Errors
     /// When the topic's settings do not fit the cluster, or the metadata log does not take the records.
     pub async fn create_offsets_topic(&self) -> Result<(), ControlError> {
+        self.create_internal_topic(self.inner.settings.offsets_topic).await
+    }
+
+    /// Creates `__transaction_state`, unless it is there.
+    ///
+    /// # Errors
+    /// When the topic's settings do not fit the cluster, or the metadata log does not take the records.
+    pub async fn create_transactions_topic(&self) -> Result<(), ControlError> {
+        self.create_internal_topic(self.inner.settings.transactions_topic).await
+    }
+
+    async fn create_internal_topic(&self, topic: InternalTopic) -> Result<(), ControlError> {
         if let Some(elsewhere) = self.elsewhere() {
-            let topic = self.inner.settings.offsets_topic.creatable();
-            let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+            let request = CreateTopicsRequest::default().with_topics(vec![topic.creatable()]).with_timeout_ms(10_000);
             // That it exists is no error: another broker was first.
             elsewhere.create_topics(&request).await?;
             return Ok(());
         }
         self.change(move |inner, image| {
-            let decided = decide::create_internal_topic(&inner.topic_context(image), inner.settings.offsets_topic, inner.entropy.uuid());
+            let decided = decide::create_internal_topic(&inner.topic_context(image), topic, inner.entropy.uuid());
             let Decision { records, response: _ } = decided.map_err(|refusal| {
-                tracing::error!(%refusal, "the offsets topic cannot be created");
+                tracing::error!(topic = topic.name(), %refusal, "a topic of the cluster's own cannot be created");
                 ControlError::Refused
             })?;
             Ok(Decision { records, response: () })

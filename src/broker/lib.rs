@@ -13,12 +13,14 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod broker_connection;
 mod cleaner;
 mod cluster;
 pub mod config;
 mod config_notices;
 pub mod controller;
 pub mod controller_channel;
+mod coordination;
 pub mod coordinators;
 pub mod entropy;
 pub mod fetch_session;
@@ -27,6 +29,7 @@ pub mod isr_changes;
 pub mod live_limits;
 mod mailboxes;
 mod maintenance;
+pub mod markers;
 mod metadata_followers;
 pub mod metadata_view;
 pub mod metrics;
@@ -42,6 +45,7 @@ mod registration;
 pub mod replica_fetchers;
 mod running;
 mod start;
+pub mod verification;
 pub mod voter_peers;
 
 use std::sync::Arc;
@@ -61,10 +65,16 @@ pub struct Broker {
     pub partitions: Arc<partitions::Partitions>,
     /// The consumer groups whose offsets partitions this broker leads.
     pub groups: coordinators::Groups,
+    /// The transactional ids whose partitions this broker leads.
+    pub transactions: coordinators::Transactions,
+    /// Writes the markers of transactions into partitions.
+    pub markers: markers::MarkerDelivery,
+    /// Asks coordinators about transactions.
+    pub verifier: verification::Verifier,
     /// Changes of the cluster's metadata.
     pub controller: controller::Controller,
     /// Ids for idempotent producers.
-    pub producer_ids: producer_ids::ProducerIds,
+    pub producer_ids: Arc<producer_ids::ProducerIds>,
     /// What consumers asked for last time.
     pub fetch_sessions: fetch_session::FetchSessions,
     /// The way to the active controller, which may be another broker; `None` in tests of one that is a cluster by itself.

@@ -8,7 +8,7 @@ use quorum::MetadataQuorum;
 
 use crate::config::BrokerConfig;
 use crate::config_notices::ConfigNotices;
-use crate::coordinators::Groups;
+use crate::coordination::Coordination;
 use crate::live_limits::LiveLimits;
 use crate::metadata_view::MetadataView;
 use crate::partitions::Partitions;
@@ -20,7 +20,7 @@ use crate::replica_fetchers::ReplicaFetchers;
 pub(crate) struct Followers {
     pub partitions: Arc<Partitions>,
     pub fetchers: ReplicaFetchers,
-    pub groups: Groups,
+    pub coordination: Coordination,
     pub quotas: Arc<Quotas>,
     pub live_limits: Arc<LiveLimits>,
     pub config: Arc<BrokerConfig>,
@@ -31,7 +31,7 @@ impl Followers {
     fn apply(&self, image: &Arc<Image>, delta: &Delta) -> Result<(), StorageError> {
         let result = self.partitions.apply(image, delta);
         self.fetchers.apply(image, delta);
-        self.groups.apply(image, delta);
+        self.coordination.apply(image, delta);
         self.quotas.apply(image, delta);
         self.live_limits.apply(&self.config, image, delta);
         self.notices.apply(image, delta);

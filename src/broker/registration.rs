@@ -12,11 +12,13 @@ use quorum::MetadataQuorum;
 
 use crate::cluster;
 use crate::config::{BrokerConfig, QuorumConfig};
+use crate::coordinators::TRANSACTION_VERSION_FEATURE;
 use crate::entropy::Entropy;
 use crate::start::StartError;
 
 /// The features that this broker serves, and the levels that a new cluster begins with.
-const FEATURES: &[(&str, FeatureRange, i16)] = &[("metadata.version", FeatureRange { min: 7, max: 30 }, 30)];
+const FEATURES: &[(&str, FeatureRange, i16)] =
+    &[("metadata.version", FeatureRange { min: 7, max: 30 }, 30), (TRANSACTION_VERSION_FEATURE, FeatureRange { min: 0, max: 2 }, 2)];
 
 /// What this run of the broker says of itself.
 pub(crate) fn registration(config: &BrokerConfig, bound_ports: &HashMap<String, u16>, entropy: &dyn Entropy) -> BrokerRegistration {

@@ -96,6 +96,9 @@ impl RunningBroker {
         self.store.end_waits();
         self.fetchers.stop();
         self.broker.groups.stop();
+        self.broker.transactions.stop();
+        self.broker.markers.stop();
+        self.broker.verifier.stop();
         self.tasks.close();
         self.tasks.wait().await;
         self.quorum.shutdown().await;

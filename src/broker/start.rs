@@ -25,7 +25,7 @@ use crate::cluster;
 use crate::config::{BrokerConfig, HostPort, QuorumConfig};
 use crate::controller::{Controller, ControllerSettings};
 use crate::controller_channel::ControllerChannel;
-use crate::coordinators::{Groups, GroupsParts};
+use crate::coordination::{self, Coordination, CoordinationParts};
 use crate::entropy::Entropy;
 use crate::fetch_session::FetchSessions;
 use crate::live_limits::{LiveLimits, UnknownHost};
@@ -35,7 +35,6 @@ use crate::metadata_view::MetadataView;
 use crate::metrics::Metrics;
 use crate::observing::Observing;
 use crate::partitions::Partitions;
-use crate::producer_ids::ProducerIds;
 use crate::quorum_door::QuorumDoor;
 use crate::quotas::Quotas;
 use crate::registration::{cluster_on_disk, register, registration};
@@ -164,16 +163,14 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
     let metadata = MetadataView::new(quorum.image());
     let controller =
         Controller::new(Arc::clone(&quorum), Arc::clone(&entropy), controller_settings(&config), channel.clone(), Arc::clone(&clock));
-    let groups = Groups::new(GroupsParts {
-        broker_id: config.broker_id,
-        config: config.groups.clone(),
+    let coordination = Coordination::new(CoordinationParts {
+        config: &config,
         metadata: metadata.clone(),
         partitions: Arc::clone(&partitions),
         controller: controller.clone(),
-        clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
+        clock: Arc::clone(&clock),
         tasks: tasks.clone(),
-        runtime: tokio::runtime::Handle::current(),
     });
     let fetchers = ReplicaFetchers::new(FetchersParts {
         broker_id: config.broker_id,
@@ -193,7 +190,7 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
     let followers = Followers {
         partitions: Arc::clone(&partitions),
         fetchers: fetchers.clone(),
-        groups: groups.clone(),
+        coordination: coordination.clone(),
         quotas: Arc::clone(&quotas),
         live_limits: Arc::clone(&live_limits),
         config: Arc::clone(&config),
@@ -202,8 +199,11 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
     let broker = Arc::new(Broker {
         metadata,
         partitions,
-        groups,
-        producer_ids: ProducerIds::new(controller.clone()),
+        groups: coordination.groups,
+        transactions: coordination.transactions,
+        markers: coordination.markers,
+        verifier: coordination.verifier,
+        producer_ids: coordination.producer_ids,
         controller,
         fetch_sessions: FetchSessions::new(config.fetch_sessions_max),
         channel,
@@ -256,6 +256,7 @@ impl StartingBroker {
         }
         let tasks = &running.tasks;
         tasks.spawn(expire_offsets(Arc::clone(broker), running.stopping.clone()));
+        tasks.spawn(coordination::expire_transactional_ids(Arc::clone(broker), running.stopping.clone()));
         tasks.spawn(crate::cleaner::run(Arc::clone(broker), running.stopping.clone()));
         tasks.spawn(maintenance::run(Arc::clone(broker), running.stopping.clone()));
         running.member = member;
@@ -302,6 +303,7 @@ fn controller_settings(config: &BrokerConfig) -> ControllerSettings {
             replication_factor: config.offsets_topic_replication_factor,
             segment_bytes: config.offsets_topic_segment_bytes,
         },
+        transactions_topic: config.transactions_topic,
     }
 }
 

@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use model::{ProducerEpoch, ProducerId, Timestamp};
+use coordinator::{CoordinatorRecord, ReplyId};
+use model::{ProducerEpoch, ProducerId};
 use protocol::messages::{
     DeleteGroupsResponse, DescribeGroupsResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse,
     OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, SyncGroupResponse, TxnOffsetCommitResponse,
 };
 use uuid::Uuid;
-
-/// The runtime's name for a request that awaits its reply.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ReplyId(pub u64);
 
 /// What a shard must know of a request beside its body.
 #[derive(Clone, Debug)]
@@ -27,15 +23,6 @@ pub struct RequestMeta {
     pub reply: ReplyId,
     /// Randomness for a new member's id.
     pub new_member_uuid: Uuid,
-}
-
-/// A record of `__consumer_offsets`, in Kafka's format.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CoordinatorRecord {
-    /// Type and name of what it is about.
-    pub key: Bytes,
-    /// Its value, or `None` for a tombstone.
-    pub value: Option<Bytes>,
 }
 
 /// What a timer is for. Arming a key again replaces it.
@@ -61,21 +48,7 @@ pub enum TimerKey {
 }
 
 /// A change of the timers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TimerEffect {
-    /// Fire [`crate::GroupShard::timer_fired`] with the key at that time; replaces an armed timer of the same key.
-    Arm {
-        /// What it is for.
-        key: TimerKey,
-        /// When, on the clock from which the operation got its `now`.
-        at: Timestamp,
-    },
-    /// Do not fire it.
-    Cancel {
-        /// What it was for.
-        key: TimerKey,
-    },
-}
+pub type TimerEffect = coordinator::TimerEffect<TimerKey>;
 
 /// The answer to a request. It encodes in the version of its request.
 #[derive(Clone, PartialEq, Debug)]

@@ -8,10 +8,10 @@ use indexmap::IndexMap;
 use model::Timestamp;
 use protocol::ErrorCode;
 
-use crate::effects::CoordinatorRecord;
 use crate::member::{Member, MemberProtocol, Parked};
 use crate::records::{self, GroupValue, MemberValue};
 use crate::subscription::{CONSUMER_PROTOCOL_TYPE, add_topics};
+use coordinator::CoordinatorRecord;
 
 /// The phase of a group. Kafka's fifth, Dead, is the absence of the group here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

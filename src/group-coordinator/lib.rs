@@ -58,8 +58,9 @@ mod subscription;
 mod summary;
 
 pub use config::{GroupConfig, ROWS};
-pub use effects::{CoordinatorRecord, Effects, GroupReply, ReplyId, RequestMeta, TimerEffect, TimerKey};
+pub use coordinator::{CoordinatorRecord, Replayed, ReplyId, SkippedRecords};
+pub use effects::{Effects, GroupReply, RequestMeta, TimerEffect, TimerKey};
 pub use model::partition_for;
-pub use shard::{GroupShard, Replayed, SkippedRecords};
+pub use shard::GroupShard;
 pub use shown::shown_record;
 pub use summary::GroupSummary;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::effects::ReplyId;
+use coordinator::ReplyId;
 
 /// A request whose reply waits in the group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

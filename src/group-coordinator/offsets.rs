@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use model::Timestamp;
 
-use crate::effects::CoordinatorRecord;
 use crate::group::{Group, State};
 use crate::records::{CommittedOffset, offset_tombstone};
+use coordinator::CoordinatorRecord;
 
 /// The offsets of one group.
 pub(crate) type GroupOffsets = BTreeMap<Arc<str>, BTreeMap<i32, CommittedOffset>>;

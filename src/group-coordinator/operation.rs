@@ -5,9 +5,10 @@ use std::sync::Arc;
 use model::Timestamp;
 
 use crate::config::GroupConfig;
-use crate::effects::{CoordinatorRecord, Effects, GroupReply, ReplyId, TimerEffect, TimerKey};
+use crate::effects::{Effects, GroupReply, TimerEffect, TimerKey};
 use crate::group::Group;
 use crate::member::{Member, Parked};
+use coordinator::{CoordinatorRecord, ReplyId};
 
 /// What the group record of an operation stands for: what its replay completes and its failure reverts.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use model::ProducerId;
 
-use crate::effects::CoordinatorRecord;
 use crate::records::{CommittedOffset, offset_tombstone};
+use coordinator::CoordinatorRecord;
 
 /// The pending offsets of a shard's groups.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use protocol::primitives::{Reader, Writer};
 use uuid::Uuid;
 
-use crate::effects::CoordinatorRecord;
+use coordinator::CoordinatorRecord;
 
 const OFFSET_KEY_TYPE: i16 = 1;
 const GROUP_KEY_TYPE: i16 = 2;

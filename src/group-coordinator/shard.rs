@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coordinator::{Replayed, SkippedRecords};
 use model::{ProducerId, Timestamp, TopicName};
 use protocol::ErrorCode;
 
@@ -16,26 +17,6 @@ use crate::operation::{Operation, Write};
 use crate::pending_offsets::{Decided, PendingOffsets};
 use crate::records::{self, Key};
 use crate::replies::{self, join_error, sync_error};
-
-/// What a replayed record was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Replayed {
-    /// Of a known type; the state has it.
-    Applied,
-    /// Of a type that this shard does not keep (consumer and share groups); skipped and counted.
-    UnknownType,
-    /// Not decodable; skipped and counted.
-    Malformed,
-}
-
-/// How many replayed records a shard skipped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct SkippedRecords {
-    /// Of types that it does not keep.
-    pub unknown_type: u64,
-    /// Not decodable.
-    pub malformed: u64,
-}
 
 /// The groups and offsets of one partition of `__consumer_offsets`.
 #[derive(Debug)]
@@ -88,12 +69,7 @@ impl GroupShard {
             Some(Key::Group { group_id }) => self.replay_group(group_id, value),
             Some(Key::Offset { group_id, topic, partition }) => self.replay_offset(producer_id, (group_id, topic, partition), value),
         };
-        match replayed {
-            Replayed::Applied => {}
-            Replayed::UnknownType => self.skipped.unknown_type += 1,
-            Replayed::Malformed => self.skipped.malformed += 1,
-        }
-        replayed
+        self.skipped.count(replayed)
     }
 
     fn replay_group(&mut self, group_id: &str, value: Option<&[u8]>) -> Replayed {

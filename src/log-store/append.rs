@@ -10,8 +10,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use model::{LeaderEpoch, Offset, Timestamp};
-use record_batch::{AppendOrigin, CheckedBatch, SequencedBatch};
+use model::{LeaderEpoch, Offset, ProducerId, Sequence, Timestamp};
+use record_batch::{AppendOrigin, BatchHeader, CheckedBatch, SequencedBatch};
 
 use crate::append_request::{Appended, Content, Done, Led, Queued};
 use crate::append_write::Run;
@@ -24,6 +24,7 @@ use crate::retention::roll::{RollFacts, RollLimits, jitter_ms, should_roll};
 use crate::segment::Segment;
 use crate::sync::SyncJob;
 use crate::transactions::marker_of;
+use crate::verification::TransactionCheck;
 use crate::view::Span;
 use crate::{AppendError, StorageError, keys};
 
@@ -142,7 +143,7 @@ impl PartitionLog {
         let (base_offset, log_append_time) = (group.end, led.log_append_time);
         for batch in led.batches {
             let batch = batch.into_sequenced(group.end, leader_epoch, log_append_time);
-            group.put(state, batch, now);
+            group.put(log, state, batch, now);
         }
         let log_start_offset = log.log_start();
         Ok(Appended { base_offset, log_end_offset: group.end, log_append_time, log_start_offset, duplicate: false })
@@ -221,12 +222,15 @@ impl PartitionLog {
 
 impl Gathering {
     /// Puts a batch into the run.
-    pub(crate) fn put(&mut self, state: &mut LogState, batch: SequencedBatch, now: Timestamp) {
+    pub(crate) fn put(&mut self, log: &Inner, state: &mut LogState, batch: SequencedBatch, now: Timestamp) {
         let run = &mut self.run;
         self.end = Offset::new_or_zero(batch.header().next_offset());
         run.size_bytes += u64::try_from(batch.size_bytes()).unwrap_or(u64::MAX);
         run.now_ms = now.millis();
         let header = batch.header();
+        if let Some(producer_id) = ProducerId::new(header.producer_id).filter(|_| header.attributes.is_transactional()) {
+            log.verifications.lock().end(producer_id);
+        }
         let marker = if header.attributes.is_control() { marker_of(&batch.to_bytes()) } else { None };
         run.changes.extend(state.producers.record(header, marker.as_ref(), Some(run.now_ms), Some(&mut run.undo)));
         run.batches.push(batch);
@@ -308,9 +312,12 @@ impl Inner {
     /// Whether the batches may follow; if the first one is in the log already, that one.
     fn judge(&self, state: &LogState, led: &Led, now: Timestamp) -> Result<Option<WrittenBatch>, AppendError> {
         if led.origin != AppendOrigin::Client {
+            let has_own_epoch = led.transaction == TransactionCheck::EpochPerTransaction;
             let control = led.batches.iter().filter(|batch| batch.header().attributes.is_control());
             let mut markers = control.filter_map(|batch| Some((batch.header(), marker_of(batch.bytes())?)));
-            markers.try_for_each(|(header, marker)| state.producers.check_marker(header, &marker))?;
+            markers.try_for_each(|(header, marker)| state.producers.check_marker(header, &marker, has_own_epoch))?;
+            let data = led.batches.iter().map(CheckedBatch::header).filter(|header| !header.attributes.is_control());
+            data.into_iter().try_for_each(|header| self.judge_transaction(state, header, led.transaction))?;
             return Ok(None);
         }
         let expiration_ms = state.config.producer_id_expiration_ms;
@@ -318,7 +325,29 @@ impl Inner {
             if let Verdict::Duplicate(known) = state.producers.check(header, now.millis(), expiration_ms)? {
                 return Ok(Some(known));
             }
+            self.judge_transaction(state, header, led.transaction)?;
         }
         Ok(None)
+    }
+
+    /// Whether a batch may belong to a transaction: one that is open here, or that its coordinator knows of.
+    fn judge_transaction(&self, state: &LogState, header: &BatchHeader, check: TransactionCheck) -> Result<(), AppendError> {
+        let Some(fields) = header.producer().filter(|_| header.attributes.is_transactional()) else { return Ok(()) };
+        let producer_id = fields.producer_id;
+        let is_open = || state.producers.is_open(producer_id, fields.producer_epoch);
+        let guard = match check {
+            TransactionCheck::Unchecked | TransactionCheck::EpochPerTransaction => return Ok(()),
+            _ if is_open() => return Ok(()),
+            TransactionCheck::Ongoing => return Err(AppendError::Unverified { producer_id }),
+            TransactionCheck::Verified(guard) => guard,
+        };
+        let verified = self.verifications.lock().of(producer_id, guard);
+        let (lowest, has_own_epoch) = verified.ok_or(AppendError::Unverified { producer_id })?;
+        // An earlier batch of it, whose verification failed, must come first.
+        let expected = if has_own_epoch && state.producers.is_unknown(producer_id) { Sequence::ZERO } else { lowest };
+        if fields.first_sequence > expected {
+            return Err(AppendError::OutOfOrderSequence { producer_id, expected, received: fields.first_sequence });
+        }
+        Ok(())
     }
 }

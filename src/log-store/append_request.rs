@@ -5,6 +5,7 @@ use record_batch::{AppendOrigin, CheckedBatch, SequencedBatch};
 
 use crate::AppendError;
 use crate::partition_log::PartitionLog;
+use crate::verification::TransactionCheck;
 
 /// Batches for one partition, appended together or not at all.
 pub struct AppendRequest {
@@ -22,6 +23,8 @@ pub struct AppendRequest {
     pub origin: AppendOrigin,
     /// If given, the append is refused unless the log ends there.
     pub expected_end: Option<Offset>,
+    /// What is known of the transaction of its batches.
+    pub transaction: TransactionCheck,
     /// Called once, on a thread of the store's, after the bytes are with the operating system or, with [`crate::Durability::Group`], on the disk
     /// (or the append was refused). It must be short and must not wait for another append.
     pub done: AppendDone,
@@ -92,6 +95,7 @@ pub(crate) struct Led {
     pub(crate) log_append_time: Option<Timestamp>,
     pub(crate) origin: AppendOrigin,
     pub(crate) expected_end: Option<Offset>,
+    pub(crate) transaction: TransactionCheck,
 }
 
 impl Queued {
@@ -103,8 +107,8 @@ impl Queued {
 
 impl From<AppendRequest> for Queued {
     fn from(request: AppendRequest) -> Self {
-        let AppendRequest { log, batches, leader_epoch, log_append_time, now, origin, expected_end, done } = request;
-        let content = Content::Led(Led { batches, log_append_time, origin, expected_end });
+        let AppendRequest { log, batches, leader_epoch, log_append_time, now, origin, expected_end, transaction, done } = request;
+        let content = Content::Led(Led { batches, log_append_time, origin, expected_end, transaction });
         Self { log, content, leader_epoch, now, done: Done::new(done) }
     }
 }

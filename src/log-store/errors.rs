@@ -245,6 +245,12 @@ pub enum AppendError {
         /// The batch's term.
         received: ProducerEpoch,
     },
+    /// The coordinator's word on the transaction is missing, or not worth anything any more. Kafka's INVALID_TXN_STATE.
+    #[error("the transaction of producer {producer_id} is not verified")]
+    Unverified {
+        /// The producer.
+        producer_id: ProducerId,
+    },
     /// The producer has a transaction open here and writes beside it. Kafka's INVALID_TXN_STATE.
     #[error("producer {producer_id} has a transaction open and writes outside of it")]
     OutsideOfTransaction {

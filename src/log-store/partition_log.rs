@@ -19,6 +19,7 @@ use crate::recovery::{self, Recovered};
 use crate::segment::Segment;
 use crate::tail::Tail;
 use crate::transactions::Transactions;
+use crate::verification::Verifications;
 use crate::view::{Unindexed, View};
 use crate::{LogConfig, StorageError};
 
@@ -51,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) tail: Tail,
     /// Held for the look-up only.
     pub(crate) transactions: Mutex<Transactions>,
+    /// Held for the look-up only.
+    pub(crate) verifications: Mutex<Verifications>,
     /// Held where segments go or come elsewhere than at the end: by a compaction's swap, a truncation, a move of the log's start, a deletion. Taken
     /// before the index lock.
     pub(crate) segments_lock: Mutex<()>,
@@ -113,6 +116,7 @@ impl PartitionLog {
             epochs: RwLock::new(epochs),
             tail: Tail::default(),
             transactions: Mutex::new(transactions),
+            verifications: Mutex::default(),
             segments_lock: Mutex::default(),
             written: Mutex::default(),
             retired: Mutex::default(),

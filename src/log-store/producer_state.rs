@@ -246,12 +246,24 @@ impl ProducerStates {
         Err(AppendError::OutOfOrderSequence { producer_id: fields.producer_id, expected, received: fields.first_sequence })
     }
 
-    /// Judges a marker of a transaction coordinator.
-    pub(crate) fn check_marker(&self, header: &BatchHeader, marker: &EndTxnMarker) -> Result<(), AppendError> {
+    /// Whether the producer has a transaction open, of that epoch.
+    pub(crate) fn is_open(&self, producer_id: ProducerId, producer_epoch: ProducerEpoch) -> bool {
+        self.entries.get(&producer_id).is_some_and(|entry| entry.open_from.is_some() && entry.epoch == producer_epoch)
+    }
+
+    /// Whether nothing is known of the producer.
+    pub(crate) fn is_unknown(&self, producer_id: ProducerId) -> bool {
+        !self.entries.contains_key(&producer_id)
+    }
+
+    /// Judges a marker of a transaction coordinator. Where each transaction has an epoch of its own (KIP-890), the marker of one that has ended is
+    /// late once the next one is open.
+    pub(crate) fn check_marker(&self, header: &BatchHeader, marker: &EndTxnMarker, epoch_per_transaction: bool) -> Result<(), AppendError> {
         let fields = ProducerId::new(header.producer_id).zip(ProducerEpoch::new(header.producer_epoch));
         let Some((producer_id, received)) = fields else { return Ok(()) };
         let Some(entry) = self.entries.get(&producer_id) else { return Ok(()) };
-        if received < entry.epoch {
+        let is_late = epoch_per_transaction && received == entry.epoch && entry.open_from.is_some();
+        if received < entry.epoch || is_late {
             return Err(AppendError::InvalidProducerEpoch { producer_id, current: entry.epoch, received });
         }
         match entry.last_end.map(|last| last.coordinator_epoch) {
@@ -306,7 +318,7 @@ impl ProducerStates {
         let begins = header.attributes.is_transactional() && entry.open_from.is_none();
         begins.then(|| {
             entry.open_from = Some(first_offset);
-            Change::Begun { producer_id, first_offset }
+            Change::Begun { producer_id, producer_epoch: epoch, first_offset }
         })
     }
 

@@ -34,6 +34,7 @@ fn append(store: &Store, log: &PartitionLog, sequence: i32) -> bool {
         now: Timestamp(1),
         origin: AppendOrigin::Client,
         expected_end: None,
+        transaction: crate::TransactionCheck::Unchecked,
         done: Box::new(move |result| sender.send(result).unwrap()),
     });
     answer.recv().unwrap().unwrap().duplicate

@@ -65,7 +65,7 @@ impl PartitionLog {
                 return Err(AppendError::UnexpectedEnd { expected, log_end: group.end });
             }
             group.run.is_replicated = true;
-            group.put(state, batch, now);
+            group.put(log, state, batch, now);
         }
         let (log_end_offset, log_start_offset) = (group.end, log.log_start());
         Ok(Appended { base_offset, log_end_offset, log_append_time: None, log_start_offset, duplicate: false })

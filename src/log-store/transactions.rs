@@ -6,10 +6,10 @@
 //!
 //! In Kafka: `ProducerStateManager` (`ongoingTxns`, `unreplicatedTxns`), `TransactionIndex`, `UnifiedLog.collectAbortedTransactions`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
-use model::{Offset, ProducerId, TopicIdPartition};
+use model::{Offset, ProducerEpoch, ProducerId, TopicIdPartition};
 use record_batch::{BatchView, DecompressLimits, EndTxnMarker};
 use rocksdb::WriteBatch;
 
@@ -36,7 +36,7 @@ pub struct AbortedTransaction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// A producer's transaction begins.
-    Begun { producer_id: ProducerId, first_offset: Offset },
+    Begun { producer_id: ProducerId, producer_epoch: ProducerEpoch, first_offset: Offset },
     /// It ends.
     Ended { producer_id: ProducerId, first_offset: Offset, marker: Offset, is_commit: bool },
 }
@@ -57,6 +57,8 @@ pub(crate) fn marker_of(batch: &[u8]) -> Option<EndTxnMarker> {
 pub(crate) struct Transactions {
     /// By first offset.
     open: BTreeMap<Offset, ProducerId>,
+    /// The epochs of their producers.
+    open_epochs: HashMap<ProducerId, ProducerEpoch>,
     /// The markers of those that have ended, by first offset, until they are replicated.
     unreplicated: BTreeMap<Offset, Offset>,
     /// Aborted ones whose rows are not in the index for certain, by marker. The first `gathered` of them went into the last write.
@@ -73,6 +75,7 @@ impl Transactions {
         for (producer_id, entry) in producers.entries() {
             if let Some(first_offset) = entry.open_from {
                 transactions.open.insert(first_offset, producer_id);
+                transactions.open_epochs.insert(producer_id, entry.epoch);
             }
             if let Some((first_offset, marker)) = entry.last_end.and_then(|end| Some((end.first_offset?, end.marker))) {
                 transactions.unreplicated.insert(first_offset, marker);
@@ -88,11 +91,13 @@ impl Transactions {
 
     pub(crate) fn apply(&mut self, change: Change) {
         match change {
-            Change::Begun { producer_id, first_offset } => {
+            Change::Begun { producer_id, producer_epoch, first_offset } => {
                 self.open.insert(first_offset, producer_id);
+                self.open_epochs.insert(producer_id, producer_epoch);
             }
             Change::Ended { producer_id, first_offset, marker, is_commit } => {
                 self.open.remove(&first_offset);
+                self.open_epochs.remove(&producer_id);
                 self.unreplicated.insert(first_offset, marker);
                 if !is_commit {
                     self.has_aborted = true;
@@ -101,6 +106,11 @@ impl Transactions {
                 }
             }
         }
+    }
+
+    /// Whether the producer has a transaction open, of that epoch.
+    pub(crate) fn is_open(&self, producer_id: ProducerId, producer_epoch: ProducerEpoch) -> bool {
+        self.open_epochs.get(&producer_id) == Some(&producer_epoch)
     }
 
     /// The first record that may yet count or not, given what is replicated.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use model::{LeaderEpoch, ProducerEpoch, ProducerId, Timestamp, TopicPartition};
+use coordinator::{CoordinatorRecord, ReplyId};
+use model::{LeaderEpoch, ProducerEpoch, ProducerId, TopicPartition};
 use protocol::ErrorCode;
 use protocol::messages::add_partitions_to_txn_response::AddPartitionsToTxnResult;
 use protocol::messages::{
@@ -11,10 +11,6 @@ use protocol::messages::{
 };
 
 use crate::version::TransactionVersion;
-
-/// The runtime's name for a request that awaits its reply.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ReplyId(pub u64);
 
 /// What a shard must know of a request beside its body.
 #[derive(Clone, Copy, Debug)]
@@ -26,15 +22,6 @@ pub struct RequestMeta {
     /// A producer id that nobody has yet, for an operation that needs one ([`Effects::took_producer_id`] says whether it did). Without one such
     /// an operation answers COORDINATOR_LOAD_IN_PROGRESS, as Kafka does while it waits for a block of ids.
     pub spare_producer_id: Option<ProducerId>,
-}
-
-/// A record of `__transaction_state`, in Kafka's format.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CoordinatorRecord {
-    /// The transactional id.
-    pub key: Bytes,
-    /// Its value, or `None` for a tombstone.
-    pub value: Option<Bytes>,
 }
 
 /// What a timer is for. Arming a key again replaces it.
@@ -53,21 +40,7 @@ pub enum TimerKey {
 }
 
 /// A change of the timers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TimerEffect {
-    /// Fire [`crate::TxnShard::timer_fired`] with the key at that time; replaces an armed timer of the same key.
-    Arm {
-        /// What it is for.
-        key: TimerKey,
-        /// When, on the clock from which the operation got its `now`.
-        at: Timestamp,
-    },
-    /// Do not fire it.
-    Cancel {
-        /// What it was for.
-        key: TimerKey,
-    },
-}
+pub type TimerEffect = coordinator::TimerEffect<TimerKey>;
 
 /// How a transaction ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

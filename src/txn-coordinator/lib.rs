@@ -1,8 +1,6 @@
 //! The transaction coordinator: transactional ids, their producer ids and epochs, and the outcome of each transaction, as a pure state machine over
 //! one partition of `__transaction_state`.
 //!
-//! It is not wired in yet: no broker runs it and no client sees it. Its tests do.
-//!
 //! What it is *not*: it knows no log, no sockets, no clock and no randomness. It appends nothing, sends nothing and waits for nothing: an operation
 //! returns [`Effects`] and the broker's runtime carries them out. It does not check that topics exist, nor who may do what: the request handlers
 //! do. It does not know which partitions a transaction really wrote to: their leaders do, and ask it ([`TxnShard::add_partitions_to_txn`] with
@@ -43,8 +41,7 @@
 //!     +-------------------------- InitProducerId ------------------------------------------------+
 //! ```
 //!
-//! # What will differ from Apache Kafka
-//! (Its list becomes the deviations of the README when clients can see them.)
+//! # Deviations
 //! - Timed-out transactions are aborted when they time out; Kafka looks for them every 10 s.
 //! - A retried InitProducerId of a producer whose epochs are used up gets the current epoch again, or is fenced; Kafka answers
 //!   UNKNOWN_SERVER_ERROR. It may be retried more than once; Kafka fences the second retry after a change of producer id.
@@ -65,10 +62,8 @@ mod transaction;
 mod version;
 
 pub use config::TxnConfig;
-pub use effects::{
-    CoordinatorRecord, Effects, MarkerOutcome, Markers, MarkersAnswered, ReplyId, RequestMeta, TimerEffect, TimerKey, TransactionResult,
-    TxnReply,
-};
+pub use coordinator::{CoordinatorRecord, Replayed, ReplyId, SkippedRecords};
+pub use effects::{Effects, MarkerOutcome, Markers, MarkersAnswered, RequestMeta, TimerEffect, TimerKey, TransactionResult, TxnReply};
 pub use model::partition_for;
-pub use shard::{Replayed, SkippedRecords, TxnShard};
+pub use shard::TxnShard;
 pub use version::TransactionVersion;

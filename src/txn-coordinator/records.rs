@@ -11,9 +11,9 @@ use bytes::Bytes;
 use model::{PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicName, TopicPartition};
 use protocol::primitives::{Reader, Writer};
 
-use crate::effects::CoordinatorRecord;
 use crate::transaction::{State, Transaction};
 use crate::version::TransactionVersion;
+use coordinator::CoordinatorRecord;
 
 const KEY_TYPE: i16 = 0;
 const PREVIOUS_PRODUCER_ID_TAG: usize = 0;

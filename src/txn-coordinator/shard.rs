@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use coordinator::{Replayed, SkippedRecords};
 use model::{LeaderEpoch, Timestamp};
 use protocol::ErrorCode;
 
@@ -14,26 +15,6 @@ use crate::records::{self, Key};
 use crate::replies;
 use crate::transaction::Transaction;
 use crate::version::TransactionVersion;
-
-/// What a replayed record was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Replayed {
-    /// Of a transactional id; the state has it.
-    Applied,
-    /// Of a type that this shard does not know; skipped and counted.
-    UnknownType,
-    /// Not decodable; skipped and counted.
-    Malformed,
-}
-
-/// How many replayed records a shard skipped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct SkippedRecords {
-    /// Of types that it does not know.
-    pub unknown_type: u64,
-    /// Not decodable.
-    pub malformed: u64,
-}
 
 /// The transactional ids of one partition of `__transaction_state`.
 #[derive(Debug)]
@@ -77,12 +58,7 @@ impl TxnShard {
             Some(Key::Other) => Replayed::UnknownType,
             Some(Key::TransactionalId(id)) => self.replay_transaction(id, value),
         };
-        match replayed {
-            Replayed::Applied => {}
-            Replayed::UnknownType => self.skipped.unknown_type += 1,
-            Replayed::Malformed => self.skipped.malformed += 1,
-        }
-        replayed
+        self.skipped.count(replayed)
     }
 
     fn replay_transaction(&mut self, id: &str, value: Option<&[u8]>) -> Replayed {

@@ -125,6 +125,10 @@ async fn create_missing(cx: &Context, asked: &[MetadataRequestTopic]) {
             let _shown_by_the_look_up = cx.broker.controller.create_offsets_topic().await;
             continue;
         }
+        if name.as_str() == broker::coordinators::TRANSACTIONS_TOPIC {
+            let _shown_by_the_look_up = cx.broker.controller.create_transactions_topic().await;
+            continue;
+        }
         if request.topics.iter().any(|topic| topic.name == *name) {
             continue;
         }

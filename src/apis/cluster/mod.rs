@@ -10,3 +10,4 @@ pub(crate) mod elect_leaders;
 pub(crate) mod list_partition_reassignments;
 pub(crate) mod metadata;
 pub(crate) mod unregister_broker;
+pub(crate) mod update_features;

@@ -6,7 +6,7 @@
 //! - Finalized features are told with the epoch of the metadata image; those at level 0 are left out.
 //!
 //! # Deviations
-//! - `transaction.version` stays at level 0 until transactions exist, so that clients do not use KIP-890's second part.
+//! None.
 //!
 //! # Tests
 //! kcat `metadata`, every client's first request; `an_unsupported_version_is_told_the_served_range`.

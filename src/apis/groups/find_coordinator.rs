@@ -1,10 +1,10 @@
-//! FindCoordinator (key 10, versions 0-6): which broker coordinates a group.
+//! FindCoordinator (key 10, versions 0-6): which broker coordinates a group or a transactional id.
 //!
-//! - The offsets topic is created at the first question, and the answer waits for it.
+//! - The topic that holds them is created at the first question, and the answer waits for it.
 //! - From version 4 several keys at once (KIP-699).
 //!
 //! # Deviations
-//! - Key type 1 (transactions) and 2 (share groups) are INVALID_REQUEST until those exist.
+//! - Key type 2 (share groups) is INVALID_REQUEST until those exist.
 //! - The first question is answered with the coordinator; Kafka first answers COORDINATOR_NOT_AVAILABLE while it creates the topic.
 //!
 //! # Tests
@@ -18,6 +18,7 @@ use crate::api::{Api, Context, Versions};
 use crate::cluster::metadata::wire_id;
 
 const KEY_TYPE_GROUP: i8 = 0;
+const KEY_TYPE_TRANSACTION: i8 = 1;
 const KEY_TYPE_SHARE: i8 = 2;
 
 pub(crate) struct FindCoordinator;
@@ -50,7 +51,11 @@ impl Api for FindCoordinator {
 }
 
 async fn find(cx: &Context, key: StrBytes, key_type: i8) -> Coordinator {
-    let result = if key_type == KEY_TYPE_GROUP { cx.broker.groups.coordinator_of(&key).await } else { Err(ErrorCode::InvalidRequest) };
+    let result = match key_type {
+        KEY_TYPE_GROUP => cx.broker.groups.coordinator_of(&key).await,
+        KEY_TYPE_TRANSACTION => cx.broker.transactions.coordinator_of(&key).await,
+        _ => Err(ErrorCode::InvalidRequest),
+    };
     let image = cx.broker.metadata.image();
     let mut row = Coordinator::default();
     row.key = key;

@@ -11,6 +11,7 @@ pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
 pub(crate) mod sync_group;
+pub(crate) mod txn_offset_commit;
 
 use group_coordinator::{Effects, GroupReply, GroupShard, RequestMeta};
 use model::Timestamp;

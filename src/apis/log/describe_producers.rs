@@ -1,7 +1,7 @@
-//! DescribeProducers (key 61, version 0): the idempotent producers whose state a partition keeps (KIP-664).
+//! DescribeProducers (key 61, version 0): the idempotent and transactional producers whose state a partition keeps (KIP-664).
 //!
 //! # Deviations
-//! - No producer has an open transaction: there are no transactions yet.
+//! None.
 //!
 //! # Tests
 //! Java tools `kafka-transactions describe-producers`.

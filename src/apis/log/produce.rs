@@ -6,40 +6,42 @@
 //! - acks=0 has no answer; an error then closes the connection, so that the client asks for metadata again.
 //! - Version 10 tells a new leader (KIP-951); version 13 names topics by id (KIP-516).
 //! - Beyond `producer_byte_rate` or `request_percentage` the answer tells the wait and the connection is muted; with acks=0 only the bytes count.
+//! - The first batch of a transaction waits for its coordinator's word, and later requests of the connection for that (KIP-890).
 //! - Later requests of the connection are taken while this one waits for its replicas; answers stay in order.
 //!
 //! # Deviations
 //! - A disk with less than 64 MiB of free space (a small one: less than a sixteenth) gives KAFKA_STORAGE_ERROR until there is more; Kafka goes
 //!   on until it is full and then takes the directory offline.
-//! - A transactional batch is refused with INVALID_TXN_STATE until transactions exist.
 //! - A partition without records is INVALID_RECORD; Kafka's handler fails and leaves the client without an answer.
 //! - An unknown codec is UNSUPPORTED_COMPRESSION_TYPE and records that do not decompress INVALID_RECORD; Kafka answers UNKNOWN_SERVER_ERROR.
 //!
 //! # Tests
 //! `codecs`, `keys`, `headers`, `nulls`, `size_limit`, `idempotent_restart` of every client; kcat round trips.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::partitions::{AppendOutcome, AppendRefusal, AppendTicket, Partition, RequiredAcks};
+use broker::partitions::{AppendAs, AppendOutcome, AppendRefusal, AppendTicket, Partition, RequiredAcks, TransactionCheck};
 use broker::quotas::QuotaKind;
 use bytes::Bytes;
 use metadata::Image;
 use metadata::configs::{TimestampType, TopicCompression, TopicConfig};
-use model::{Offset, Timestamp};
+use model::{Offset, ProducerEpoch, ProducerId, Timestamp, TopicPartition};
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
-use protocol::messages::{ProduceRequest, ProduceResponse};
+use protocol::messages::{ProduceRequest, ProduceResponse, TransactionalId};
 use protocol::{ErrorCode, StrBytes};
-use record_batch::{AppendOrigin, BatchError, Codec, InvalidReason, ProduceRefusal, ProduceRules, check_produced};
+use record_batch::{AppendOrigin, BatchError, CheckedBatch, Codec, InvalidReason, ProduceRefusal, ProduceRules, check_produced};
 use wire::clock::timeout_at;
 use wire::{CloseReason, Outcome};
 
 use super::leader_hints::{LeaderHints, Node};
 use super::{TopicRef, find_partition};
 use crate::api::{self, Context, ErasedApi, Versions};
+use crate::transactions::verification::{Understands, Writer};
 use crate::{error_codes, throttle};
 
 const KEY: i16 = 0;
@@ -84,11 +86,19 @@ impl ErasedApi for Produce {
         // The appends happen here, before anything is awaited: that is what keeps the order of pipelined requests.
         let begin = cx.broker.quotas.is_active(QuotaKind::Request).then(|| cx.broker.clock.monotonic());
         let image = cx.broker.metadata.image();
+        let writer = writer(cx.version, request.transactional_id);
         let named = request.topic_data.into_iter().filter(|topic| !topic.partition_data.is_empty());
-        let topics: Vec<_> = named.map(|topic| begin_topic(&cx, &image, topic, acks)).collect();
+        let topics: Vec<_> = named.map(|topic| begin_topic(&cx, &image, &writer, topic, acks)).collect();
         let acks = acks.unwrap_or(RequiredAcks::Leader);
         let wait = Wait { timeout, throttle_time_ms: charge(&cx, begin.filter(|_| acks != RequiredAcks::None)) };
-        Outcome::pipelined(finish(cx, topics, acks, wait))
+        if !topics.iter().any(TopicUnderWay::waits_for_coordinator) {
+            return Outcome::pipelined(finish(cx, topics, acks, wait));
+        }
+        // The next request must not overtake what is not appended yet.
+        Outcome::serial(async move {
+            let topics = verify(&cx, &writer, topics, acks).await;
+            finish(cx, topics, acks, wait).await
+        })
     }
 }
 
@@ -115,7 +125,89 @@ struct PartitionUnderWay {
     index: i32,
     /// `None` if it is not known here.
     partition: Option<Arc<Partition>>,
-    state: Result<AppendTicket, Refusal>,
+    state: Result<Append, Refusal>,
+}
+
+/// How far an append is.
+enum Append {
+    UnderWay(AppendTicket),
+    /// It waits for the word of its transaction's coordinator.
+    ToVerify(Box<ToVerify>),
+}
+
+struct ToVerify {
+    batch: CheckedBatch,
+    check: TransactionCheck,
+    producer: (ProducerId, ProducerEpoch),
+}
+
+impl TopicUnderWay {
+    fn waits_for_coordinator(&self) -> bool {
+        self.partitions.iter().any(|partition| matches!(partition.state, Ok(Append::ToVerify(_))))
+    }
+}
+
+fn writer(version: i16, transactional_id: Option<TransactionalId>) -> Writer {
+    let understands = match version {
+        ..=10 => Understands::Little,
+        11 => Understands::Abortable,
+        12.. => Understands::ImplicitPartitions,
+    };
+    Writer { transactional_id: transactional_id.map(|id| id.to_string()), understands }
+}
+
+const fn of_transaction(transaction: TransactionCheck) -> AppendAs {
+    AppendAs { origin: AppendOrigin::Client, transaction, leader_epoch: None }
+}
+
+/// Asks the coordinator for all that wait for its word, and begins the appends that it allows.
+async fn verify(cx: &Context, writer: &Writer, mut topics: Vec<TopicUnderWay>, acks: RequiredAcks) -> Vec<TopicUnderWay> {
+    let waiting = || topics.iter().flat_map(|topic| &topic.partitions);
+    let mut named = Vec::new();
+    let mut producers = BTreeSet::new();
+    for row in waiting() {
+        if let (Some(partition), Ok(Append::ToVerify(to_verify))) = (&row.partition, &row.state) {
+            named.push(TopicPartition { topic: partition.topic().clone(), partition: partition.id().partition });
+            producers.insert(to_verify.producer);
+        }
+    }
+    let mut producers = producers.into_iter();
+    let refusals = match (producers.next(), producers.next()) {
+        (Some(producer), None) => writer.ask(cx, producer, named).await,
+        // A transaction has one producer.
+        _ => named.into_iter().map(|partition| (partition, ErrorCode::InvalidProducerIdMapping)).collect(),
+    };
+    for row in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        let Some(partition) = &row.partition else { continue };
+        if !matches!(row.state, Ok(Append::ToVerify(_))) {
+            continue;
+        }
+        let at = TopicPartition { topic: partition.topic().clone(), partition: partition.id().partition };
+        let state = std::mem::replace(&mut row.state, Err(ErrorCode::InvalidTxnState.into()));
+        let Ok(Append::ToVerify(to_verify)) = state else { continue };
+        row.state = match refusals.get(&at) {
+            Some(error) => Err(unverified(writer, *error).into()),
+            None => {
+                let ToVerify { batch, check, .. } = *to_verify;
+                Ok(Append::UnderWay(partition.append_as(vec![batch], acks, of_transaction(check), cx.broker.clock.now())))
+            }
+        };
+    }
+    topics
+}
+
+/// What a producer is told when the coordinator does not let it write.
+fn unverified(writer: &Writer, error: ErrorCode) -> ErrorCode {
+    match writer.told(error) {
+        ErrorCode::ConcurrentTransactions if writer.understands == Understands::ImplicitPartitions => ErrorCode::ConcurrentTransactions,
+        // To be tried again, in words that producers of all versions know.
+        ErrorCode::ConcurrentTransactions
+        | ErrorCode::NetworkException
+        | ErrorCode::CoordinatorLoadInProgress
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
+        other => other,
+    }
 }
 
 /// Why one partition's batch is refused, with what the client is told beside the code.
@@ -134,7 +226,13 @@ impl From<ErrorCode> for Refusal {
     }
 }
 
-fn begin_topic(cx: &Context, image: &Image, topic: TopicProduceData, acks: Result<RequiredAcks, ErrorCode>) -> TopicUnderWay {
+fn begin_topic(
+    cx: &Context,
+    image: &Image,
+    writer: &Writer,
+    topic: TopicProduceData,
+    acks: Result<RequiredAcks, ErrorCode>,
+) -> TopicUnderWay {
     let mut response = TopicProduceResponse::default();
     let partitions = topic.partition_data.into_iter();
     let partitions = partitions.map(|data| {
@@ -143,7 +241,7 @@ fn begin_topic(cx: &Context, image: &Image, topic: TopicProduceData, acks: Resul
         let found = find_partition(cx, image, reference, index);
         let (partition, state) = match (found, acks) {
             (Ok(partition), Ok(acks)) => {
-                let state = begin_partition(cx, &partition, data, acks);
+                let state = begin_partition(cx, &partition, writer, data, acks);
                 (Some(partition), state)
             }
             (found, Err(code)) => (found.ok(), Err(code.into())),
@@ -163,19 +261,26 @@ fn begin_topic(cx: &Context, image: &Image, topic: TopicProduceData, acks: Resul
 fn begin_partition(
     cx: &Context,
     partition: &Arc<Partition>,
+    writer: &Writer,
     data: PartitionProduceData,
     acks: RequiredAcks,
-) -> Result<AppendTicket, Refusal> {
+) -> Result<Append, Refusal> {
     if metadata::is_internal_topic(partition.topic().as_str()) && cx.client_id != ADMIN_CLIENT_ID {
         return Err(ErrorCode::InvalidTopicException.into());
     }
     let now = cx.broker.clock.now();
     let rules = rules(cx, partition, now);
     let batch = check_produced(data.records.unwrap_or_default(), &rules).map_err(|refusal| refuse_records(&refusal, partition))?;
-    if batch.header().attributes.is_transactional() {
-        return Err(ErrorCode::InvalidTxnState.into());
+    let header = batch.header();
+    let Some(producer) = header.producer().filter(|_| header.attributes.is_transactional()) else {
+        return Ok(Append::UnderWay(partition.append(vec![batch], acks, AppendOrigin::Client, now)));
+    };
+    let (check, must_ask) = writer.begin(cx, partition, (producer.producer_id, producer.producer_epoch, producer.first_sequence));
+    if must_ask {
+        let producer = (producer.producer_id, producer.producer_epoch);
+        return Ok(Append::ToVerify(Box::new(ToVerify { batch, check, producer })));
     }
-    Ok(partition.append(vec![batch], acks, AppendOrigin::Client, now))
+    Ok(Append::UnderWay(partition.append_as(vec![batch], acks, of_transaction(check), now)))
 }
 
 fn rules(cx: &Context, partition: &Partition, now: Timestamp) -> ProduceRules {
@@ -245,7 +350,8 @@ async fn finish(cx: Context, topics: Vec<TopicUnderWay>, acks: RequiredAcks, wai
         for PartitionUnderWay { index, partition: found, state } in topic.partitions {
             let result = match state {
                 Err(refusal) => Err(refusal),
-                Ok(ticket) => appended_by(&cx, ticket, found.as_deref(), deadline).await,
+                Ok(Append::UnderWay(ticket)) => appended_by(&cx, ticket, found.as_deref(), deadline).await,
+                Ok(Append::ToVerify(_)) => Err(ErrorCode::InvalidTxnState.into()),
             };
             match &found {
                 Some(found) => found.traffic().produced(result.is_err()),

@@ -27,8 +27,10 @@ use ::quotas::Window;
 use group_coordinator::GroupConfig;
 use log_store::Durability;
 use metadata::configs::{ConfigView, StaticConfig};
+use metadata::controller::InternalTopic;
 use model::BrokerId;
 use model::config::Row;
+use txn_coordinator::TxnConfig;
 use wire::ConnectionLimits;
 
 use listeners::Listeners;
@@ -88,6 +90,14 @@ pub struct BrokerConfig {
     pub log_retention_check_interval: Duration,
     /// `log.initial.task.delay.ms`: when the first check is.
     pub log_initial_task_delay: Duration,
+    /// The form of the topic of transactions (`transaction.state.log.*`).
+    pub transactions_topic: InternalTopic,
+    /// What the transaction coordinator acts on.
+    pub transactions: TxnConfig,
+    /// `transaction.remove.expired.transaction.cleanup.interval.ms`.
+    pub transactional_id_cleanup_interval: Duration,
+    /// `add.partitions.to.txn.retry.backoff.ms` and `add.partitions.to.txn.retry.backoff.max.ms`.
+    pub add_partitions_retry: (Duration, Duration),
     /// What the group coordinator acts on.
     pub groups: GroupConfig,
     /// `producer.id.expiration.ms`.
@@ -189,6 +199,22 @@ impl BrokerConfig {
             offsets_retention_check_interval_ms: values.long("offsets.retention.check.interval.ms"),
             log_retention_check_interval: milliseconds(&values, "log.retention.check.interval.ms"),
             log_initial_task_delay: milliseconds(&values, "log.initial.task.delay.ms"),
+            transactions_topic: InternalTopic::TransactionState {
+                partitions: values.int("transaction.state.log.num.partitions"),
+                replication_factor: values.short("transaction.state.log.replication.factor"),
+                min_insync_replicas: values.int("transaction.state.log.min.isr"),
+                segment_bytes: values.int("transaction.state.log.segment.bytes"),
+            },
+            transactions: TxnConfig {
+                transaction_timeout_max_ms: values.int("transaction.max.timeout.ms"),
+                transactional_id_expiration_ms: values.long("transactional.id.expiration.ms"),
+                ..TxnConfig::default()
+            },
+            transactional_id_cleanup_interval: milliseconds(&values, "transaction.remove.expired.transaction.cleanup.interval.ms"),
+            add_partitions_retry: (
+                milliseconds(&values, "add.partitions.to.txn.retry.backoff.ms"),
+                milliseconds(&values, "add.partitions.to.txn.retry.backoff.max.ms"),
+            ),
             groups: groups(&values),
             producer_id_expiration_ms: values.long("producer.id.expiration.ms"),
             fetch_bytes_max: values.size("fetch.max.bytes"),

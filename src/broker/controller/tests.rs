@@ -136,6 +136,12 @@ impl Cluster {
             given: metadata::configs::StaticConfig::new(),
             defaults: TopicDefaults { num_partitions: 1, replication_factor: 3 },
             offsets_topic: InternalTopic::ConsumerOffsets { partitions: 1, replication_factor: 3, segment_bytes: 1 << 20 },
+            transactions_topic: InternalTopic::TransactionState {
+                partitions: 1,
+                replication_factor: 3,
+                min_insync_replicas: 2,
+                segment_bytes: 1 << 20,
+            },
             broker_rows: Vec::new(),
             session_timeout: SESSION,
             rebalance_interval: Some(REBALANCE),

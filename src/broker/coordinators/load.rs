@@ -3,19 +3,20 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use group_coordinator::GroupShard;
 use model::{Offset, ProducerId};
 use record_batch::{BatchIter, DecompressLimits, EndTxnMarker};
 
 use crate::partitions::{FetchBound, Partition, PartitionError, PartitionFetch};
 use crate::read_pool::off_thread;
 
+use super::coordinator::Coordinator;
+
 /// How much of the log is held in memory at a time.
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// Replays all records of `partition` into `shard`, once they are committed: what a new leader has beyond its high watermark may have been
+/// Replays all records of `partition` into `coordinator`, once they are committed: what a new leader has beyond its high watermark may have been
 /// acknowledged by an earlier one.
-pub(super) async fn load(shard: &mut GroupShard, partition: &Arc<Partition>) -> Result<(), PartitionError> {
+pub(super) async fn load<C: Coordinator>(coordinator: &mut C, partition: &Arc<Partition>) -> Result<(), PartitionError> {
     let mut offset = partition.offsets().log_start();
     let end = partition.offsets().log_end();
     partition.committed_up_to(end).await?;
@@ -32,7 +33,7 @@ pub(super) async fn load(shard: &mut GroupShard, partition: &Arc<Partition>) -> 
         let source = Arc::clone(partition);
         let read = off_thread(move || source.read(&fetch)?.into_bytes().map_err(|_| PartitionError::Storage));
         let bytes = read.await.unwrap_or(Err(PartitionError::Storage))?;
-        let next = replay_batches(shard, &bytes, offset)?;
+        let next = replay_batches(coordinator, &bytes, offset)?;
         if next <= offset {
             break;
         }
@@ -42,7 +43,7 @@ pub(super) async fn load(shard: &mut GroupShard, partition: &Arc<Partition>) -> 
     Ok(())
 }
 
-fn replay_batches(shard: &mut GroupShard, bytes: &[u8], from: Offset) -> Result<Offset, PartitionError> {
+fn replay_batches<C: Coordinator>(coordinator: &mut C, bytes: &[u8], from: Offset) -> Result<Offset, PartitionError> {
     let mut next = from;
     for batch in BatchIter::new(bytes) {
         let batch = batch.map_err(|_| PartitionError::Corrupt)?;
@@ -55,15 +56,11 @@ fn replay_batches(shard: &mut GroupShard, bytes: &[u8], from: Offset) -> Result<
                 match transaction {
                     Some(producer_id) if is_control => {
                         if let Ok(Some(marker)) = EndTxnMarker::decode(key, value.unwrap_or_default()) {
-                            shard.replay_end_of_transaction(producer_id, marker.is_commit);
+                            coordinator.replay_end_of_transaction(producer_id, marker.is_commit);
                         }
                     }
-                    Some(producer_id) => {
-                        shard.replay_in_transaction(producer_id, key, value);
-                    }
-                    None if record.key.is_some() => {
-                        shard.replay(key, value);
-                    }
+                    Some(_) => coordinator.replay(transaction, key, value),
+                    None if record.key.is_some() => coordinator.replay(None, key, value),
                     None => {}
                 }
                 ControlFlow::Continue(())

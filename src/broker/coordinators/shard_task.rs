@@ -1,103 +1,64 @@
 //! The task that owns one shard.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::future::pending;
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use group_coordinator::{Effects, GroupConfig, GroupReply, GroupShard, GroupSummary, ReplyId, RequestMeta, TimerEffect, TimerKey};
-use model::{Sequence, Timestamp, TopicName};
+use ::coordinator::{ReplyId, TimerEffect};
+use model::{LeaderEpoch, Sequence, Timestamp};
 use protocol::ErrorCode;
 use record_batch::{AppendOrigin, BatchBuilder, CheckedBatch};
 use tokio::sync::{mpsc, oneshot};
 use wire::clock::SharedClock;
 
-use crate::entropy::Entropy;
-use crate::partitions::{AppendRefusal, Partition, PartitionError, RequiredAcks};
+use crate::partitions::{AppendAs, AppendRefusal, Partition, PartitionError, RequiredAcks, TransactionCheck};
 
-use super::{Caller, Operation, load};
+use super::coordinator::{Call, Coordinator, EndOfTransaction, Released, ToAppend, Work};
+use super::load;
+use super::timers::Timers;
 
-pub(super) struct Call {
-    pub(super) caller: Caller,
-    pub(super) operation: Operation,
-    pub(super) reply: oneshot::Sender<Result<GroupReply, ErrorCode>>,
-}
-
-pub(super) enum Work {
-    Call(Call),
-    TopicsDeleted(Vec<TopicName>),
-    ExpireOffsets,
-    Summarize(oneshot::Sender<Vec<GroupSummary>>),
-}
-
-pub(super) struct ShardTask {
-    config: GroupConfig,
-    shard: GroupShard,
+pub(super) struct ShardTask<C: Coordinator> {
+    parts: C::Parts,
+    coordinator: C,
+    /// The term of the partition's leader that this task serves. It appends nothing in another one.
+    leader_epoch: LeaderEpoch,
     /// Whether the log may hold more than the shard knows, so that it must be loaded anew.
     is_doubtful: bool,
     partition: Arc<Partition>,
     clock: SharedClock,
-    entropy: Arc<dyn Entropy>,
-    work: mpsc::UnboundedReceiver<Work>,
+    work: mpsc::UnboundedReceiver<Work<C>>,
+    queue: mpsc::WeakUnboundedSender<Work<C>>,
     /// What came while the shard was loaded.
-    early: VecDeque<Work>,
-    replies: HashMap<ReplyId, oneshot::Sender<Result<GroupReply, ErrorCode>>>,
+    early: VecDeque<Work<C>>,
+    replies: HashMap<ReplyId, oneshot::Sender<Result<C::Reply, ErrorCode>>>,
     next_reply: u64,
-    timers: Timers,
+    timers: Timers<C::TimerKey>,
 }
 
-/// Armed timers, by due time and by key. Times are monotonic: a wall clock that jumps (a laptop that slept) must not end every session.
-#[derive(Default)]
-struct Timers {
-    by_time: BTreeMap<(Duration, u64), TimerKey>,
-    by_key: HashMap<TimerKey, (Duration, u64)>,
-    next: u64,
-}
-
-impl Timers {
-    fn arm(&mut self, key: TimerKey, at: Duration) {
-        self.cancel(&key);
-        self.next += 1;
-        self.by_time.insert((at, self.next), key.clone());
-        self.by_key.insert(key, (at, self.next));
-    }
-
-    fn cancel(&mut self, key: &TimerKey) {
-        if let Some(place) = self.by_key.remove(key) {
-            self.by_time.remove(&place);
-        }
-    }
-
-    fn next_due(&self) -> Option<Duration> {
-        self.by_time.keys().next().map(|(at, _)| *at)
-    }
-
-    fn pop_due(&mut self, now: Duration) -> Option<TimerKey> {
-        let entry = self.by_time.first_entry().filter(|entry| entry.key().0 <= now)?;
-        let key = entry.remove();
-        self.by_key.remove(&key);
-        Some(key)
-    }
-}
-
-impl ShardTask {
+impl<C: Coordinator> ShardTask<C> {
+    /// The task, and the way to give it work. It ends when that is dropped.
     pub(super) fn new(
-        config: GroupConfig,
+        parts: C::Parts,
         partition: Arc<Partition>,
+        leader_epoch: LeaderEpoch,
         clock: SharedClock,
-        entropy: Arc<dyn Entropy>,
-        work: mpsc::UnboundedReceiver<Work>,
-    ) -> Self {
+    ) -> (Self, mpsc::UnboundedSender<Work<C>>) {
+        let (sender, work) = mpsc::unbounded_channel();
+        let queue = sender.downgrade();
         let (early, replies, timers) = (VecDeque::new(), HashMap::new(), Timers::default());
-        let shard = GroupShard::new(config.clone());
-        Self { config, shard, is_doubtful: false, partition, clock, entropy, work, early, replies, next_reply: 0, timers }
+        let coordinator = C::new(&parts, leader_epoch, queue.clone());
+        let (is_doubtful, next_reply) = (false, 0);
+        let task =
+            Self { parts, coordinator, leader_epoch, is_doubtful, partition, clock, work, queue, early, replies, next_reply, timers };
+        (task, sender)
     }
 
     /// Loads the shard, then serves it until its sender is dropped or its log fails.
     pub(super) async fn run(mut self) {
         while self.serve().await {
-            self.shard = GroupShard::new(self.config.clone());
+            self.coordinator = C::new(&self.parts, self.leader_epoch, self.queue.clone());
             self.timers = Timers::default();
         }
     }
@@ -113,8 +74,9 @@ impl ShardTask {
                 return false;
             }
         }
-        let effects = self.shard.loaded(self.clock.now());
-        if self.carry_out(effects).await {
+        self.coordinator.prepare().await;
+        let effects = self.coordinator.loaded(self.clock.now());
+        if self.carry_out(effects, TransactionCheck::Unchecked).await {
             while self.step().await {}
         }
         std::mem::take(&mut self.is_doubtful)
@@ -122,7 +84,7 @@ impl ShardTask {
 
     /// Loads the shard; what comes meanwhile waits. `None` if the shard is not wanted any more.
     async fn load(&mut self) -> Option<Result<(), PartitionError>> {
-        let mut loading = pin!(load::load(&mut self.shard, &self.partition));
+        let mut loading = pin!(load::load(&mut self.coordinator, &self.partition));
         loop {
             tokio::select! {
                 biased;
@@ -134,8 +96,7 @@ impl ShardTask {
 
     async fn step(&mut self) -> bool {
         if let Some(work) = self.early.pop_front() {
-            let effects = self.begin(work, self.clock.now());
-            return self.carry_out(effects).await;
+            return self.work_on(work).await;
         }
         let due = self.timers.next_due();
         let clock = Arc::clone(&self.clock);
@@ -153,16 +114,13 @@ impl ShardTask {
                 None => return false,
             },
         };
-        let now = self.clock.now();
         match work {
-            Some(work) => {
-                let effects = self.begin(work, now);
-                self.carry_out(effects).await
-            }
+            Some(work) => self.work_on(work).await,
             None => {
                 while let Some(key) = self.timers.pop_due(self.clock.monotonic()) {
-                    let effects = self.shard.timer_fired(now, key);
-                    if !self.carry_out(effects).await {
+                    self.coordinator.prepare().await;
+                    let effects = self.coordinator.timer_fired(self.clock.now(), key);
+                    if !self.carry_out(effects, TransactionCheck::Unchecked).await {
                         return false;
                     }
                 }
@@ -171,45 +129,67 @@ impl ShardTask {
         }
     }
 
-    fn begin(&mut self, work: Work, now: Timestamp) -> Effects {
+    async fn work_on(&mut self, work: Work<C>) -> bool {
         match work {
-            Work::Call(Call { caller, operation, reply }) => {
+            Work::Call(Call { caller, operation, transaction, reply }) => {
+                self.coordinator.prepare().await;
                 self.next_reply += 1;
                 let id = ReplyId(self.next_reply);
                 self.replies.insert(id, reply);
-                let meta = RequestMeta {
-                    client_id: caller.client_id,
-                    client_host: caller.client_host,
-                    api_version: caller.api_version,
-                    reply: id,
-                    new_member_uuid: self.entropy.uuid(),
-                };
-                operation(&mut self.shard, now, meta)
+                let meta = self.coordinator.meta(caller, id);
+                let effects = operation(self.coordinator.shard(), self.clock.now(), meta);
+                self.carry_out(effects, transaction).await
             }
-            Work::TopicsDeleted(topics) => self.shard.topics_deleted(now, &topics),
-            Work::ExpireOffsets => self.shard.cleanup_expired_offsets(now),
-            Work::Summarize(reply) => {
-                let _gone = reply.send(self.shard.summaries());
-                Effects::default()
+            Work::Event(event) => {
+                self.coordinator.prepare().await;
+                let effects = self.coordinator.event(self.clock.now(), event);
+                self.carry_out(effects, TransactionCheck::Unchecked).await
             }
+            Work::EndOfTransaction(end) => self.end_transaction(end).await,
         }
     }
 
+    /// Writes a marker. What it decides counts when it is committed, here as in the log.
+    async fn end_transaction(&mut self, end: EndOfTransaction) -> bool {
+        let EndOfTransaction { producer_id, producer_epoch, marker, check, done } = end;
+        let batch = marker.batch(producer_id, producer_epoch, self.clock.now());
+        let appended = match CheckedBatch::from_trusted(batch) {
+            Ok(batch) => self.append(batch, check).await,
+            Err(_) => Err(AppendRefusal::NotEnoughReplicas),
+        };
+        let goes_on = match &appended {
+            Ok(()) => {
+                self.coordinator.replay_end_of_transaction(producer_id, marker.is_commit);
+                true
+            }
+            Err(refusal) => self.follow_refusal(refusal),
+        };
+        let _gone = done.send(appended);
+        goes_on
+    }
+
     /// Appends, replays, arms, replies. Returns false when the partition is gone: the shard is then dropped.
-    async fn carry_out(&mut self, effects: Effects) -> bool {
-        if !effects.records.is_empty() {
-            let partition = Arc::clone(&self.partition);
-            match append(&partition, &effects, self.clock.now()).await {
+    async fn carry_out(&mut self, effects: C::Effects, check: TransactionCheck) -> bool {
+        let ToAppend { records, transaction } = C::to_append(&effects);
+        if !records.is_empty() {
+            let mut builder = BatchBuilder::new();
+            if let Some((producer_id, producer_epoch)) = transaction {
+                // Nobody counts the sequences of what a coordinator appends; Kafka writes zero.
+                builder = builder.with_producer(producer_id, producer_epoch, Some(Sequence::ZERO)).with_transactional(true);
+            }
+            let now = self.clock.now();
+            for record in records {
+                builder.append(now.millis(), Some(&record.key), record.value.as_deref(), &[]);
+            }
+            let appended = match CheckedBatch::from_trusted(builder.build()) {
+                Ok(batch) => self.append(batch, check).await,
+                Err(_) => Err(AppendRefusal::NotEnoughReplicas),
+            };
+            match appended {
                 Ok(()) => {
-                    for record in &effects.records {
-                        match effects.transaction {
-                            Some((producer_id, _)) => {
-                                self.shard.replay_in_transaction(producer_id, &record.key, record.value.as_deref());
-                            }
-                            None => {
-                                self.shard.replay(&record.key, record.value.as_deref());
-                            }
-                        }
+                    let producer_id = transaction.map(|(producer_id, _)| producer_id);
+                    for record in records {
+                        self.coordinator.replay(producer_id, &record.key, record.value.as_deref());
                     }
                 }
                 Err(refusal) => return self.undo(effects, &refusal),
@@ -219,31 +199,57 @@ impl ShardTask {
         true
     }
 
-    /// The records were not appended: the shard takes back what it did, and answers whom it must.
-    fn undo(&mut self, refused: Effects, refusal: &AppendRefusal) -> bool {
-        tracing::error!(partition = %self.partition.id(), error = %refusal, "the coordinator's append failed");
-        if matches!(refusal, AppendRefusal::NotEnoughReplicasAfterAppend) {
-            // They lie in the log and may yet be committed, whatever is answered now.
-            let refused = self.shard.append_failed(self.clock.now(), refused, ErrorCode::CoordinatorNotAvailable);
-            self.release(refused);
-            let effects = self.shard.unload(ErrorCode::CoordinatorLoadInProgress);
-            self.release(effects);
-            self.is_doubtful = true;
-            return false;
+    fn append(&self, batch: CheckedBatch, transaction: TransactionCheck) -> impl Future<Output = Result<(), AppendRefusal>> + use<C> {
+        let how = AppendAs { origin: AppendOrigin::Coordinator, transaction, leader_epoch: Some(self.leader_epoch) };
+        let ticket = self.partition.append_as(vec![batch], RequiredAcks::All, how, self.clock.now());
+        async move {
+            match ticket.await {
+                Ok(Ok(_outcome)) => Ok(()),
+                Ok(Err(refusal)) => Err(refusal),
+                Err(_dropped) => Err(AppendRefusal::Partition(PartitionError::NotLeader)),
+            }
         }
-        let gone = matches!(refusal, AppendRefusal::Partition(_));
-        let code = if gone { ErrorCode::NotCoordinator } else { ErrorCode::CoordinatorNotAvailable };
-        let effects = self.shard.append_failed(self.clock.now(), refused, code);
-        self.release(effects);
-        if gone {
-            let effects = self.shard.unload(ErrorCode::NotCoordinator);
-            self.release(effects);
-        }
-        !gone
     }
 
-    fn release(&mut self, effects: Effects) {
-        let Effects { records: _, transaction: _, replies, timers } = effects;
+    /// The records were not appended: the shard takes back what it did, and answers whom it must.
+    fn undo(&mut self, refused: C::Effects, refusal: &AppendRefusal) -> bool {
+        let code = match refusal {
+            AppendRefusal::Partition(_) => ErrorCode::NotCoordinator,
+            // The word of the transaction's coordinator was missing, or has come too late.
+            AppendRefusal::Log(log_store::AppendError::Unverified { .. }) => ErrorCode::InvalidTxnState,
+            AppendRefusal::NotEnoughReplicas | AppendRefusal::NotEnoughReplicasAfterAppend | AppendRefusal::Log(_) => {
+                ErrorCode::CoordinatorNotAvailable
+            }
+        };
+        let effects = self.coordinator.append_failed(self.clock.now(), refused, code);
+        self.release(effects);
+        self.follow_refusal(refusal)
+    }
+
+    /// Whether the shard may go on after a refused append.
+    fn follow_refusal(&mut self, refusal: &AppendRefusal) -> bool {
+        let unload_with = match refusal {
+            // They lie in the log and may yet be committed, whatever is answered now.
+            AppendRefusal::NotEnoughReplicasAfterAppend => {
+                self.is_doubtful = true;
+                ErrorCode::CoordinatorLoadInProgress
+            }
+            AppendRefusal::Partition(_) => ErrorCode::NotCoordinator,
+            AppendRefusal::NotEnoughReplicas => return true,
+            AppendRefusal::Log(log_store::AppendError::Storage(_)) => {
+                tracing::error!(partition = %self.partition.id(), error = %refusal, "the coordinator's append failed");
+                return true;
+            }
+            AppendRefusal::Log(_) => return true,
+        };
+        tracing::warn!(partition = %self.partition.id(), error = %refusal, "the coordinator's append is refused, and its state loaded anew by whoever leads");
+        let effects = self.coordinator.unload(unload_with);
+        self.release(effects);
+        false
+    }
+
+    fn release(&mut self, effects: C::Effects) {
+        let Released { replies, timers } = self.coordinator.release(effects);
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
         for timer in timers {
             match timer {
@@ -257,24 +263,6 @@ impl ShardTask {
                 let _gone = sender.send(Ok(reply));
             }
         }
-    }
-}
-
-async fn append(partition: &Arc<Partition>, effects: &Effects, now: Timestamp) -> Result<(), AppendRefusal> {
-    let mut builder = BatchBuilder::new();
-    if let Some((producer_id, producer_epoch)) = effects.transaction {
-        // Nobody counts the sequences of what a coordinator appends; Kafka writes zero.
-        builder = builder.with_producer(producer_id, producer_epoch, Some(Sequence::ZERO)).with_transactional(true);
-    }
-    for record in &effects.records {
-        builder.append(now.millis(), Some(&record.key), record.value.as_deref(), &[]);
-    }
-    let batch = CheckedBatch::from_trusted(builder.build()).map_err(|_| AppendRefusal::NotEnoughReplicas)?;
-    let ticket = partition.append(vec![batch], RequiredAcks::All, AppendOrigin::Coordinator, now);
-    match ticket.await {
-        Ok(Ok(_outcome)) => Ok(()),
-        Ok(Err(refusal)) => Err(refusal),
-        Err(_dropped) => Err(AppendRefusal::Partition(PartitionError::NotLeader)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use log_store::{AppendError, AppendRequest, Appended, Store};
+use log_store::{AppendError, AppendRequest, Appended, Store, TransactionCheck, VerifiedProducer};
 use metadata::configs::TimestampType;
 use model::{LeaderEpoch, Offset, Timestamp};
 use record_batch::{AppendOrigin, CheckedBatch};
@@ -24,6 +24,17 @@ pub enum RequiredAcks {
     Leader,
     /// When all in-sync replicas have it.
     All,
+}
+
+/// Who appends, and what is known of what is appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendAs {
+    /// Who appends; only a client's producer fields are judged.
+    pub origin: AppendOrigin,
+    /// What is known of the transaction.
+    pub transaction: TransactionCheck,
+    /// The term in which the append counts; in a later one it is refused. `None`: in whatever term.
+    pub leader_epoch: Option<LeaderEpoch>,
 }
 
 /// Where a batch came to lie.
@@ -91,9 +102,15 @@ impl Partition {
     ///
     /// IMPORTANT: the order of two calls on one partition is the order of their offsets, so a handler must call this before it awaits anything.
     pub fn append(self: &Arc<Self>, batches: Vec<CheckedBatch>, acks: RequiredAcks, origin: AppendOrigin, now: Timestamp) -> AppendTicket {
+        self.append_as(batches, acks, AppendAs { origin, transaction: TransactionCheck::Unchecked, leader_epoch: None }, now)
+    }
+
+    /// The same of what belongs to a transaction, or to one term of a leader.
+    pub fn append_as(self: &Arc<Self>, batches: Vec<CheckedBatch>, acks: RequiredAcks, how: AppendAs, now: Timestamp) -> AppendTicket {
+        let AppendAs { origin, transaction, leader_epoch: expected_epoch } = how;
         let (reply, answer) = oneshot::channel();
         let (messages, bytes) = volume(&batches);
-        match self.admit(acks) {
+        match self.admit(acks, expected_epoch) {
             Err(refusal) => {
                 let _gone = reply.send(Err(refusal));
             }
@@ -107,6 +124,7 @@ impl Partition {
                     now,
                     origin,
                     expected_end: None,
+                    transaction,
                     done: Box::new(move |result| {
                         if result.is_ok() {
                             partition.traffic.appended(messages, bytes);
@@ -120,9 +138,17 @@ impl Partition {
         AppendTicket { answer, store: self.store.clone() }
     }
 
-    fn admit(&self, acks: RequiredAcks) -> Result<(LeaderEpoch, bool), AppendRefusal> {
+    /// What a transactional batch of the producer needs before it is appended.
+    #[must_use]
+    pub fn begin_verification(&self, producer: &VerifiedProducer, now: Timestamp) -> TransactionCheck {
+        self.log.begin_verification(producer, now)
+    }
+
+    fn admit(&self, acks: RequiredAcks, expected_epoch: Option<LeaderEpoch>) -> Result<(LeaderEpoch, bool), AppendRefusal> {
         let state = self.state.lock();
-        let Some(leader) = state.replication.as_ref().filter(|_| state.leads) else {
+        let Some(leader) =
+            state.replication.as_ref().filter(|_| state.leads && expected_epoch.is_none_or(|epoch| epoch == state.leader_epoch))
+        else {
             return Err(AppendRefusal::Partition(PartitionError::NotLeader));
         };
         if acks == RequiredAcks::All && leader.min_isr() != MinIsr::Satisfied {

@@ -26,9 +26,9 @@ use crate::metrics::{Metrics, TopicMetrics};
 
 use partition::Home;
 
-pub use log_store::{AbortedTransaction, AppendError};
+pub use log_store::{AbortedTransaction, AppendError, TransactionCheck, VerifiedProducer};
 
-pub use append::{AppendOutcome, AppendRefusal, AppendTicket, RequiredAcks};
+pub use append::{AppendAs, AppendOutcome, AppendRefusal, AppendTicket, RequiredAcks};
 pub use following::FollowError;
 pub use isr::{Follower, PartitionProposal, ProposalAnswer};
 pub use offsets::{FoundOffset, OffsetQuery};

@@ -16,11 +16,12 @@ use replication::{Ask, FetchFault, FetchPosition, FollowerLog, FollowerState, Re
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::broker_connection::Connection;
 use crate::partitions::{FollowError, Partition};
 use crate::read_pool::off_thread;
 
 use super::FetchersParts;
-use super::wire_form::{self, Connection};
+use super::wire_form;
 
 /// How long to wait for bytes that are on their way to the disk, once, when a partition changes its role.
 const SETTLE_PAUSE: Duration = Duration::from_millis(5);

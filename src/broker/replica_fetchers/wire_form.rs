@@ -2,72 +2,25 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::time::Duration;
 
-use bytes::BytesMut;
 use metadata::Image;
 use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition};
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
 use protocol::messages::fetch_response::PartitionData;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use protocol::messages::{FetchRequest, ListOffsetsRequest, RequestHeader, ResponseHeader, TopicName};
-use protocol::{Decodable as _, Encodable as _, ErrorCode, HeaderVersion as _, Request, StrBytes};
+use protocol::messages::{FetchRequest, ListOffsetsRequest, TopicName};
+use protocol::{ErrorCode, StrBytes};
 use replication::FetchPosition;
-use wire::PeerClient;
-use wire::clock::{SharedClock, timeout_at};
 
+use crate::broker_connection::Connection;
 use crate::config::ReplicaFetchConfig;
 
 /// With topic ids, the follower's broker epoch, and its log start.
 const FETCH_VERSION: i16 = 17;
 const LIST_OFFSETS_VERSION: i16 = 10;
-/// What an answer may take in memory.
-const ANSWER_MEMORY_BYTES_MAX: usize = 256 << 20;
 /// ListOffsets' numbers for the begin and the end of a log.
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
-
-/// A connection to a leader.
-pub(super) struct Connection {
-    client: PeerClient,
-    client_id: StrBytes,
-    next_correlation_id: i32,
-    clock: SharedClock,
-    timeout: Duration,
-}
-
-impl Connection {
-    pub(super) async fn open(host: &str, port: u16, client_id: String, clock: SharedClock, timeout: Duration) -> io::Result<Self> {
-        let deadline = clock.monotonic() + timeout;
-        let client = timeout_at(&*clock, deadline, PeerClient::connect_to(host, port)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        Ok(Self { client, client_id: StrBytes::from_string(client_id), next_correlation_id: 0, clock, timeout })
-    }
-
-    /// Sends a request and waits for its answer. After an error the connection is of no use.
-    async fn call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
-        self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
-        let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(self.next_correlation_id)
-            .with_client_id(Some(self.client_id.clone()));
-        let mut frame = BytesMut::new();
-        let encoded = header.encode(&mut frame, R::header_version(version)).and_then(|()| request.encode(&mut frame, version));
-        encoded.map_err(|error| invalid(&error))?;
-        let deadline = self.clock.monotonic() + self.timeout;
-        let exchanged = timeout_at(&*self.clock, deadline, self.client.exchange(&frame)).await;
-        let mut answer = exchanged.map_err(|_| io::ErrorKind::TimedOut)??;
-        let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version)).map_err(|error| invalid(&error))?;
-        if header.correlation_id != self.next_correlation_id {
-            return Err(invalid(&"the correlation id does not fit"));
-        }
-        protocol::decode_response::<R>(version, &answer, ANSWER_MEMORY_BYTES_MAX).map_err(|error| invalid(&error))
-    }
-}
-
-fn invalid(reason: &dyn std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, reason.to_string())
-}
 
 /// A fetch of these partitions, in this order.
 pub(super) fn fetch_request(

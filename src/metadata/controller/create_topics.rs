@@ -29,6 +29,17 @@ pub enum InternalTopic {
         /// `offsets.topic.segment.bytes`.
         segment_bytes: i32,
     },
+    /// `__transaction_state`.
+    TransactionState {
+        /// `transaction.state.log.num.partitions`.
+        partitions: i32,
+        /// `transaction.state.log.replication.factor`.
+        replication_factor: i16,
+        /// `transaction.state.log.min.isr`.
+        min_insync_replicas: i32,
+        /// `transaction.state.log.segment.bytes`.
+        segment_bytes: i32,
+    },
 }
 
 impl InternalTopic {
@@ -37,6 +48,7 @@ impl InternalTopic {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::ConsumerOffsets { .. } => "__consumer_offsets",
+            Self::TransactionState { .. } => "__transaction_state",
         }
     }
 
@@ -52,6 +64,17 @@ impl InternalTopic {
                     set("cleanup.policy", "compact".to_owned()),
                     set("compression.type", "producer".to_owned()),
                     set("segment.bytes", segment_bytes.to_string()),
+                ]),
+            Self::TransactionState { partitions, replication_factor, min_insync_replicas, segment_bytes } => CreatableTopic::default()
+                .with_name(WireTopicName(StrBytes::from_static_str(self.name())))
+                .with_num_partitions(partitions)
+                .with_replication_factor(replication_factor)
+                .with_configs(vec![
+                    set("cleanup.policy", "compact".to_owned()),
+                    set("compression.type", "uncompressed".to_owned()),
+                    set("min.insync.replicas", min_insync_replicas.to_string()),
+                    set("segment.bytes", segment_bytes.to_string()),
+                    set("unclean.leader.election.enable", "false".to_owned()),
                 ]),
         }
     }

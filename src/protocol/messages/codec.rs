@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow, bail};
 use bytes::{BufMut, Bytes};
-use kafka_protocol::messages::{BrokerId, GroupId, TopicName};
+use kafka_protocol::messages::{BrokerId, GroupId, ProducerId, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::protocol::buf::ByteBuf;
 use uuid::Uuid;
@@ -249,7 +249,7 @@ macro_rules! named {
     };
 }
 
-named! { BrokerId GroupId TopicName }
+named! { BrokerId GroupId ProducerId TopicName }
 
 impl Value for bool {
     fn write<S: Sink>(&self, out: &mut Writer<'_, S>) -> Result<()> {

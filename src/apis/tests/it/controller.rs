@@ -53,13 +53,13 @@ impl ControllerListener {
 fn registration(broker: &TestBroker, incarnation: u128) -> BrokerRegistrationRequest {
     let text = |text: &str| StrBytes::from_string(text.to_owned());
     let listener = Listener::default().with_name(text("PLAINTEXT")).with_host(text("other")).with_port(9092);
-    let feature = Feature::default().with_name(text("metadata.version")).with_min_supported_version(1).with_max_supported_version(40);
+    let feature = |name| Feature::default().with_name(text(name)).with_min_supported_version(0).with_max_supported_version(40);
     BrokerRegistrationRequest::default()
         .with_broker_id(BrokerId(2))
         .with_cluster_id(text(broker.running.broker.metadata.image().cluster_id().unwrap()))
         .with_incarnation_id(uuid::Uuid::from_u128(incarnation))
         .with_listeners(vec![listener])
-        .with_features(vec![feature])
+        .with_features(vec![feature("metadata.version"), feature("transaction.version")])
 }
 
 fn code(error: ErrorCode) -> i16 {

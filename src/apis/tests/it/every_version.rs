@@ -59,6 +59,8 @@ async fn every_api_can_make_its_client_wait_at_every_version() {
     answer_all(&broker, |name, muted_until| match name {
         // A follower, which one of the fixtures is, never waits.
         "Fetch" => fetch_waits.set(fetch_waits.get() || muted_until > Duration::ZERO),
+        // Coordinators send it.
+        "WriteTxnMarkers" => {}
         name => assert!(muted_until > Duration::ZERO, "{name}"),
     })
     .await;

@@ -16,3 +16,4 @@ mod seeded_sequences;
 #[path = "../../../../fuzz/sequences/mod.rs"]
 mod sequences;
 mod support;
+mod transactions;

@@ -85,6 +85,7 @@ impl Window {
             now: Timestamp(NOW),
             origin: AppendOrigin::Client,
             expected_end: None,
+            transaction: log_store::TransactionCheck::Unchecked,
             // Who waits for the answers has gone only if the benchmark failed.
             done: Box::new(move |answer| {
                 let _gone = sender.send(answer.is_ok());

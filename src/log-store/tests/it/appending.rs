@@ -147,6 +147,7 @@ fn log_append_time_reaches_the_header_and_the_answer() {
         now: Timestamp(NOW),
         origin: AppendOrigin::Client,
         expected_end: Some(Offset::ZERO),
+        transaction: log_store::TransactionCheck::Unchecked,
         done: Box::new(move |result| sender.send(result).unwrap()),
     });
     assert_eq!(answers.recv().unwrap().unwrap().log_append_time, Some(Timestamp(NOW)));
@@ -169,6 +170,7 @@ fn an_append_that_expects_another_end_is_refused() {
         now: Timestamp(NOW),
         origin: AppendOrigin::Coordinator,
         expected_end: Some(offset(4)),
+        transaction: log_store::TransactionCheck::Unchecked,
         done: Box::new(move |result| sender.send(result).unwrap()),
     });
     assert!(matches!(answers.recv().unwrap().unwrap_err(), AppendError::UnexpectedEnd { .. }));

@@ -20,3 +20,4 @@ mod scratch;
 mod synced_logs;
 mod transactions;
 mod truncating;
+mod verifying;

@@ -106,6 +106,7 @@ pub(crate) fn append_each(store: &Store, log: &PartitionLog, requests: Vec<(Vec<
             now: Timestamp(NOW),
             origin: AppendOrigin::Client,
             expected_end: None,
+            transaction: log_store::TransactionCheck::Unchecked,
             done: Box::new(move |result| sender.send((number, result)).expect("the test waits")),
         });
     }

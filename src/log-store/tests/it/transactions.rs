@@ -36,6 +36,7 @@ fn end(store: &Store, log: &PartitionLog, batch: CheckedBatch) -> Answer {
         now: Timestamp(NOW),
         origin: AppendOrigin::Coordinator,
         expected_end: None,
+        transaction: log_store::TransactionCheck::Unchecked,
         done: Box::new(move |result| sender.send(result).unwrap()),
     });
     answer.recv().unwrap()

@@ -5,7 +5,8 @@ use tidy::{manifest, source};
 use crate::assert_none;
 
 /// They know no tokio, no rocksdb, no clock, no randomness.
-const PURE: &[&str] = &["model", "protocol", "record-batch", "group-coordinator", "txn-coordinator", "replication", "metadata", "quotas"];
+const PURE: &[&str] =
+    &["model", "protocol", "record-batch", "coordinator", "group-coordinator", "txn-coordinator", "replication", "metadata", "quotas"];
 
 /// Who may use whom; what is not here is refused.
 const EDGES: &[(&str, &[&str])] = &[
@@ -19,8 +20,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("wire", &["protocol", "model"]),
     ("security", &["model"]),
     ("protocol", &["model"]),
-    ("group-coordinator", &["protocol", "model"]),
-    ("txn-coordinator", &["protocol", "model"]),
+    ("coordinator", &["model"]),
+    ("group-coordinator", &["coordinator", "protocol", "model"]),
+    ("txn-coordinator", &["coordinator", "protocol", "model"]),
     ("metadata", &["protocol", "model"]),
     ("quotas", &["metadata"]),
     ("replication", &["model"]),

@@ -6,18 +6,6 @@ use super::super::{INT, INT_LOW, LONG, LONG_LOW, dynamic, fixed};
 use super::unused;
 
 pub(super) const ROWS: &[Row] = &[
-    fixed(
-        "add.partitions.to.txn.retry.backoff.max.ms",
-        Kind::Int(0, INT),
-        Some("100"),
-        unused!("The longest pause between attempts to add a partition to a transaction that another one still holds."),
-    ),
-    fixed(
-        "add.partitions.to.txn.retry.backoff.ms",
-        Kind::Int(1, INT),
-        Some("20"),
-        unused!("The first pause between attempts to add a partition to a transaction that another one still holds."),
-    ),
     fixed("alter.config.policy.class.name", Kind::Class, None, unused!("A Java class that may refuse changes of configurations.")),
     fixed(
         "authorizer.class.name",
@@ -100,12 +88,6 @@ pub(super) const ROWS: &[Row] = &[
         Kind::Int(1, INT),
         Some("10000"),
         unused!("How often transactions that lasted too long are aborted."),
-    ),
-    fixed(
-        "transaction.remove.expired.transaction.cleanup.interval.ms",
-        Kind::Int(1, INT),
-        Some("3600000"),
-        unused!("How often transactional ids that were unused for too long are forgotten."),
     ),
     fixed(
         "transaction.state.log.load.buffer.size",
