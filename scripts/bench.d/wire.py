@@ -48,7 +48,7 @@ def is_ready(port):
         return False
 
 
-def wait_ready(port, process, seconds=120.0):
+def wait_ready(port, process, seconds=300.0):
     deadline = time.monotonic() + seconds
     while not is_ready(port):
         if process.poll() is not None:
