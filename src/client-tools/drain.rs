@@ -30,7 +30,8 @@ pub(crate) async fn run(args: &DrainArgs) -> Result<(), ToolProblem> {
             eprintln!("broker {}: {left} of {} left", args.broker, output::count(all, "partition"));
         }
         if left == 0 {
-            return done(args, all);
+            let is_known = cluster.view.brokers.contains_key(&args.broker);
+            return done(args, all, is_known);
         }
         let leaving = leaving(&mut cluster, args.broker).await?;
         let moves = plan(&topics, &cluster.view.brokers, args.broker, &leaving)?;
@@ -41,10 +42,13 @@ pub(crate) async fn run(args: &DrainArgs) -> Result<(), ToolProblem> {
     }
 }
 
-fn done(args: &DrainArgs, moved: usize) -> Result<(), ToolProblem> {
+fn done(args: &DrainArgs, moved: usize, is_known: bool) -> Result<(), ToolProblem> {
     let mut out = output::stdout();
     if args.common.json {
         output::json(&mut out, &json!({ "broker": args.broker, "moved": moved }))?;
+    } else if moved == 0 && !is_known {
+        // Drained and stopped earlier, or a slip of the finger.
+        writeln!(out, "no broker {} runs, and no partition has a replica on it", args.broker)?;
     } else {
         writeln!(out, "broker {} holds no replica any more; {} moved", args.broker, output::count(moved, "partition"))?;
     }

@@ -97,8 +97,9 @@ pub enum ToolProblem {
     },
     /// There are not enough brokers to move a replica to.
     #[error(
-        "partition {partition} of topic '{topic}' has {replicas} replicas, and no other broker that runs could take that of broker {broker}; \
-         start another broker, or give the topic fewer replicas"
+        "partition {partition} of topic '{topic}' has {}, and no other broker that runs could take that of broker {broker}; \
+         start another broker, or give the topic fewer replicas",
+        crate::output::count(*replicas, "replica")
     )]
     NoRoom {
         /// The topic.

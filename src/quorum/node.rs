@@ -196,6 +196,9 @@ async fn tell_leadership(raft: &Raft, told: &watch::Sender<Option<BrokerId>>, sh
         };
         told.send_if_modified(|known| std::mem::replace(known, leader) != leader);
         if metrics.changed().await.is_err() {
+            if let Err(error) = &metrics.borrow().running_state {
+                tracing::error!(%error, "the metadata quorum has stopped; restart the broker");
+            }
             return;
         }
     }

@@ -225,11 +225,12 @@ fn log_filter(asked: &str) -> String {
     if asked.contains("openraft") { asked.to_owned() } else { format!("openraft=warn,{asked}") }
 }
 
-/// Logs go to standard error. A developer reads warnings, a server's log tells more; KLAMM_LOG says otherwise (as `debug` or `wire=trace,info`).
+/// Logs go to standard error. A developer reads warnings, and of openraft nothing: voters that are not up yet, or not any more, are errors to it,
+/// and what ends the quorum is told by it in its own words. A server's log tells more; KLAMM_LOG says otherwise (as `debug` or `wire=trace,info`).
 /// KLAMM_LOG_FORMAT=json writes each line as one JSON object.
 fn begin_logs(mode: Mode, variables: &Variables) -> Result<(), Problem> {
     let default = match mode {
-        Mode::Developer => "warn,openraft=error",
+        Mode::Developer => "warn,openraft=off",
         Mode::Server => "info,openraft=warn",
     };
     let filter = log_filter(variables.get("KLAMM_LOG").map_or(default, String::as_str));
