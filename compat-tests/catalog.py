@@ -82,6 +82,7 @@ AWAITED_SCENARIOS = {
 }
 
 AWAITED_SCENARIOS |= {
+    "mirror-maker": "MirrorMaker 2 between the broker and an Apache Kafka, exactly once, both ways: records and translated offsets of groups",
     "connect-distributed": "two workers of Kafka Connect with an exactly-once file source and a file sink, by its REST API; either worker killed",
     "streams": "Kafka Streams: word count, windows, stream-table and stream-stream join; restart with and without its state folder",
     "streams-exactly-once": "the same with exactly_once_v2, the application and the broker killed in the middle: each step of each count once, in order",

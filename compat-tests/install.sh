@@ -86,6 +86,16 @@ beside_node_modules() {
   done
 }
 
+# artifacts NAME: what programs/NAME.xml lists.
+artifacts() {
+  local stamp
+  stamp="$(digest "$here/programs/$1.xml")"
+  if current "$1" "$stamp"; then return; fi
+  rm -rf "${compat:?}/$1"
+  mvn -q -B -f "$here/programs/$1.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$compat/$1" >&2
+  echo "$stamp" > "$compat/$1.stamp"
+}
+
 # java_program NAME CLASS: a program over the artifacts that NAME.xml lists.
 java_program() {
   local stamp
@@ -195,6 +205,7 @@ for client in "$@"; do
       java_program flink FlinkJob
       java_program debezium DebeziumApp
       java_program streams StreamsApp
+      artifacts mirror
       need rsyslogd rsyslog
       [ -e "$(multiarch_lib rsyslog/omkafka.so)" ] || debian rsyslog-kafka
       ;;

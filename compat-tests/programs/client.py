@@ -185,9 +185,11 @@ def debezium():
 
 if __name__ == "__main__":
     import connect as connect_scenarios
+    import mirror
     import streams
 
     HOME.mkdir(parents=True, exist_ok=True)
     connect_scenarios.register(JAVA, LIBS, HOME, create)
+    mirror.register(JAVA, f"{CACHE}/compat/mirror/*", HOME)
     streams.register(JAVA, class_path("streams"), HOME)
     play()
