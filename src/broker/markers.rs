@@ -28,8 +28,8 @@ pub struct TransactionEnd {
     pub producer_id: ProducerId,
     /// The epoch in the marker.
     pub producer_epoch: ProducerEpoch,
-    /// The term of the coordinator.
-    pub coordinator_epoch: LeaderEpoch,
+    /// The term of the coordinator; `None` where it is none that wrote the marker.
+    pub coordinator_epoch: Option<LeaderEpoch>,
     /// Commit or abort.
     pub result: TransactionResult,
     /// Under which rules the epoch is checked.
@@ -66,7 +66,7 @@ impl MarkerDelivery {
         let end = TransactionEnd {
             producer_id: markers.producer_id,
             producer_epoch: markers.producer_epoch,
-            coordinator_epoch: markers.coordinator_epoch,
+            coordinator_epoch: Some(markers.coordinator_epoch),
             result: markers.result,
             transaction_version: markers.transaction_version,
         };
@@ -192,7 +192,10 @@ enum Begun {
 
 impl TransactionEnd {
     fn marker(&self) -> EndTxnMarker {
-        EndTxnMarker { is_commit: self.result == TransactionResult::Commit, coordinator_epoch: self.coordinator_epoch.get() }
+        EndTxnMarker {
+            is_commit: self.result == TransactionResult::Commit,
+            coordinator_epoch: LeaderEpoch::to_wire(self.coordinator_epoch),
+        }
     }
 
     fn check(&self) -> TransactionCheck {
@@ -237,7 +240,7 @@ impl RemoteMarkers {
             .with_producer_id(messages::ProducerId(self.end.producer_id.get()))
             .with_producer_epoch(self.end.producer_epoch.get())
             .with_transaction_result(self.end.result == TransactionResult::Commit)
-            .with_coordinator_epoch(self.end.coordinator_epoch.get())
+            .with_coordinator_epoch(LeaderEpoch::to_wire(self.end.coordinator_epoch))
             .with_transaction_version(i8::try_from(self.end.transaction_version.feature_level()).unwrap_or(0))
             .with_topics(topics.into_iter().map(topic).collect())
     }

@@ -98,6 +98,14 @@ impl ProducerEntry {
         self.open_from.is_none() && self.last_append_ms.is_some_and(|last| now_ms.saturating_sub(last) >= expiration_ms)
     }
 
+    /// The timestamp of the last thing that it wrote; a marker has the time of its append.
+    fn last_timestamp(&self) -> Option<Timestamp> {
+        let last = self.batches.last();
+        let is_marker_last = self.last_end.is_some_and(|end| last.is_none_or(|last| last.last_offset < end.marker));
+        let of_marker = self.last_append_ms.filter(|_| is_marker_last).map(Timestamp);
+        of_marker.or_else(|| last.filter(|batch| batch.timestamp >= 0).map(|batch| Timestamp(batch.timestamp)))
+    }
+
     /// Whether what lies at the offset is in this state already, so that a replay may overlap.
     fn has_seen(&self, offset: Offset) -> bool {
         let (batch, marker) = (self.batches.last().map(|batch| batch.last_offset), self.last_end.map(|end| end.marker));
@@ -367,7 +375,7 @@ impl ProducerStates {
             producer_id: *producer,
             producer_epoch: entry.epoch,
             last_sequence: entry.batches.last().map(|batch| batch.last_sequence),
-            last_timestamp: entry.batches.last().filter(|batch| batch.timestamp >= 0).map(|batch| Timestamp(batch.timestamp)),
+            last_timestamp: entry.last_timestamp(),
             coordinator_epoch: entry.last_end.map(|end| end.coordinator_epoch),
             open_from: entry.open_from,
         };

@@ -11,6 +11,7 @@
 
 use broker::coordinators::OFFSETS_TOPIC;
 use broker::partitions::TransactionCheck;
+use metadata::Image;
 use model::{ProducerEpoch, ProducerId, Sequence, TopicName, TopicPartition};
 use protocol::ErrorCode;
 use protocol::messages::txn_offset_commit_request::TxnOffsetCommitRequestTopic;
@@ -32,22 +33,45 @@ impl Api for TxnOffsetCommit {
 
     async fn handle(cx: Context, mut request: TxnOffsetCommitRequest) -> TxnOffsetCommitResponse {
         let image = cx.broker.metadata.image();
-        let exists = |topic: &TxnOffsetCommitRequestTopic| image.topic_by_name(topic.name.as_str()).is_some();
-        let (known, unknown): (Vec<_>, Vec<_>) = std::mem::take(&mut request.topics).into_iter().partition(exists);
-        let unknown: Vec<_> = unknown.iter().map(|topic| refused(topic, ErrorCode::UnknownTopicOrPartition)).collect();
+        let unknown = take_unknown(&image, &mut request);
+        let known = request.topics.clone();
         let mut answered = if known.is_empty() {
             Vec::new()
         } else {
-            request.topics.clone_from(&known);
             let committed = commit(&cx, request).await;
             committed.map_or_else(|error| known.iter().map(|topic| refused(topic, error)).collect(), |response| response.topics)
         };
-        answered.extend(unknown);
+        for topic in unknown {
+            let row = refused(&topic, ErrorCode::UnknownTopicOrPartition);
+            match answered.iter_mut().find(|known| known.name == row.name) {
+                Some(known) => known.partitions.extend(row.partitions),
+                None => answered.push(row),
+            }
+        }
         TxnOffsetCommitResponse::default().with_topics(answered)
     }
 }
 
+/// Takes out what does not exist.
+fn take_unknown(image: &Image, request: &mut TxnOffsetCommitRequest) -> Vec<TxnOffsetCommitRequestTopic> {
+    let mut unknown = Vec::new();
+    for topic in &mut request.topics {
+        let count = image.topic_by_name(topic.name.as_str()).map_or(0, |found| found.partition_count());
+        let rows = std::mem::take(&mut topic.partitions).into_iter();
+        let (known, missing): (Vec<_>, Vec<_>) = rows.partition(|row| (0..count).contains(&row.partition_index));
+        if !missing.is_empty() || count == 0 {
+            unknown.push(TxnOffsetCommitRequestTopic::default().with_name(topic.name.clone()).with_partitions(missing));
+        }
+        topic.partitions = known;
+    }
+    request.topics.retain(|topic| !topic.partitions.is_empty());
+    unknown
+}
+
 async fn commit(cx: &Context, request: TxnOffsetCommitRequest) -> Result<TxnOffsetCommitResponse, ErrorCode> {
+    if request.group_id.is_empty() {
+        return Err(ErrorCode::InvalidGroupId);
+    }
     let check = verify(cx, &request).await?;
     let group_id = request.group_id.to_string();
     let operation = Box::new(move |shard: &mut group_coordinator::GroupShard, now, meta| shard.txn_offset_commit(now, meta, request));
@@ -62,7 +86,7 @@ async fn verify(cx: &Context, request: &TxnOffsetCommitRequest) -> Result<Transa
         4 => Understands::Abortable,
         5.. => Understands::ImplicitPartitions,
     };
-    let writer = Writer { transactional_id: Some(request.transactional_id.to_string()), understands };
+    let writer = Writer { transactional_id: request.transactional_id.to_string(), understands };
     let producer_id = ProducerId::new(request.producer_id.0).ok_or(ErrorCode::InvalidProducerIdMapping)?;
     let producer_epoch = ProducerEpoch::new(request.producer_epoch).ok_or(ErrorCode::InvalidProducerEpoch)?;
     let id = cx.broker.groups.partition_of(&request.group_id).ok_or(ErrorCode::NotCoordinator)?;

@@ -88,7 +88,7 @@ impl ErasedApi for Produce {
         let image = cx.broker.metadata.image();
         let writer = writer(cx.version, request.transactional_id);
         let named = request.topic_data.into_iter().filter(|topic| !topic.partition_data.is_empty());
-        let topics: Vec<_> = named.map(|topic| begin_topic(&cx, &image, &writer, topic, acks)).collect();
+        let topics: Vec<_> = named.map(|topic| begin_topic(&cx, &image, writer.as_ref(), topic, acks)).collect();
         let acks = acks.unwrap_or(RequiredAcks::Leader);
         let wait = Wait { timeout, throttle_time_ms: charge(&cx, begin.filter(|_| acks != RequiredAcks::None)) };
         if !topics.iter().any(TopicUnderWay::waits_for_coordinator) {
@@ -96,7 +96,10 @@ impl ErasedApi for Produce {
         }
         // The next request must not overtake what is not appended yet.
         Outcome::serial(async move {
-            let topics = verify(&cx, &writer, topics, acks).await;
+            let topics = match &writer {
+                Some(writer) => verify(&cx, writer, topics, acks).await,
+                None => topics,
+            };
             finish(cx, topics, acks, wait).await
         })
     }
@@ -147,13 +150,14 @@ impl TopicUnderWay {
     }
 }
 
-fn writer(version: i16, transactional_id: Option<TransactionalId>) -> Writer {
+/// Who writes in a transaction; `None` without an id, and then no batch may belong to one.
+fn writer(version: i16, transactional_id: Option<TransactionalId>) -> Option<Writer> {
     let understands = match version {
         ..=10 => Understands::Little,
         11 => Understands::Abortable,
         12.. => Understands::ImplicitPartitions,
     };
-    Writer { transactional_id: transactional_id.map(|id| id.to_string()), understands }
+    transactional_id.map(|id| Writer { transactional_id: id.to_string(), understands })
 }
 
 const fn of_transaction(transaction: TransactionCheck) -> AppendAs {
@@ -186,7 +190,7 @@ async fn verify(cx: &Context, writer: &Writer, mut topics: Vec<TopicUnderWay>, a
         let state = std::mem::replace(&mut row.state, Err(ErrorCode::InvalidTxnState.into()));
         let Ok(Append::ToVerify(to_verify)) = state else { continue };
         row.state = match refusals.get(&at) {
-            Some(error) => Err(unverified(writer, *error).into()),
+            Some(error) => Err(unverified(writer, *error)),
             None => {
                 let ToVerify { batch, check, .. } = *to_verify;
                 Ok(Append::UnderWay(partition.append_as(vec![batch], acks, of_transaction(check), cx.broker.clock.now())))
@@ -197,8 +201,9 @@ async fn verify(cx: &Context, writer: &Writer, mut topics: Vec<TopicUnderWay>, a
 }
 
 /// What a producer is told when the coordinator does not let it write.
-fn unverified(writer: &Writer, error: ErrorCode) -> ErrorCode {
-    match writer.told(error) {
+fn unverified(writer: &Writer, error: ErrorCode) -> Refusal {
+    let told = writer.told(error);
+    let code = match told {
         ErrorCode::ConcurrentTransactions if writer.understands == Understands::ImplicitPartitions => ErrorCode::ConcurrentTransactions,
         // To be tried again, in words that producers of all versions know.
         ErrorCode::ConcurrentTransactions
@@ -207,7 +212,13 @@ fn unverified(writer: &Writer, error: ErrorCode) -> ErrorCode {
         | ErrorCode::CoordinatorNotAvailable
         | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
         other => other,
-    }
+    };
+    let message = match code {
+        ErrorCode::InvalidTxnState => Some("The partition does not belong to the transaction".to_owned()),
+        ErrorCode::NotEnoughReplicas => Some(format!("The transaction's coordinator could not be asked: {told}")),
+        _ => None,
+    };
+    Refusal { message, ..code.into() }
 }
 
 /// Why one partition's batch is refused, with what the client is told beside the code.
@@ -229,7 +240,7 @@ impl From<ErrorCode> for Refusal {
 fn begin_topic(
     cx: &Context,
     image: &Image,
-    writer: &Writer,
+    writer: Option<&Writer>,
     topic: TopicProduceData,
     acks: Result<RequiredAcks, ErrorCode>,
 ) -> TopicUnderWay {
@@ -261,7 +272,7 @@ fn begin_topic(
 fn begin_partition(
     cx: &Context,
     partition: &Arc<Partition>,
-    writer: &Writer,
+    writer: Option<&Writer>,
     data: PartitionProduceData,
     acks: RequiredAcks,
 ) -> Result<Append, Refusal> {
@@ -275,6 +286,7 @@ fn begin_partition(
     let Some(producer) = header.producer().filter(|_| header.attributes.is_transactional()) else {
         return Ok(Append::UnderWay(partition.append(vec![batch], acks, AppendOrigin::Client, now)));
     };
+    let writer = writer.ok_or(ErrorCode::TransactionalIdAuthorizationFailed)?;
     let (check, must_ask) = writer.begin(cx, partition, (producer.producer_id, producer.producer_epoch, producer.first_sequence));
     if must_ask {
         let producer = (producer.producer_id, producer.producer_epoch);

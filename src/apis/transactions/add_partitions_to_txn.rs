@@ -64,7 +64,14 @@ async fn join(cx: &Context, transaction: AddPartitionsToTxnTransaction) -> AddPa
     let named = transaction.clone();
     let operation = move |shard: &mut txn_coordinator::TxnShard, now, meta| shard.add_partitions_to_txn(now, meta, transaction);
     let joined = call(cx, &transactional_id, operation, pick!(AddPartitionsToTxn)).await;
-    joined.unwrap_or_else(|error| results(&named, |_, _| error))
+    let mut result = joined.unwrap_or_else(|error| results(&named, |_, _| error));
+    if cx.version > ONE_TRANSACTION_MAX {
+        // A topic without partitions has its row as well.
+        for topic in named.topics.iter().filter(|topic| topic.partitions.is_empty()) {
+            result.topic_results.push(AddPartitionsToTxnTopicResult::default().with_name(topic.name.clone()));
+        }
+    }
+    result
 }
 
 fn exists(image: &Image, topic: &str, partition: i32) -> bool {

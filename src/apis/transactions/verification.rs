@@ -23,7 +23,7 @@ pub(crate) enum Understands {
 /// The writes of one producer in its transaction that wait for the coordinator's word.
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
-    pub(crate) transactional_id: Option<String>,
+    pub(crate) transactional_id: String,
     pub(crate) understands: Understands,
 }
 
@@ -39,10 +39,6 @@ impl Writer {
         if !has_own_epoch && !is_enabled(cx) {
             return (TransactionCheck::Unchecked, false);
         }
-        if self.transactional_id.is_none() {
-            // There is nobody to ask, so only what is open already may go on.
-            return (TransactionCheck::Ongoing, false);
-        }
         let (producer_id, producer_epoch, first_sequence) = producer;
         let verified = VerifiedProducer { producer_id, producer_epoch, first_sequence, has_own_epoch };
         let check = partition.begin_verification(&verified, cx.broker.clock.now());
@@ -52,7 +48,7 @@ impl Writer {
     /// Asks for these partitions.
     pub(crate) async fn ask(&self, cx: &Context, producer: (ProducerId, ProducerEpoch), partitions: Vec<TopicPartition>) -> Refusals {
         let question = if self.understands == Understands::ImplicitPartitions { Question::Join } else { Question::IsIn };
-        let transactional_id = self.transactional_id.clone().unwrap_or_default();
+        let transactional_id = self.transactional_id.clone();
         let asked = Asked { transactional_id, producer_id: producer.0, producer_epoch: producer.1, partitions, question };
         cx.broker.verifier.ask(&asked).await
     }

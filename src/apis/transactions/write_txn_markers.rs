@@ -94,8 +94,7 @@ fn end_of(marker: &WritableTxnMarker) -> Result<TransactionEnd, ErrorCode> {
     Ok(TransactionEnd {
         producer_id: ProducerId::new(marker.producer_id.0).ok_or(ErrorCode::InvalidProducerIdMapping)?,
         producer_epoch: ProducerEpoch::new(marker.producer_epoch).ok_or(ErrorCode::InvalidProducerEpoch)?,
-        // An administrator's marker is of no term.
-        coordinator_epoch: LeaderEpoch::new(marker.coordinator_epoch).unwrap_or(LeaderEpoch::ZERO),
+        coordinator_epoch: LeaderEpoch::new(marker.coordinator_epoch),
         result,
         transaction_version: TransactionVersion::from_feature_level(marker.transaction_version.into()).unwrap_or_default(),
     })

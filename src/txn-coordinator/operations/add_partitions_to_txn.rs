@@ -8,11 +8,11 @@ use protocol::ErrorCode;
 use protocol::messages::AddOffsetsToTxnRequest;
 use protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTransaction;
 
-use super::{answer, producer};
+use super::{Named, answer};
 use crate::effects::{Effects, RequestMeta, TimerEffect, TimerKey};
 use crate::replies;
 use crate::shard::TxnShard;
-use crate::transaction::{Producer, State, Transaction};
+use crate::transaction::{State, Transaction};
 use crate::version::TransactionVersion;
 
 /// The topic whose partitions hold the offsets of groups.
@@ -30,7 +30,7 @@ impl TxnShard {
         let transactional_id = request.transactional_id.as_str();
         let asked = partitions(&request);
         let named: BTreeSet<TopicPartition> = asked.clone().unwrap_or_default();
-        let from = producer(request.producer_id.0, request.producer_epoch);
+        let from = Named::new(request.producer_id.0, request.producer_epoch);
         let all = |error: Option<ErrorCode>| {
             let partitions = named.iter().map(|partition| (partition, error));
             replies::add_partitions(meta.api_version, transactional_id, partitions)
@@ -67,7 +67,7 @@ impl TxnShard {
     ) -> Effects {
         let partition = PartitionIndex::new_or_zero(partition_for(&request.group_id, offsets_partitions));
         let named = BTreeSet::from([TopicPartition { topic: TopicName::from(OFFSETS_TOPIC), partition }]);
-        let from = producer(request.producer_id.0, request.producer_epoch);
+        let from = Named::new(request.producer_id.0, request.producer_epoch);
         let reply = |outcome| replies::add_offsets(meta.api_version, outcome);
         match self.joined(now, &request.transactional_id, from, &named, TransactionVersion::V0) {
             Err(error) => answer(&meta, reply(Err(error))),
@@ -76,7 +76,7 @@ impl TxnShard {
         }
     }
 
-    fn verifiable(&self, transactional_id: &str, from: Option<Producer>) -> Result<&Transaction, ErrorCode> {
+    fn verifiable(&self, transactional_id: &str, from: Option<Named>) -> Result<&Transaction, ErrorCode> {
         let (_, transaction) = self.known(transactional_id)?;
         check_producer(transaction, from)?;
         if transaction.state.prepared().is_some() { Err(ErrorCode::ConcurrentTransactions) } else { Ok(transaction) }
@@ -87,7 +87,7 @@ impl TxnShard {
         &self,
         now: Timestamp,
         transactional_id: &str,
-        from: Option<Producer>,
+        from: Option<Named>,
         partitions: &BTreeSet<TopicPartition>,
         client_version: TransactionVersion,
     ) -> Result<Option<(Arc<str>, Transaction)>, ErrorCode> {
@@ -114,10 +114,10 @@ impl TxnShard {
     }
 }
 
-fn check_producer(transaction: &Transaction, from: Option<Producer>) -> Result<(), ErrorCode> {
+fn check_producer(transaction: &Transaction, from: Option<Named>) -> Result<(), ErrorCode> {
     match from {
         Some(from) if from.id != transaction.producer_id => Err(ErrorCode::InvalidProducerIdMapping),
-        Some(from) if transaction.is_of(from) => Ok(()),
+        Some(from) if from.producer().is_some_and(|from| transaction.is_of(from)) => Ok(()),
         Some(_) => Err(ErrorCode::ProducerFenced),
         None => Err(ErrorCode::InvalidProducerIdMapping),
     }

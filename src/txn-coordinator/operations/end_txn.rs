@@ -6,7 +6,7 @@ use model::Timestamp;
 use protocol::ErrorCode;
 use protocol::messages::EndTxnRequest;
 
-use super::{answer, producer, take};
+use super::{Named, answer, take};
 use crate::effects::{Effects, RequestMeta, TransactionResult};
 use crate::replies;
 use crate::shard::TxnShard;
@@ -40,7 +40,7 @@ impl TxnShard {
             return Err(ErrorCode::InvalidRequest);
         }
         let (id, transaction) = self.known(&request.transactional_id)?;
-        let from = producer(request.producer_id.0, request.producer_epoch);
+        let from = Named::new(request.producer_id.0, request.producer_epoch);
         let result = if request.committed { TransactionResult::Commit } else { TransactionResult::Abort };
         let client_version = TransactionVersion::of_end_txn(meta.api_version);
         let verdict = if client_version.supports_epoch_bump() {
@@ -74,9 +74,9 @@ impl TxnShard {
     }
 }
 
-fn judge(transaction: &Transaction, from: Option<Producer>, result: TransactionResult) -> Result<Verdict, ErrorCode> {
+fn judge(transaction: &Transaction, from: Option<Named>, result: TransactionResult) -> Result<Verdict, ErrorCode> {
     let from = from.filter(|from| from.id == transaction.producer_id).ok_or(ErrorCode::InvalidProducerIdMapping)?;
-    if !transaction.is_of(from) {
+    if !from.producer().is_some_and(|from| transaction.is_of(from)) {
         return Err(ErrorCode::ProducerFenced);
     }
     match (transaction.state, result) {
@@ -88,13 +88,15 @@ fn judge(transaction: &Transaction, from: Option<Producer>, result: TransactionR
     }
 }
 
-fn judge_with_epoch_bump(transaction: &Transaction, from: Option<Producer>, result: TransactionResult) -> Result<Verdict, ErrorCode> {
+fn judge_with_epoch_bump(transaction: &Transaction, from: Option<Named>, result: TransactionResult) -> Result<Verdict, ErrorCode> {
     // KAFKA-18575: before every question of who asks.
     if transaction.state.prepared().is_some() {
         return Err(ErrorCode::ConcurrentTransactions);
     }
     let from = from.ok_or(ErrorCode::InvalidProducerIdMapping)?;
-    let (is_before_bump, is_before_overflow) = (transaction.is_before_epoch_bump(from), transaction.is_before_overflow(from));
+    let named = from.producer();
+    let is_before_bump = named.is_some_and(|from| transaction.is_before_epoch_bump(from));
+    let is_before_overflow = named.is_some_and(|from| transaction.is_before_overflow(from));
     if from.id != transaction.producer_id && !is_before_overflow {
         return Err(ErrorCode::InvalidProducerIdMapping);
     }
@@ -102,7 +104,7 @@ fn judge_with_epoch_bump(transaction: &Transaction, from: Option<Producer>, resu
     let is_ended =
         matches!(transaction.state, State::CompleteCommit | State::CompleteAbort) && transaction.client_version.supports_epoch_bump();
     let is_retry = is_ended && (is_before_bump || is_before_overflow);
-    if !is_retry && from.epoch != transaction.producer_epoch {
+    if !is_retry && from.epoch != Some(transaction.producer_epoch) {
         return Err(ErrorCode::ProducerFenced);
     }
     match (transaction.state, result, is_retry) {

@@ -18,6 +18,25 @@ use crate::effects::{Effects, RequestMeta, TimerEffect, TimerKey, TxnReply};
 use crate::shard::TxnShard;
 use crate::transaction::{Producer, Transaction};
 
+/// The producer that a request names, of whom only the id may be one.
+#[derive(Clone, Copy)]
+struct Named {
+    id: ProducerId,
+    /// `None` is an epoch that nobody has.
+    epoch: Option<ProducerEpoch>,
+}
+
+impl Named {
+    /// `None` where it names nobody.
+    fn new(id: i64, epoch: i16) -> Option<Self> {
+        Some(Self { id: ProducerId::new(id)?, epoch: ProducerEpoch::new(epoch) })
+    }
+
+    fn producer(self) -> Option<Producer> {
+        Some(Producer { id: self.id, epoch: self.epoch? })
+    }
+}
+
 /// The producer that a request names; `None` where it names nobody.
 fn producer(id: i64, epoch: i16) -> Option<Producer> {
     Some(Producer { id: ProducerId::new(id)?, epoch: ProducerEpoch::new(epoch)? })
