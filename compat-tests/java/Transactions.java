@@ -52,8 +52,9 @@ final class Transactions {
             .add("transactions-timeout", Transactions::timeout)
             .add("transactions-across-kill", Transactions::acrossKill)
             .add("transactions-kill-behind-end", Transactions::killBehindEnd)
-            .add("transactions-admin", TransactionsAdmin::play)
-            .add("transactions-bank", Bank::play);
+            .add("transactions-admin", TransactionsAdmin::play);
+        // Once is enough: it is the broker that is tried.
+        if (!Player.OLD) player.add("transactions-bank", Bank::play);
     }
 
     /** A producer that is ready to begin. */
