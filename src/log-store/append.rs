@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use model::{LeaderEpoch, Offset, ProducerId, Sequence, Timestamp};
+use model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use record_batch::{AppendOrigin, BatchHeader, CheckedBatch, SequencedBatch};
 
 use crate::append_request::{Appended, Content, Done, Led, Queued};
@@ -228,8 +228,14 @@ impl Gathering {
         run.size_bytes += u64::try_from(batch.size_bytes()).unwrap_or(u64::MAX);
         run.now_ms = now.millis();
         let header = batch.header();
-        if let Some(producer_id) = ProducerId::new(header.producer_id).filter(|_| header.attributes.is_transactional()) {
-            log.verifications.lock().end(producer_id);
+        let producer = ProducerId::new(header.producer_id).zip(ProducerEpoch::new(header.producer_epoch));
+        if let Some((producer_id, producer_epoch)) = producer.filter(|_| header.attributes.is_transactional()) {
+            let mut verifications = log.verifications.lock();
+            if header.attributes.is_control() {
+                verifications.ended(producer_id, producer_epoch);
+            } else {
+                verifications.begun(producer_id);
+            }
         }
         let marker = if header.attributes.is_control() { marker_of(&batch.to_bytes()) } else { None };
         run.changes.extend(state.producers.record(header, marker.as_ref(), Some(run.now_ms), Some(&mut run.undo)));

@@ -77,9 +77,18 @@ impl Verifications {
         Some((entry.lowest_sequence, entry.has_own_epoch))
     }
 
-    /// A batch or a marker of the producer is in the log.
-    pub(crate) fn end(&mut self, producer_id: ProducerId) {
+    /// A batch of the producer is in the log: its transaction is open.
+    pub(crate) fn begun(&mut self, producer_id: ProducerId) {
         self.entries.remove(&producer_id);
+    }
+
+    /// A marker of that epoch is in the log. Where each transaction has an epoch of its own, the marker has the epoch of the next one, which may be
+    /// under verification already and is not what ends.
+    pub(crate) fn ended(&mut self, producer_id: ProducerId, marker_epoch: ProducerEpoch) {
+        let is_next = self.entries.get(&producer_id).is_some_and(|entry| entry.has_own_epoch && entry.producer_epoch >= marker_epoch);
+        if !is_next {
+            self.entries.remove(&producer_id);
+        }
     }
 }
 

@@ -96,3 +96,20 @@ fn with_an_epoch_for_each_transaction_the_marker_of_an_ended_one_does_not_end_th
     assert!(matches!(refused, AppendError::InvalidProducerEpoch { .. }), "{refused}");
     end(2).unwrap();
 }
+
+#[test]
+fn with_an_epoch_for_each_transaction_a_word_on_the_next_one_outlives_the_marker_of_the_last_one_and_no_later_marker() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let log = log(&store, 0);
+    let end = |epoch| send(&store, &log, marker(epoch), TransactionCheck::EpochPerTransaction, AppendOrigin::Coordinator);
+    send(&store, &log, data(0, 0), TransactionCheck::Unchecked, AppendOrigin::Client).unwrap();
+    let word = verify(&log, 1, 0, true);
+    end(1).unwrap();
+    send(&store, &log, data(1, 0), word, AppendOrigin::Client).unwrap();
+    end(2).unwrap();
+    let word = verify(&log, 2, 0, true);
+    end(3).unwrap();
+    let refused = send(&store, &log, data(2, 0), word, AppendOrigin::Client).unwrap_err();
+    assert!(matches!(refused, AppendError::Unverified { .. } | AppendError::InvalidProducerEpoch { .. }), "{refused}");
+}
