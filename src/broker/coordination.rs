@@ -1,6 +1,7 @@
 //! The coordinators of one broker and what carries their words, put together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metadata::{Delta, Image};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,9 @@ use crate::metadata_view::MetadataView;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::verification::Verifier;
+
+/// A broker that says nothing for so long is asked anew, or its successor is: a transaction must not wait for a dead host. Asking twice does no harm.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the coordinators need of their broker.
 pub(crate) struct CoordinationParts<'a> {
@@ -58,7 +62,7 @@ impl Coordination {
             clock,
             tasks,
             runtime: tokio::runtime::Handle::current(),
-            timeout: config.replica_fetch.socket_timeout,
+            timeout: ANSWER_WITHIN,
         };
         let producer_ids = Arc::new(ProducerIds::new(controller.clone()));
         let groups =
