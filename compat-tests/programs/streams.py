@@ -19,8 +19,8 @@ OUTPUTS = ("counts", "windows", "enriched", "pairs")
 PARTITIONS = 2
 USERS = 8
 WORDS = ("broker", "topic", "offset", "epoch", "leader")
-# A round number, so that windows of ten seconds begin with it.
-BEGIN_MS = 1_790_000_000_000
+# A round moment of ten minutes ago: what is older than retention.ms would be gone as soon as a broker looks, half a minute after its start.
+BEGIN_MS = int(time.time() * 1000) // 10000 * 10000 - 600_000
 
 
 class Inputs:
