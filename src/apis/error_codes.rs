@@ -2,7 +2,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use broker::controller::ControlError;
-use broker::partitions::{AppendError, PartitionError};
+use broker::partitions::{AppendError, AppendRefusal, PartitionError};
 use metadata::controller::ProducerIdsError;
 use protocol::{ErrorCode, StrBytes};
 use record_batch::ProduceRefusal;
@@ -53,6 +53,16 @@ pub(crate) const fn produce(refusal: &ProduceRefusal) -> ErrorCode {
         ProduceRefusal::InvalidRecord { .. } => ErrorCode::InvalidRecord,
         ProduceRefusal::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
         ProduceRefusal::UnsupportedCompressionType { .. } => ErrorCode::UnsupportedCompressionType,
+    }
+}
+
+/// An append that the partition or its log refuses.
+pub(crate) fn append_refusal(refusal: &AppendRefusal) -> ErrorCode {
+    match refusal {
+        AppendRefusal::Partition(error) => partition(error),
+        AppendRefusal::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
+        AppendRefusal::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
+        AppendRefusal::Log(error) => append(error),
     }
 }
 

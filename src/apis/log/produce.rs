@@ -419,12 +419,7 @@ async fn appended_by(
 }
 
 fn append_refused(refusal: &AppendRefusal, partition: Option<&Partition>) -> Refusal {
-    let code = match refusal {
-        AppendRefusal::Partition(error) => error_codes::partition(error),
-        AppendRefusal::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
-        AppendRefusal::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
-        AppendRefusal::Log(error) => error_codes::append(error),
-    };
+    let code = error_codes::append_refusal(refusal);
     let from_the_log = !matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError | ErrorCode::UnknownTopicOrPartition);
     Refusal { log_start: partition.filter(|_| from_the_log).map(|partition| partition.offsets().log_start()), ..code.into() }
 }

@@ -74,7 +74,7 @@ fn answer(marker: WritableTxnMarker, written: Result<Written, ErrorCode>) -> Wri
         match at {
             None => Some(ErrorCode::UnknownTopicOrPartition),
             Some((_, Ok(()))) => None,
-            Some((_, Err(refusal))) => Some(code_of(refusal)),
+            Some((_, Err(refusal))) => Some(error_codes::append_refusal(refusal)),
         }
     };
     let topics = marker.topics.iter().map(|topic| {
@@ -103,13 +103,4 @@ fn end_of(marker: &WritableTxnMarker) -> Result<TransactionEnd, ErrorCode> {
 fn existing(image: &Image, topic: &str, index: i32) -> Option<PartitionIndex> {
     let partition = PartitionIndex::new(index)?;
     image.topic_by_name(topic)?.partition(partition).map(|_| partition)
-}
-
-fn code_of(refusal: &AppendRefusal) -> ErrorCode {
-    match refusal {
-        AppendRefusal::Partition(error) => error_codes::partition(error),
-        AppendRefusal::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
-        AppendRefusal::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
-        AppendRefusal::Log(error) => error_codes::append(error),
-    }
 }

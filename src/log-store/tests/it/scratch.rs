@@ -115,6 +115,29 @@ pub(crate) fn append_each(store: &Store, log: &PartitionLog, requests: Vec<(Vec<
     all.into_iter().map(|(_, answer)| answer).collect()
 }
 
+/// Sends one batch as somebody who knows that of its transaction.
+pub(crate) fn send(
+    store: &Store,
+    log: &PartitionLog,
+    batch: CheckedBatch,
+    transaction: log_store::TransactionCheck,
+    origin: AppendOrigin,
+) -> Answer {
+    let (sender, answer) = channel();
+    store.append(AppendRequest {
+        log: log.clone(),
+        batches: vec![batch],
+        leader_epoch: epoch(0),
+        log_append_time: None,
+        now: Timestamp(NOW),
+        origin,
+        expected_end: None,
+        transaction,
+        done: Box::new(move |result| sender.send(result).unwrap()),
+    });
+    answer.recv().unwrap()
+}
+
 pub(crate) fn append(store: &Store, log: &PartitionLog, batch: CheckedBatch) -> Answer {
     append_in(store, log, batch, epoch(0))
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::mpsc::channel;
 
-use log_store::{AbortedTransaction, AppendError, AppendRequest, PartitionLog, Store};
+use log_store::{AbortedTransaction, AppendError, PartitionLog, Store};
 use model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use record_batch::{AppendOrigin, BatchBuilder, BatchIter, CheckedBatch, EndTxnMarker};
@@ -27,19 +26,7 @@ fn marker(producer: i64, producer_epoch: i16, is_commit: bool, coordinator_epoch
 }
 
 fn end(store: &Store, log: &PartitionLog, batch: CheckedBatch) -> Answer {
-    let (sender, answer) = channel();
-    store.append(AppendRequest {
-        log: log.clone(),
-        batches: vec![batch],
-        leader_epoch: epoch(0),
-        log_append_time: None,
-        now: Timestamp(NOW),
-        origin: AppendOrigin::Coordinator,
-        expected_end: None,
-        transaction: log_store::TransactionCheck::Unchecked,
-        done: Box::new(move |result| sender.send(result).unwrap()),
-    });
-    answer.recv().unwrap()
+    send(store, log, batch, log_store::TransactionCheck::Unchecked, AppendOrigin::Coordinator)
 }
 
 #[test]

@@ -1,28 +1,10 @@
 //! The coordinator's word on a transaction, and the append that it allows.
 
-use std::sync::mpsc::channel;
-
-use log_store::{AppendError, AppendRequest, PartitionLog, Store, TransactionCheck, VerifiedProducer};
+use log_store::{AppendError, PartitionLog, TransactionCheck, VerifiedProducer};
 use model::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 use record_batch::{AppendOrigin, BatchBuilder, CheckedBatch, EndTxnMarker};
 
 use crate::scratch::*;
-
-fn send(store: &Store, log: &PartitionLog, batch: CheckedBatch, transaction: TransactionCheck, origin: AppendOrigin) -> Answer {
-    let (sender, answer) = channel();
-    store.append(AppendRequest {
-        log: log.clone(),
-        batches: vec![batch],
-        leader_epoch: epoch(0),
-        log_append_time: None,
-        now: Timestamp(NOW),
-        origin,
-        expected_end: None,
-        transaction,
-        done: Box::new(move |result| sender.send(result).unwrap()),
-    });
-    answer.recv().unwrap()
-}
 
 fn data(producer_epoch: i16, first_sequence: i32) -> CheckedBatch {
     let (id, epoch) = (ProducerId::new_or_zero(7), ProducerEpoch::new_or_zero(producer_epoch));
