@@ -72,6 +72,7 @@ LIBRARY_SCENARIOS = {
     "transactions-across-kill": "kill -9 and restart between writes and the end of a transaction, and while one is left open: exact",
     "transactions-kill-behind-end": "what was answered holds: kill -9 at once behind a commit, and the markers that are owed are written after the restart",
     "transactions-bank": "money moves between accounts while the broker is killed again and again: no move torn, lost, doubled or read although aborted",
+    "transactions-copier": "Kafka's TransactionalMessageCopier, three processes that abort at random, while the broker is killed again and again: a true copy",
     "transactions-admin": "transactions described and listed, producers of a partition, abort and fence by an administrator",
 }
 

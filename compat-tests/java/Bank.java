@@ -1,9 +1,7 @@
 package compat;
 
-import static compat.Kafka.admin;
 import static compat.Kafka.consumer;
 import static compat.Kafka.create;
-import static compat.Kafka.get;
 import static compat.Kafka.record;
 import static compat.Kafka.text;
 import static compat.Player.check;
@@ -20,28 +18,29 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
-import org.apache.kafka.clients.admin.ListOffsetsOptions;
-import org.apache.kafka.clients.admin.OffsetSpec;
+import java.util.stream.IntStream;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
-import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 
 /**
- * Tellers move money between accounts, each move a transaction with an entry for either account, while the broker is killed again and again. Then
+ * Tellers move money between accounts, each move a transaction with an entry for either account, while a broker is killed again and again. Then
  * the books are read. COMPAT_BANK_SECONDS says for how long (default 30).
  */
 final class Bank {
     private static final int PARTITIONS = 4;
     private static final int TELLERS = 3;
     private static final int MOVES_BETWEEN_KILLS = 100;
-    private static final Object[] PATIENT = {"max.block.ms", 20000, "delivery.timeout.ms", 20000, "request.timeout.ms", 5000};
+    private static final int TIMEOUT_S = 30;
+    private static final Object[] PATIENT =
+        {"max.block.ms", 20000, "delivery.timeout.ms", 20000, "request.timeout.ms", 5000, "transaction.timeout.ms", TIMEOUT_S * 1000};
     private static final long SECONDS = Long.parseLong(System.getenv().getOrDefault("COMPAT_BANK_SECONDS", "30"));
 
     private final String topic;
     private final Set<String> answered = ConcurrentHashMap.newKeySet(), doubtful = ConcurrentHashMap.newKeySet(), aborted = ConcurrentHashMap.newKeySet();
+    private final Set<String> committing = ConcurrentHashMap.newKeySet();
     private final List<Throwable> failures = new CopyOnWriteArrayList<>();
     private volatile boolean closing, closed;
 
@@ -65,6 +64,7 @@ final class Bank {
                     producer.send(record(topic, from, move, String.valueOf(-amount)));
                     producer.send(record(topic, to, move, String.valueOf(amount)));
                     if (gives) {
+                        committing.add(move);
                         producer.commitTransaction();
                         doubtful.remove(move);
                         answered.add(move);
@@ -75,6 +75,8 @@ final class Bank {
                 } catch (KafkaException error) {
                     if (producer != null) producer.close(Duration.ZERO);
                     producer = null;
+                } finally {
+                    committing.remove(move);
                 }
             }
         } catch (Throwable error) {
@@ -106,41 +108,28 @@ final class Bank {
     }
 
     private List<TopicPartition> partitions() {
-        List<TopicPartition> all = new ArrayList<>();
-        for (int p = 0; p < PARTITIONS; p++) all.add(new TopicPartition(topic, p));
-        return all;
-    }
-
-    private long end(TopicPartition partition, IsolationLevel isolation) {
-        try {
-            return get(admin().listOffsets(Map.of(partition, OffsetSpec.latest()), new ListOffsetsOptions(isolation)).partitionResult(partition)).offset();
-        } catch (Exception error) {
-            throw new AssertionError("listOffsets: " + error, error);
-        }
+        return Faults.partitionsOf(topic, PARTITIONS);
     }
 
     /** No move is half there, twice there, or there although it was taken back; all that was answered is there; the sum is 0. */
     private void audit(Map<String, List<ConsumerRecord<byte[], byte[]>>> books, String who) {
         long total = 0;
         for (Map.Entry<String, List<ConsumerRecord<byte[], byte[]>>> move : books.entrySet()) {
-            List<String> amounts = move.getValue().stream().map(r -> r.partition() + ": " + text(r.value())).toList();
-            equal(amounts.size(), 2, who + ", entries of move " + move.getKey() + " " + amounts);
+            List<String> amounts = move.getValue().stream().map(r -> r.partition() + "@" + r.offset() + ": " + text(r.value())).toList();
+            equal(amounts.size(), 2, who + ", entries of " + fate(move.getKey()) + " move " + move.getKey() + " " + amounts);
             long sum = 0;
             for (ConsumerRecord<byte[], byte[]> r : move.getValue()) sum += Long.parseLong(text(r.value()));
             equal(sum, 0L, who + ", sum of move " + move.getKey() + " " + amounts);
             total += sum;
-            check(!aborted.contains(move.getKey()), who + " has seen move " + move.getKey() + ", which was aborted");
+            check(!aborted.contains(move.getKey()), who + " has seen move " + move.getKey() + ", which was aborted " + amounts);
             check(answered.contains(move.getKey()) || doubtful.contains(move.getKey()), who + " has seen an unknown move " + move.getKey());
         }
         for (String move : answered) check(books.containsKey(move), who + " has not seen move " + move + ", which was committed");
         equal(total, 0L, who + ", total");
     }
 
-    private static Thread started(Runnable work) {
-        Thread thread = new Thread(work);
-        thread.setDaemon(true);
-        thread.start();
-        return thread;
+    private String fate(String move) {
+        return answered.contains(move) ? "committed" : aborted.contains(move) ? "aborted" : "doubtful";
     }
 
     static void play() throws Exception {
@@ -149,25 +138,24 @@ final class Bank {
         List<Thread> tellers = new ArrayList<>();
         for (int t = 0; t < TELLERS; t++) {
             int number = t;
-            tellers.add(started(() -> bank.teller(number)));
+            tellers.add(Faults.started(() -> bank.teller(number)));
         }
-        Thread clerk = started(() -> bank.clerk(live));
+        Thread clerk = Faults.started(() -> bank.clerk(live));
+        List<String> ids = IntStream.range(0, TELLERS).mapToObj(t -> "teller-" + t).toList();
+        Faults faults = new Faults(ids, bank.partitions(), null, () -> bank.committing);
         long closingTime = System.nanoTime() + SECONDS * 1_000_000_000L;
-        int kills = 0;
-        for (; System.nanoTime() < closingTime; kills++) {
+        while (System.nanoTime() < closingTime) {
             int before = bank.answered.size();
             // Each kill comes when the bank has worked again since the last one.
             until(() -> bank.answered.size() >= before + MOVES_BETWEEN_KILLS, () -> "only " + (bank.answered.size() - before) + " moves since the last kill", 60);
-            Player.control("/kill9-and-restart");
+            faults.strike();
         }
         bank.closing = true;
         for (Thread teller : tellers) {
             teller.join(60_000);
             check(!teller.isAlive(), "a teller does not come to an end");
         }
-        for (TopicPartition p : bank.partitions()) {
-            until(() -> bank.end(p, IsolationLevel.READ_COMMITTED) == bank.end(p, IsolationLevel.READ_UNCOMMITTED), () -> "an open transaction in " + p, 70);
-        }
+        Faults.awaitStable(bank.partitions(), TIMEOUT_S + 10);
         bank.closed = true;
         clerk.join(60_000);
         check(!clerk.isAlive(), "the clerk does not come to an end");
@@ -176,7 +164,7 @@ final class Bank {
         bank.audit(live, "the clerk");
         bank.audit(books, "the auditor");
         equal(live.keySet(), books.keySet(), "moves that clerk and auditor have seen");
-        System.err.println("bank: " + kills + " kills, " + bank.answered.size() + " moves answered, " + bank.doubtful.size() + " in doubt, "
+        System.err.println("bank: " + faults + "; " + bank.answered.size() + " moves answered, " + bank.doubtful.size() + " in doubt, "
             + bank.aborted.size() + " aborted, " + books.size() + " in the books");
     }
 }

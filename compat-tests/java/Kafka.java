@@ -64,7 +64,7 @@ final class Kafka {
     static String create(String name, int partitions, String... config) throws Exception {
         Map<String, String> settings = new HashMap<>();
         for (int i = 0; i < config.length; i += 2) settings.put(config[i], config[i + 1]);
-        get(ADMIN.createTopics(List.of(new NewTopic(name, partitions, (short) 1).configs(settings))).all());
+        get(ADMIN.createTopics(List.of(new NewTopic(name, partitions, (short) Player.BROKERS).configs(settings))).all());
         // Apache Kafka's controller answers before its broker knows the topic.
         Player.until(() -> partitionsOf(name) == partitions, () -> name + " is known to the broker");
         return name;

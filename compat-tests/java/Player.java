@@ -17,6 +17,8 @@ import java.io.PrintStream;
 /** What the Java programs share: the scenario table, the control of the broker, and the result lines. */
 final class Player {
     static final String BOOTSTRAP = System.getenv().getOrDefault("COMPAT_BOOTSTRAP", "");
+    /** How many brokers there are; with several, each can be killed, by its id, and topics have a replica on all. */
+    static final int BROKERS = Integer.parseInt(System.getenv().getOrDefault("COMPAT_BROKERS", "1"));
     /** The largest value of a lone record whose batch is exactly 1048588 bytes, Kafka's default max.message.bytes. */
     static final int LARGEST_VALUE_BYTES = 1048516;
     /** The tools replace System.out; result lines go to the process's own. */

@@ -54,7 +54,7 @@ final class Transactions {
             .add("transactions-kill-behind-end", Transactions::killBehindEnd)
             .add("transactions-admin", TransactionsAdmin::play);
         // Once is enough: it is the broker that is tried.
-        if (!Player.OLD) player.add("transactions-bank", Bank::play);
+        if (!Player.OLD) player.add("transactions-bank", Bank::play).add("transactions-copier", Copier::play);
     }
 
     /** A producer that is ready to begin. */
@@ -62,7 +62,13 @@ final class Transactions {
         List<Object> config = new ArrayList<>(List.of("transactional.id", id, "linger.ms", 2));
         config.addAll(List.of(more));
         KafkaProducer<byte[], byte[]> producer = producer(config.toArray());
-        producer.initTransactions();
+        try {
+            producer.initTransactions();
+        } catch (RuntimeException error) {
+            // Left open it would go on asking for its id in the background, and fence the next one.
+            producer.close(Duration.ZERO);
+            throw error;
+        }
         return producer;
     }
 
