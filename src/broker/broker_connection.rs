@@ -113,11 +113,31 @@ impl<E: Errand> Links<E> {
 async fn serve<E: Errand>(parts: LinkParts, to: BrokerId, mut errands: mpsc::UnboundedReceiver<E>) {
     let mut connection = None;
     let mut together = Vec::new();
-    while errands.recv_many(&mut together, usize::MAX).await > 0 {
+    loop {
+        // Looked at first: what is asked on a connection that the peer has closed (idle for too long, or restarted) has no answer.
+        let number = tokio::select! {
+            biased;
+            () = ended(connection.as_ref()) => {
+                connection = None;
+                continue;
+            }
+            number = errands.recv_many(&mut together, usize::MAX) => number,
+        };
+        if number == 0 {
+            return;
+        }
         if let Err(error) = attend(&parts, to, &mut connection, std::mem::take(&mut together)).await {
             tracing::debug!(broker = %to, %error, "another broker is not reached");
             connection = None;
         }
+    }
+}
+
+/// Waits until the connection can serve no more; for ever if there is none.
+async fn ended(connection: Option<&Connection>) {
+    match connection {
+        Some(connection) => connection.client.ended().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -133,4 +153,84 @@ async fn attend<E: Errand>(parts: &LinkParts, to: BrokerId, connection: &mut Opt
         }
     };
     E::run(errands, connection).await
+}
+
+#[cfg(test)]
+mod tests {
+    use metadata::{Endpoint, Image, MetadataRecord};
+    use protocol::messages::ApiVersionsRequest;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::oneshot;
+    use uuid::Uuid;
+    use wire::clock::SystemClock;
+
+    use super::*;
+
+    struct Ask(oneshot::Sender<()>);
+
+    impl Errand for Ask {
+        async fn run(errands: Vec<Self>, connection: &mut Connection) -> io::Result<()> {
+            connection.call(0, &ApiVersionsRequest::default()).await?;
+            for errand in errands {
+                let _gone = errand.0.send(());
+            }
+            Ok(())
+        }
+    }
+
+    /// Takes one connection and answers one request on it.
+    async fn accept_and_answer(listener: &TcpListener) -> TcpStream {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; usize::try_from(stream.read_u32().await.unwrap()).unwrap()];
+        stream.read_exact(&mut request).await.unwrap();
+        // The length; the correlation id, which follows key and version in the request; no error; no API.
+        let answer = [&10_u32.to_be_bytes()[..], &request[4..8], &[0; 6]].concat();
+        stream.write_all(&answer).await.unwrap();
+        stream
+    }
+
+    #[tokio::test]
+    async fn a_link_whose_peer_has_closed_it_meanwhile_connects_anew_and_no_errand_fails() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = BrokerId::new(2).unwrap();
+        let endpoint = Endpoint {
+            listener: "PLAINTEXT".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+            security_protocol: 0,
+        };
+        let registration = MetadataRecord::RegisterBroker {
+            broker_id: peer,
+            incarnation_id: Uuid::nil(),
+            listeners: vec![endpoint],
+            rack: None,
+            features: std::collections::BTreeMap::new(),
+            fenced: false,
+        };
+        let clock = SystemClock::shared();
+        let links = Links::new(LinkParts {
+            broker_id: BrokerId::new(1).unwrap(),
+            listener: "PLAINTEXT".to_owned(),
+            metadata: MetadataView::new(Arc::new(Image::default().apply(1, &[registration]).0)),
+            clock: Arc::clone(&clock),
+            tasks: TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
+            timeout: Duration::from_secs(20),
+        });
+        let played = async {
+            for _ in 0..3 {
+                let (reply, answer) = oneshot::channel();
+                links.send(peer, Ask(reply));
+                let mut stream = accept_and_answer(&listener).await;
+                answer.await.unwrap();
+                // The peer closes its half; the link has noticed as soon as it closes the other one.
+                stream.shutdown().await.unwrap();
+                assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+            }
+        };
+        timeout_at(&*clock, clock.monotonic() + Duration::from_secs(20), played)
+            .await
+            .expect("an errand or a closed connection is left lying");
+    }
 }

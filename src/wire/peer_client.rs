@@ -90,6 +90,12 @@ impl PeerClient {
         Ok(answer.into())
     }
 
+    /// Waits until the connection is of no more use although nothing was asked: the peer has closed it, or says something on its own.
+    /// Nothing is lost if the wait is given up.
+    pub async fn ended(&self) {
+        let _closed_or_not = self.stream.peek(&mut [0]).await;
+    }
+
     /// The socket itself.
     #[must_use]
     pub fn stream(&self) -> &TcpStream {
