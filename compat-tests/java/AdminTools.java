@@ -369,7 +369,16 @@ final class AdminTools {
             consumer.assign(List.of(partition));
             consumer.commitSync(Map.of(partition, new OffsetAndMetadata(5, "a note")));
         }
-        int compared = 0, damaged = 0, offsets = 0;
+        try (var producer = Kafka.producer("transactional.id", "klamm-dump-transactions")) {
+            producer.initTransactions();
+            for (boolean commits : new boolean[] {true, false}) {
+                producer.beginTransaction();
+                producer.send(Kafka.record("t-klamm-dump-none", 0, "key", "klamm-dump in a transaction"));
+                if (commits) producer.commitTransaction();
+                else producer.abortTransaction();
+            }
+        }
+        int compared = 0, damaged = 0, offsets = 0, transactions = 0;
         for (Path segment : segmentFiles()) {
             String where = copied(segment, "whole");
             equalDumps(where, "--deep-iteration", "--print-data-log");
@@ -378,6 +387,10 @@ final class AdminTools {
             if (Tools.klamm("log", "dump", where, "--records").said().contains("klamm-dump-group")) {
                 equalDumps(where, "--offsets-decoder");
                 offsets++;
+            }
+            if (Tools.klamm("log", "dump", where, "--records").said().contains("klamm-dump-transactions")) {
+                equalDumps(where, "--transaction-log-decoder");
+                transactions++;
             }
             equal(Tools.klamm("log", "verify", where).code(), 0, "exit code of the check of " + segment);
             compared++;
@@ -394,7 +407,8 @@ final class AdminTools {
             Tools.klamm("log", "verify", cut).has("no whole batch is here");
             damaged++;
         }
-        check(compared >= 6 && damaged >= 5 && offsets == 1, compared + " segments, " + damaged + " damaged ones, " + offsets + " of offsets");
+        String counts = compared + " segments, " + damaged + " damaged ones, " + offsets + " of offsets, " + transactions + " of transactions";
+        check(compared >= 6 && damaged >= 5 && offsets == 1 && transactions == 1, counts);
     }
 
     private static List<Path> segmentFiles() throws IOException {
@@ -421,7 +435,7 @@ final class AdminTools {
         String[] arguments = Stream.concat(Stream.of("--files", file), Arrays.stream(options)).toArray(String[]::new);
         Tools.Outcome kafkas = Tools.run(DumpLogSegments::main, arguments);
         Tools.Outcome klamms = options.length == 0 ? Tools.klamm("log", "dump", file)
-            : Tools.klamm("log", "dump", file, options[0].equals("--offsets-decoder") ? options[0] : "--records");
+            : Tools.klamm("log", "dump", file, options[0].endsWith("-decoder") ? options[0] : "--records");
         equal(klamms.code(), kafkas.code(), "exit code of the dump of " + file);
         List<String> expected = readable(kafkas.said()), got = readable(klamms.said());
         for (int i = 0; i < Math.max(expected.size(), got.size()); i++) {

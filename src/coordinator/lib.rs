@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod shown;
+
 use bytes::Bytes;
 use model::Timestamp;
 

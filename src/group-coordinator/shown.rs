@@ -2,8 +2,7 @@
 //!
 //! In Kafka: `DumpLogSegments` (`--offsets-decoder`), `CoordinatorRecordJsonConverters`.
 
-use std::fmt::Write as _;
-
+use ::coordinator::shown::{list, nullable, push, text, typed, versioned};
 use protocol::primitives::Reader;
 
 use crate::records::{CommittedOffset, GroupValue, Key, MemberValue, decode_group, decode_key, decode_offset};
@@ -32,9 +31,9 @@ pub fn shown_record(key: &[u8], value: Option<&[u8]>) -> Option<(String, Option<
     };
     let value = match data {
         None => None,
-        Some(read) => read.map(|(version, data)| Some(format!(r#"{{"version":"{version}","data":{data}}}"#)))?,
+        Some(read) => read.map(|(version, data)| Some(versioned(version, &data)))?,
     };
-    Some((format!(r#"{{"type":"{kind}","data":{key}}}"#), value))
+    Some((typed(kind, &key), value))
 }
 
 fn offset(committed: &CommittedOffset, version: i16) -> String {
@@ -133,42 +132,8 @@ fn user_data(reader: &mut Reader<'_>) -> Option<String> {
     reader.bytes(false).map(raw)
 }
 
-/// One more field of an object.
-fn push(json: &mut String, name: &str, value: &str) {
-    json.push_str(&format!(r#","{name}":{value}"#));
-}
-
-fn list(elements: impl Iterator<Item = String>) -> String {
-    format!("[{}]", elements.collect::<Vec<String>>().join(","))
-}
-
-fn nullable(string: Option<&str>) -> String {
-    string.map_or_else(|| "null".to_owned(), text)
-}
-
 fn raw(bytes: &[u8]) -> String {
     format!("\"{}\"", base64(bytes, STANDARD, "="))
-}
-
-/// A text in quotes, escaped as JSON and as Java's writer does it.
-fn text(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            '\u{8}' => quoted.push_str("\\b"),
-            '\u{c}' => quoted.push_str("\\f"),
-            control if control < ' ' => drop(write!(quoted, "\\u{:04X}", u32::from(control))),
-            other => quoted.push(other),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 fn base64(bytes: &[u8], alphabet: &[u8; 64], padding: &str) -> String {

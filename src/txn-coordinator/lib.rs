@@ -58,6 +58,8 @@ mod operations;
 mod records;
 mod replies;
 mod shard;
+mod shown;
+mod summary;
 mod transaction;
 mod version;
 
@@ -66,4 +68,6 @@ pub use coordinator::{CoordinatorRecord, Replayed, ReplyId, SkippedRecords};
 pub use effects::{Effects, MarkerOutcome, Markers, MarkersAnswered, RequestMeta, TimerEffect, TimerKey, TransactionResult, TxnReply};
 pub use model::partition_for;
 pub use shard::TxnShard;
+pub use shown::shown_record;
+pub use summary::TransactionSummary;
 pub use version::TransactionVersion;

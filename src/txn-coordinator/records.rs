@@ -15,10 +15,10 @@ use crate::transaction::{State, Transaction};
 use crate::version::TransactionVersion;
 use coordinator::CoordinatorRecord;
 
-const KEY_TYPE: i16 = 0;
-const PREVIOUS_PRODUCER_ID_TAG: usize = 0;
-const NEXT_PRODUCER_ID_TAG: usize = 1;
-const CLIENT_TRANSACTION_VERSION_TAG: usize = 2;
+pub(crate) const KEY_TYPE: i16 = 0;
+pub(crate) const PREVIOUS_PRODUCER_ID_TAG: usize = 0;
+pub(crate) const NEXT_PRODUCER_ID_TAG: usize = 1;
+pub(crate) const CLIENT_TRANSACTION_VERSION_TAG: usize = 2;
 
 /// What a record is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -225,17 +225,7 @@ impl Groups {
 
     /// The groups that this broker coordinates, in no order. A shard that is stopping leaves its groups out.
     pub async fn summaries(&self) -> Vec<GroupSummary> {
-        let mut asked = Vec::new();
-        self.shards.tell_all(|| {
-            let (reply, answer) = oneshot::channel();
-            asked.push(answer);
-            GroupEvent::Summarize(reply)
-        });
-        let mut groups = Vec::new();
-        for answer in asked {
-            groups.extend(answer.await.unwrap_or_default());
-        }
-        groups
+        self.shards.gather(GroupEvent::Summarize).await
     }
 
     /// Lets every shard drop expired offsets.

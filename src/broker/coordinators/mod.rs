@@ -15,10 +15,11 @@ mod timers;
 mod transactions;
 
 pub(crate) use coordinator::EndOfTransaction;
-pub use group_coordinator::shown_record;
+pub use group_coordinator::shown_record as shown_offsets_record;
 pub use groups::{Caller, Groups, GroupsParts, Operation};
 pub use shards::RuntimeParts;
 pub use transactions::{TRANSACTION_VERSION_FEATURE, TransactionOperation, Transactions, TransactionsParts};
+pub use txn_coordinator::shown_record as shown_transaction_record;
 
 /// The topic that holds groups and offsets.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";

@@ -164,6 +164,21 @@ impl<C: Coordinator> Shards<C> {
         }
     }
 
+    /// What all shards tell together, in no order. A shard that is stopping is left out.
+    pub(super) async fn gather<T>(&self, ask: impl Fn(oneshot::Sender<Vec<T>>) -> C::Event) -> Vec<T> {
+        let mut asked = Vec::new();
+        self.tell_all(|| {
+            let (reply, answer) = oneshot::channel();
+            asked.push(answer);
+            ask(reply)
+        });
+        let mut all = Vec::new();
+        for answer in asked {
+            all.extend(answer.await.unwrap_or_default());
+        }
+        all
+    }
+
     /// Stops all shards: what is queued is still done, what is parked is refused.
     pub(super) fn stop(&self) {
         self.running.lock().clear();

@@ -7,8 +7,10 @@ use ::coordinator::ReplyId;
 use metadata::{Delta, Image};
 use model::{BrokerId, LeaderEpoch, ProducerId, Timestamp, TopicIdPartition};
 use protocol::ErrorCode;
-use tokio::sync::mpsc;
-use txn_coordinator::{Effects, MarkersAnswered, RequestMeta, TimerKey, TransactionVersion, TxnConfig, TxnReply, TxnShard};
+use tokio::sync::{mpsc, oneshot};
+use txn_coordinator::{
+    Effects, MarkersAnswered, RequestMeta, TimerKey, TransactionSummary, TransactionVersion, TxnConfig, TxnReply, TxnShard,
+};
 use wire::clock::timeout_at;
 
 use crate::controller::Controller;
@@ -38,6 +40,7 @@ pub(crate) struct TransactionParts {
 pub(crate) enum TransactionEvent {
     MarkersAnswered(MarkersAnswered),
     ExpireTransactionalIds,
+    Summarize(oneshot::Sender<Vec<TransactionSummary>>),
 }
 
 /// A shard of transactions.
@@ -97,6 +100,10 @@ impl Coordinator for TransactionCoordinator {
         match event {
             TransactionEvent::MarkersAnswered(answered) => self.shard.markers_answered(now, answered),
             TransactionEvent::ExpireTransactionalIds => self.shard.expire_transactional_ids(now),
+            TransactionEvent::Summarize(reply) => {
+                let _gone = reply.send(self.shard.summaries());
+                Effects::default()
+            }
         }
     }
 
@@ -220,6 +227,11 @@ impl Transactions {
     /// Lets every shard forget unused ids.
     pub fn expire_transactional_ids(&self) {
         self.shards.tell_all(|| TransactionEvent::ExpireTransactionalIds);
+    }
+
+    /// The transactional ids that this broker coordinates, in no order. A shard that is stopping leaves its ids out.
+    pub async fn summaries(&self) -> Vec<TransactionSummary> {
+        self.shards.gather(TransactionEvent::Summarize).await
     }
 
     /// Stops all shards.

@@ -6,11 +6,21 @@ use std::sync::Arc;
 use group_coordinator::GroupSummary;
 use metadata::Image;
 use model::{PartitionIndex, TopicIdPartition};
+use txn_coordinator::TransactionSummary;
 
 use super::families::Families;
 use super::{Counter, TopicMetrics, rows};
 use crate::Broker;
 use crate::partitions::Partition;
+
+/// What the coordinators of a broker have told, each in its turn.
+#[derive(Default)]
+pub struct Coordinated {
+    /// The groups that it coordinates.
+    pub groups: Vec<GroupSummary>,
+    /// The transactional ids that it coordinates.
+    pub transactions: Vec<TransactionSummary>,
+}
 
 /// What was looked at together, for metrics and for a page that a person reads.
 pub struct Looked {
@@ -20,6 +30,8 @@ pub struct Looked {
     pub partitions: Vec<Arc<Partition>>,
     /// The groups that it coordinates, by id.
     pub groups: Vec<GroupSummary>,
+    /// The transactional ids that it coordinates, by id.
+    pub transactions: Vec<TransactionSummary>,
     ends: HashMap<(String, i32), i64>,
 }
 
@@ -37,9 +49,11 @@ impl Looked {
     }
 }
 
-/// Looks at the partitions; the groups were asked for before, since each coordinator answers in its turn.
+/// Looks at the partitions; the coordinators were asked before, since each answers in its turn.
 #[must_use]
-pub fn look(broker: &Broker, mut groups: Vec<GroupSummary>) -> Looked {
+pub fn look(broker: &Broker, coordinated: Coordinated) -> Looked {
+    let Coordinated { mut groups, mut transactions } = coordinated;
+    transactions.sort_by(|left, right| left.transactional_id.cmp(&right.transactional_id));
     groups.sort_by(|left, right| left.group_id.cmp(&right.group_id));
     let mut partitions = broker.partitions.all();
     partitions.sort_by(|left, right| (left.topic(), left.id().partition).cmp(&(right.topic(), right.id().partition)));
@@ -48,7 +62,7 @@ pub fn look(broker: &Broker, mut groups: Vec<GroupSummary>) -> Looked {
         (key, partition.offsets().high_watermark().get())
     });
     let ends = ends.collect();
-    Looked { image: broker.metadata.image(), partitions, groups, ends }
+    Looked { image: broker.metadata.image(), partitions, groups, transactions, ends }
 }
 
 /// Gathers all rows of a broker. It may touch the disk, so it must not run on a network worker.
@@ -60,6 +74,7 @@ pub fn collect(broker: &Broker, looked: &Looked, families: &mut Families) {
     replicas(broker, looked, families);
     cluster(broker, looked, families);
     groups(looked, families);
+    transactions(broker, looked, families);
     let waiting: u64 = looked.partitions.iter().map(|partition| partition.parked_appends()).sum();
     families.count(&rows::PURGATORY_SIZE, &["Produce"], waiting);
     families.count(&rows::PURGATORY_SIZE, &["Fetch"], broker.metrics.parked_fetches());
@@ -123,6 +138,7 @@ fn logs(broker: &Broker, looked: &Looked, families: &mut Families) {
         }
         families.add(&rows::LOG_END, &labels, signed(offsets.log_end().get()));
         families.add(&rows::TOPIC_CURRENT, &labels, signed(offsets.high_watermark().get()));
+        families.add(&rows::LAST_STABLE_LAG, &labels, signed(offsets.high_watermark().get() - offsets.last_stable().get()));
         *counts.entry(topic).or_default() += 1;
     }
     for (topic, count) in counts {
@@ -230,6 +246,19 @@ fn groups(looked: &Looked, families: &mut Families) {
     for (row, state) in by_state {
         families.count(row, &[], states.get(state).copied().unwrap_or(0));
     }
+}
+
+fn transactions(broker: &Broker, looked: &Looked, families: &mut Families) {
+    let mut states: BTreeMap<&str, u64> = BTreeMap::new();
+    for transaction in &looked.transactions {
+        *states.entry(transaction.state).or_default() += 1;
+    }
+    for (state, count) in states {
+        families.count(&rows::TRANSACTIONAL_IDS, &[state], count);
+    }
+    let oldest = looked.transactions.iter().filter_map(|transaction| transaction.open_since).min();
+    let open_ms = oldest.map_or(0, |since| broker.clock.now().millis().saturating_sub(since.millis()));
+    families.add(&rows::OLDEST_TRANSACTION, &[], signed(open_ms.max(0)));
 }
 
 /// A float holds every offset up to 2^53.

@@ -20,8 +20,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use cleaner::{CleanerMetrics, CleanerState, LastCleaning};
-pub use collect::{Looked, collect, look};
+pub use collect::{Coordinated, Looked, collect, look};
 pub use group_coordinator::GroupSummary;
+pub use txn_coordinator::TransactionSummary;
 
 pub use families::{CONTENT_TYPE, Families, Kind, Row};
 pub use requests::{ApiLabel, FetchBy, RequestMetrics, Requests};

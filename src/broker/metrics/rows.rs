@@ -50,6 +50,8 @@ crate::metric_rows! {
     LOG_SIZE = "kafka_log_log_size", Gauge, PARTITION, "kafka.log:type=Log,name=Size", "Bytes of the partition's segment files.";
     LOG_START = "kafka_log_log_logstartoffset", Gauge, PARTITION, "kafka.log:type=Log,name=LogStartOffset", "The first offset that can be read.";
     LOG_END = "kafka_log_log_logendoffset", Gauge, PARTITION, "kafka.log:type=Log,name=LogEndOffset", "The offset of the next record.";
+    LAST_STABLE_LAG = "kafka_cluster_partition_laststableoffsetlag", Gauge, PARTITION, "kafka.cluster:type=Partition,name=LastStableOffsetLag",
+        "Offsets between the last stable offset and the high watermark: what readers of committed records wait for.";
     LOG_SEGMENTS = "kafka_log_log_numlogsegments", Gauge, PARTITION, "kafka.log:type=Log,name=NumLogSegments", "The partition's segment files.";
     DROPPED_SEGMENTS = "klamm_log_retention_dropped_segments_total", Counter, TOPIC, OWN,
         "Segments dropped by time, by size or because records were deleted, by topic, and without a topic all of them.";
@@ -131,6 +133,10 @@ crate::metric_rows! {
     GROUP_LAG = "kafka_consumergroup_lag", Gauge, GROUP_PARTITION, EXPORTER,
         "Offsets between a group's commit and the high watermark.";
     GROUP_LAG_SUM = "kafka_consumergroup_lag_sum", Gauge, &["consumergroup", "topic"], EXPORTER, "The lag of a group over a topic's partitions.";
+    TRANSACTIONAL_IDS = "klamm_transactional_ids", Gauge, &["state"], OWN,
+        "Transactional ids that this broker coordinates, by state, as kafka-transactions names it.";
+    OLDEST_TRANSACTION = "klamm_transaction_open_ms_max", Gauge, &[], OWN,
+        "For how long the oldest of their transactions has been open, or has lacked markers; 0 if there is none.";
     TOPIC_PARTITIONS = "kafka_topic_partitions", Gauge, TOPIC, EXPORTER, "The partitions of a topic.";
     TOPIC_CURRENT = "kafka_topic_partition_current_offset", Gauge, PARTITION, EXPORTER, "The high watermark of a partition.";
     TOPIC_OLDEST = "kafka_topic_partition_oldest_offset", Gauge, PARTITION, EXPORTER, "The first offset of a partition.";

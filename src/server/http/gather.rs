@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::metrics::{self, Families, GroupSummary, Looked};
+use broker::metrics::{self, Coordinated, Families, Looked};
 use broker::read_pool::off_thread;
 use wire::clock::timeout_at;
 
 use super::process_figures::{self, ProcessFigures};
 use super::{Served, page, rows};
 
-/// How long the coordinators may take to tell of their groups. One that still loads its partition leaves them all out rather than hold up the rest.
-const GROUPS_WAIT: Duration = Duration::from_secs(5);
+/// How long the coordinators may take to tell of what they have. One that still loads its partition leaves them all out rather than hold up the rest.
+const COORDINATORS_WAIT: Duration = Duration::from_secs(5);
 
 /// The text of a scrape; `None` if looking failed.
 pub(super) async fn metrics(served: Arc<Served>) -> Option<String> {
-    let groups = groups(&served).await;
+    let coordinated = coordinated(&served).await;
     off_thread(move || {
-        let looked = metrics::look(&served.broker, groups);
+        let looked = metrics::look(&served.broker, coordinated);
         let mut families = Families::default();
         metrics::collect(&served.broker, &looked, &mut families);
         sockets(&served, &mut families);
@@ -30,17 +30,20 @@ pub(super) async fn metrics(served: Arc<Served>) -> Option<String> {
 
 /// The page; `None` if looking failed.
 pub(super) async fn page(served: Arc<Served>) -> Option<String> {
-    let groups = groups(&served).await;
+    let coordinated = coordinated(&served).await;
     off_thread(move || {
-        let looked: Looked = metrics::look(&served.broker, groups);
+        let looked: Looked = metrics::look(&served.broker, coordinated);
         page::html(&served, &looked, &process_figures::look())
     })
     .await
 }
 
-async fn groups(served: &Served) -> Vec<GroupSummary> {
+async fn coordinated(served: &Served) -> Coordinated {
     let (broker, clock) = (&served.broker, &*served.broker.clock);
-    timeout_at(clock, clock.monotonic() + GROUPS_WAIT, broker.groups.summaries()).await.unwrap_or_default()
+    let until = clock.monotonic() + COORDINATORS_WAIT;
+    let groups = timeout_at(clock, until, broker.groups.summaries()).await.unwrap_or_default();
+    let transactions = timeout_at(clock, until, broker.transactions.summaries()).await.unwrap_or_default();
+    Coordinated { groups, transactions }
 }
 
 fn sockets(served: &Served, families: &mut Families) {

@@ -112,6 +112,7 @@ fn write_page(page: &mut String, served: &Served, looked: &Looked, process: &Pro
     tiles(page, served, looked, process, up)?;
     topics(page, looked)?;
     groups(page, looked)?;
+    transactions(page, looked, broker.clock.now().millis())?;
     page.push_str("<div class=\"halves\"><div>");
     clients(page, served)?;
     page.push_str("</div><div>");
@@ -263,6 +264,33 @@ fn group_offsets(page: &mut String, looked: &Looked, group: &GroupSummary, row: 
     }
     more(page, group.offsets.len())?;
     page.push_str("</table></tr>");
+    Ok(())
+}
+
+/// Left out where nobody has used transactions.
+fn transactions(page: &mut String, looked: &Looked, now_ms: i64) -> fmt::Result {
+    if looked.transactions.is_empty() {
+        return Ok(());
+    }
+    begin(page, "Transactions", looked.transactions.len(), "")?;
+    page.push_str(
+        "<table><tr><th>transactional id<th>state<th class=\"n\">producer, epoch<th class=\"n\">partitions<th class=\"n\">open for</tr>",
+    );
+    for transaction in looked.transactions.iter().take(ROWS_MAX) {
+        let open_ms = transaction.open_since.map(|since| now_ms.saturating_sub(since.millis()));
+        write!(
+            page,
+            "<tr><td class=\"name\">{}<td><span class=\"state {}\">{}</span><td class=\"n\">{}, {}<td class=\"n\">{}<td class=\"n\">{}</tr>",
+            Text(&transaction.transactional_id),
+            transaction.state,
+            transaction.state,
+            transaction.producer_id,
+            transaction.producer_epoch,
+            transaction.partitions,
+            open_ms.map_or_else(|| "\u{2013}".to_owned(), |open_ms| Span(open_ms).to_string()),
+        )?;
+    }
+    end(page, false);
     Ok(())
 }
 

@@ -41,6 +41,7 @@ Examples:
   klamm log dump ./klamm-data/partitions/<topic id>-0 --json
   klamm log dump 00000000000000000000.0.log --records       also one of Apache Kafka's segment files
   klamm log dump ./klamm-data --topic __consumer_offsets --offsets-decoder
+  klamm log dump ./klamm-data --topic __transaction_state --transaction-log-decoder
 
 Batches and records are printed as kafka-dump-log (DumpLogSegments) prints them.";
 
@@ -86,6 +87,9 @@ pub struct DumpArgs {
     /// Print the records as those of __consumer_offsets: commits and groups as JSON
     #[arg(long)]
     pub offsets_decoder: bool,
+    /// Print the records as those of __transaction_state: transactional ids as JSON
+    #[arg(long, conflicts_with = "offsets_decoder")]
+    pub transaction_log_decoder: bool,
     /// Begin with the batch of this offset
     #[arg(short = 'o', long, value_name = "OFFSET")]
     pub from: Option<i64>,

@@ -90,6 +90,17 @@ impl Dump<'_> {
         Ok(outcome?)
     }
 
+    /// What is printed of a record; `None` if records are not.
+    fn data(&self) -> Option<Data> {
+        let DumpArgs { records, deep_iteration, offsets_decoder, transaction_log_decoder, .. } = *self.args;
+        match (offsets_decoder, transaction_log_decoder) {
+            (true, _) => Some(Data::Offsets),
+            (false, true) => Some(Data::Transactions),
+            (false, false) if records => Some(Data::Plain),
+            (false, false) => deep_iteration.then_some(Data::Left),
+        }
+    }
+
     fn line(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.as_bytes())?;
         self.out.write_all(b"\n")
@@ -104,14 +115,7 @@ impl Dump<'_> {
         let is_json = self.args.part.json;
         let text = if is_json { line::batch_json(batch, at).to_string() } else { line::batch_text(batch, at.position) };
         self.line(&text)?;
-        if !self.args.records && !self.args.deep_iteration && !self.args.offsets_decoder {
-            return Ok(());
-        }
-        let data = match (self.args.offsets_decoder, self.args.records) {
-            (true, _) => Data::Offsets,
-            (false, true) => Data::Plain,
-            (false, false) => Data::Left,
-        };
+        let Some(data) = self.data() else { return Ok(()) };
         let mut outcome = Ok(());
         let mut each = |record: RecordView<'_>| {
             if record.offset >= from {

@@ -1,5 +1,6 @@
 //! A batch and a record as a line of text, in the words of Kafka's DumpLogSegments, and as JSON. Pure.
 
+use broker::coordinators::{shown_offsets_record, shown_transaction_record};
 use log_store::inspect::{BatchView, EndTxnMarker, RecordView, TimestampType};
 use serde_json::{Map, Value, json};
 
@@ -22,9 +23,26 @@ pub(super) enum Data {
     Plain,
     /// What they mean in `__consumer_offsets`.
     Offsets,
+    /// What they mean in `__transaction_state`.
+    Transactions,
 }
 
-/// What stands for the key of a record that is none of `__consumer_offsets`'s, or of one that klamm does not write.
+/// Key and value as JSON; `None` for a record that can be none of the topic's. A value of `None` deletes.
+type Decoded = Option<(String, Option<String>)>;
+
+impl Data {
+    /// What the record means in a coordinator's topic, if that is asked for.
+    fn decoded(self, record: &RecordView<'_>) -> Option<Decoded> {
+        let key = record.key.unwrap_or_default();
+        match self {
+            Self::Left | Self::Plain => None,
+            Self::Offsets => Some(shown_offsets_record(key, record.value)),
+            Self::Transactions => Some(shown_transaction_record(key, record.value)),
+        }
+    }
+}
+
+/// What stands for the key of a record that is none of the topic's, or of one that klamm does not write.
 const UNKNOWN_RECORD: &str = "unknown, skipping";
 /// What Kafka's tool prints for the value of a record that deletes.
 const DELETE: &str = "<DELETE>";
@@ -89,8 +107,8 @@ pub(super) fn record_text(batch: &BatchView<'_>, record: &RecordView<'_>, data: 
             Some(marker) => format!(" endTxnMarker: {} coordinatorEpoch: {}", marker_name(&marker), marker.coordinator_epoch),
             None => " controlType: UNKNOWN".to_owned(),
         });
-    } else if data == Data::Offsets {
-        line.push_str(&match broker::coordinators::shown_record(record.key.unwrap_or_default(), record.value) {
+    } else if let Some(decoded) = data.decoded(record) {
+        line.push_str(&match decoded {
             Some((key, value)) => format!(" key: {key} payload: {}", value.as_deref().unwrap_or(DELETE)),
             None => format!(" key: {UNKNOWN_RECORD}"),
         });
@@ -184,11 +202,10 @@ pub(super) fn record_json(batch: &BatchView<'_>, record: &RecordView<'_>, at: &W
         let marker = marker(record);
         object.insert("marker".to_owned(), json!(marker.as_ref().map(|marker| marker_name(marker).to_lowercase())));
         object.insert("coordinator_epoch".to_owned(), json!(marker.map(|marker| marker.coordinator_epoch)));
-    } else if data == Data::Offsets {
+    } else if let Some(decoded) = data.decoded(record) {
         let parsed = |json: &str| serde_json::from_str::<Value>(json).unwrap_or(Value::Null);
-        let shown = broker::coordinators::shown_record(record.key.unwrap_or_default(), record.value);
         let (key, value) =
-            shown.map_or((Value::Null, Value::Null), |(key, value)| (parsed(&key), value.map_or(Value::Null, |value| parsed(&value))));
+            decoded.map_or((Value::Null, Value::Null), |(key, value)| (parsed(&key), value.map_or(Value::Null, |value| parsed(&value))));
         object.insert("key".to_owned(), key);
         object.insert("payload".to_owned(), value);
     } else if data == Data::Plain {

@@ -13,8 +13,8 @@ use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use protocol::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest,
-    ProduceRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, GroupId, InitProducerIdRequest,
+    InitProducerIdResponse, MetadataRequest, OffsetCommitRequest, ProduceRequest, TransactionalId,
 };
 use record_batch::BatchBuilder;
 
@@ -215,11 +215,53 @@ fn the_series_of_a_deleted_topic_vanish_and_the_totals_stay() {
     Scrape::of(&http).expect(&[("kafka_server_brokertopicmetrics_bytesin_total{topic=\"orders\"}", 0.0)]);
 }
 
+/// One record in a transaction of the id, which stays open.
+fn begin_transaction(client: &mut Client, id: &'static str, topic: &str) -> InitProducerIdResponse {
+    let transactional_id = || TransactionalId(StrBytes::from_static_str(id));
+    let find = FindCoordinatorRequest::default().with_key_type(1).with_coordinator_keys(vec![StrBytes::from_static_str(id)]);
+    assert_eq!(client.call(4, &find).coordinators[0].error_code, 0);
+    let init = InitProducerIdRequest::default().with_transactional_id(Some(transactional_id())).with_transaction_timeout_ms(60_000);
+    let producer = client.call(5, &init);
+    assert_eq!(producer.error_code, 0);
+    let (producer_id, epoch) = (model::ProducerId::new(producer.producer_id.0), model::ProducerEpoch::new(producer.producer_epoch));
+    let builder = BatchBuilder::new().with_producer(producer_id.expect("an id"), epoch.expect("an epoch"), model::Sequence::new(0));
+    let mut builder = builder.with_transactional(true);
+    builder.append(1_700_000_000_000, None, Some(b"x"), &[]);
+    let data = PartitionProduceData::default().with_records(Some(builder.build()));
+    let topic = TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![data]);
+    let request = ProduceRequest::default().with_transactional_id(Some(transactional_id())).with_acks(-1).with_timeout_ms(10_000);
+    assert_eq!(client.call(12, &request.with_topic_data(vec![topic])).responses[0].partition_responses[0].error_code, 0);
+    producer
+}
+
+#[test]
+fn an_open_transaction_is_seen_until_its_markers_are_written() {
+    let (running, http) = start();
+    let mut client = Client::honest(&running.address);
+    create(&mut client, "orders", 1);
+    let producer = begin_transaction(&mut client, "<till>", "orders");
+    let lag = "kafka_cluster_partition_laststableoffsetlag{topic=\"orders\",partition=\"0\"}";
+    let scrape = Scrape::of(&http);
+    scrape.expect(&[(lag, 1.0), ("klamm_transactional_ids{state=\"Ongoing\"}", 1.0)]);
+    assert!(scrape.value("klamm_transaction_open_ms_max").expect("there") >= 0.0);
+    let page = get(&http, "/").1;
+    assert!(page.contains("&lt;till&gt;") && page.contains("Ongoing"), "{page}");
+    let end = EndTxnRequest::default()
+        .with_transactional_id(TransactionalId(StrBytes::from_static_str("<till>")))
+        .with_producer_id(producer.producer_id)
+        .with_producer_epoch(producer.producer_epoch)
+        .with_committed(true);
+    assert_eq!(client.call(5, &end).error_code, 0);
+    while Scrape::of(&http).value("klamm_transactional_ids{state=\"CompleteCommit\"}") != Some(1.0) {}
+    Scrape::of(&http).expect(&[(lag, 0.0), ("klamm_transaction_open_ms_max", 0.0)]);
+}
+
 #[test]
 fn every_row_of_the_tables_and_every_name_on_the_dashboard_is_exported() {
     let (running, http) = start();
     let mut client = Client::honest(&running.address);
     traffic(&mut client);
+    begin_transaction(&mut client, "till", "orders");
     let scrape = Scrape::of(&http);
     let names = scrape.names();
     let is_exported = |name: &str| names.contains(name) || names.contains(format!("{name}_count").as_str());
