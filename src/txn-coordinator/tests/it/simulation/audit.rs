@@ -21,6 +21,7 @@ struct Story {
 
 /// - Nothing hangs: no leader has an open transaction, and the coordinator has finished all that was decided (Rel-A12).
 /// - One marker ends records of one transaction (Rel-A11).
+/// - Where each transaction has an epoch of its own, its marker has the next one (Rel-A13).
 /// - No record is there twice (Rel-A2).
 /// - A transaction is committed or aborted, on all partitions alike; what the producer was told of it is true; what is committed is whole.
 pub(super) fn audit(cluster: &Cluster) -> Result<Counts, String> {
@@ -35,7 +36,7 @@ pub(super) fn audit(cluster: &Cluster) -> Result<Counts, String> {
         if let Some(producer_id) = leader.open().first() {
             return Err(format!("the transaction of producer {producer_id} hangs on partition {partition}"));
         }
-        read(partition, &leader.log, &mut stories)?;
+        read(partition, &leader.log, cluster.has_epoch_per_transaction, &mut stories)?;
         entries += leader.log.len();
     }
     for (number, transaction) in cluster.transactions.iter().enumerate() {
@@ -58,18 +59,24 @@ pub(super) fn audit(cluster: &Cluster) -> Result<Counts, String> {
     Ok(Counts { committed: count(true), aborted: count(false), entries })
 }
 
-fn read(partition: usize, log: &[Entry], stories: &mut BTreeMap<usize, Story>) -> Result<(), String> {
+fn read(partition: usize, log: &[Entry], has_own_epochs: bool, stories: &mut BTreeMap<usize, Story>) -> Result<(), String> {
     let mut open: BTreeMap<i64, Vec<(usize, usize)>> = BTreeMap::new();
+    let mut epochs: BTreeMap<i64, i16> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for entry in log {
         match *entry {
-            Entry::Data { producer_id, transaction, number, .. } => {
+            Entry::Data { producer_id, epoch, transaction, number, .. } => {
+                epochs.insert(producer_id, epoch);
                 if !seen.insert((transaction, number)) {
                     return Err(format!("record {number} of transaction {transaction} is twice on partition {partition}"));
                 }
                 open.entry(producer_id).or_default().push((transaction, number));
             }
-            Entry::Marker { producer_id, commit, .. } => {
+            Entry::Marker { producer_id, epoch, commit, .. } => {
+                let due = epochs.remove(&producer_id).map(|epoch| epoch.saturating_add(1));
+                if let Some(due) = due.filter(|due| has_own_epochs && *due != epoch) {
+                    return Err(format!("a marker of producer {producer_id} on partition {partition} has epoch {epoch} and not {due}"));
+                }
                 let ended = open.remove(&producer_id).unwrap_or_default();
                 let transactions: BTreeSet<usize> = ended.iter().map(|(transaction, _)| *transaction).collect();
                 if transactions.len() > 1 {

@@ -222,7 +222,7 @@ impl Cluster {
             }
             Event::Verified { partition, verification, error } => {
                 let answer = self.leaders[partition].verified(verification, error);
-                self.answer_produce(answer);
+                self.answer_produce(partition, answer);
             }
             Event::Produce { partition, attempt, produce } => {
                 let to = produce.from;
@@ -258,8 +258,12 @@ impl Cluster {
         }
     }
 
-    fn answer_produce(&mut self, answer: Option<(usize, u64, Option<ErrorCode>)>) {
-        if let Some((to, attempt, error)) = answer {
+    fn answer_produce(&mut self, partition: usize, answer: Option<(Produce, u64, Option<ErrorCode>)>) {
+        if let Some((produce, attempt, error)) = answer {
+            if error == Some(ErrorCode::InvalidTxnState) && self.leaders[partition].has_fenced(produce.producer) {
+                self.finding = Some(format!("{:?} is fenced on partition {partition} and is told {error:?}", produce.producer));
+            }
+            let to = produce.from;
             self.send(Event::Told { to, attempt, told: Told { error, ..Told::default() } });
         }
     }

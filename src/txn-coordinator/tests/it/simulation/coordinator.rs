@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{LeaderEpoch, ProducerId, Timestamp};
+use model::{LeaderEpoch, ProducerEpoch, ProducerId, Timestamp};
 use protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
 use protocol::messages::{self, TopicName, TransactionalId};
 use protocol::{ErrorCode, StrBytes};
@@ -22,6 +22,8 @@ pub(super) struct Coordinator {
     life: u64,
     timers: BTreeMap<TimerKey, i64>,
     spare: i64,
+    /// By a mistake the records of this operation are others than the shard thinks.
+    is_altered: bool,
 }
 
 fn text(text: &str) -> StrBytes {
@@ -36,7 +38,7 @@ impl Coordinator {
     pub(super) fn new(transaction_version: TransactionVersion) -> Self {
         let config = TxnConfig { transaction_version, ..TxnConfig::default() };
         let shard = TxnShard::new(config.clone(), LeaderEpoch::ZERO);
-        let mut coordinator = Self { config, shard, log: Vec::new(), life: 1, timers: BTreeMap::new(), spare: 1_000 };
+        let mut coordinator = Self { config, shard, log: Vec::new(), life: 1, timers: BTreeMap::new(), spare: 1_000, is_altered: false };
         coordinator.write_old_id();
         coordinator
     }
@@ -82,7 +84,7 @@ impl Cluster {
     pub(super) fn coordinator_asked(&mut self, from: usize, attempt: u64, id: usize, ask: &Ask) {
         let now = Timestamp(self.now);
         let v2 = self.has_epoch_per_transaction;
-        let effects = match *ask {
+        let mut effects = match *ask {
             Ask::Init { expected } => {
                 let (producer_id, epoch) = expected.unwrap_or((-1, -1));
                 let request = messages::InitProducerIdRequest::default()
@@ -104,6 +106,9 @@ impl Cluster {
         };
         if matches!(ask, Ask::Init { .. }) && !effects.records.is_empty() {
             self.fences[id] += 1;
+            if self.mutant == Some(Mutant::FencesTwice) {
+                self.fence_twice(&mut effects);
+            }
         }
         let overflowed = effects.markers.first().filter(|_| self.mutant == Some(Mutant::EpochOverflows)).cloned();
         let Carried::Done(replies) = self.carry_out(effects) else { return };
@@ -117,6 +122,28 @@ impl Cluster {
             }
             let told = Told { error, producer, fences: self.fences[id] };
             self.send(Event::Told { to: from, attempt, told });
+        }
+    }
+
+    /// The epoch of an abort becomes one larger.
+    fn fence_twice(&mut self, effects: &mut Effects) {
+        const PREPARE_ABORT: u8 = 3;
+        for record in &mut effects.records {
+            let mut value = record.value.clone().unwrap().to_vec();
+            let epoch = i16::from_be_bytes([value[10], value[11]]);
+            if value[16] != PREPARE_ABORT || epoch > 32_000 {
+                continue;
+            }
+            value[10..12].copy_from_slice(&(epoch + 1).to_be_bytes());
+            record.value = Some(value.into());
+            self.coordinator.is_altered = true;
+        }
+        if self.coordinator.is_altered {
+            for markers in &mut effects.markers {
+                markers.producer_epoch = ProducerEpoch::new_or_zero(markers.producer_epoch.get() + 1);
+                // They are replayed twice.
+                markers.delivery += 1;
+            }
         }
     }
 
@@ -164,6 +191,7 @@ impl Cluster {
 
     pub(super) fn coordinator_crashes(&mut self) {
         self.coordinator.life += 1;
+        self.coordinator.is_altered = false;
         self.coordinator.timers.clear();
         let epoch = LeaderEpoch::new_or_zero(self.coordinator.life as i32);
         self.coordinator.shard = TxnShard::new(self.coordinator.config.clone(), epoch);
@@ -212,9 +240,13 @@ impl Cluster {
                 _ => {
                     self.write(&effects);
                     self.replay(&effects);
+                    if self.coordinator.is_altered {
+                        self.replay(&effects);
+                    }
                 }
             }
         }
+        self.coordinator.is_altered = false;
         Carried::Done(self.release(effects))
     }
 

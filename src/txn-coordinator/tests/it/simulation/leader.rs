@@ -123,16 +123,19 @@ impl Leader {
     }
 
     /// The coordinator's answer: to whom, which attempt, and the code.
-    pub(super) fn verified(&mut self, verification: u64, error: Option<ErrorCode>) -> Option<(usize, u64, Option<ErrorCode>)> {
+    pub(super) fn verified(&mut self, verification: u64, error: Option<ErrorCode>) -> Option<(Produce, u64, Option<ErrorCode>)> {
         let Pending { attempt, produce, guard } = self.pending.remove(&verification)?;
-        let answer = |error| Some((produce.from, attempt, error));
+        let answer = |error| Some((produce.clone(), attempt, error));
         if error.is_some() {
             return answer(error);
+        }
+        let is_guarded = self.guards.get(&produce.producer.0) == Some(&guard) || self.is_in_transaction(&produce);
+        if !is_guarded && self.mutant == Some(Mutant::GuardBeforeEpoch) {
+            return answer(Some(ErrorCode::InvalidTxnState));
         }
         if let Err(error) = self.check(&produce) {
             return answer(error);
         }
-        let is_guarded = self.guards.get(&produce.producer.0) == Some(&guard) || self.is_in_transaction(&produce);
         if !is_guarded && self.mutant != Some(Mutant::ForgetsTheGuard) {
             return answer(Some(ErrorCode::InvalidTxnState));
         }
@@ -159,6 +162,11 @@ impl Leader {
         self.apply(&entry);
         self.log.push(entry);
         MarkerOutcome::Written
+    }
+
+    /// Whether the producer has been fenced here.
+    pub(super) fn has_fenced(&self, (producer_id, epoch): (i64, i16)) -> bool {
+        self.states.get(&producer_id).is_some_and(|state| state.epoch > epoch)
     }
 
     pub(super) fn crash(&mut self) {

@@ -34,6 +34,11 @@ pub(super) enum Mutant {
     WrongErrorOrder,
     /// The producer is told the last epoch instead of a new producer id (Rel-A13, KAFKA-18660).
     EpochOverflows,
+    /// A new producer fences the open transaction of the last one by an epoch that no one needs, beside that of the abort (Rel-A13, KAFKA-19367).
+    FencesTwice,
+    /// A leader looks for its guard before it looks at the epoch, and tells a producer that was fenced that its transaction is in a wrong state
+    /// (Rel-A13, KAFKA-19690).
+    GuardBeforeEpoch,
     /// A record of which it is unknown whether it lies in the log counts as written (Rel-A13, the half-written fence).
     TrustsADoubtfulAppend,
     /// Markers go out before the decision is in the log.
@@ -46,7 +51,7 @@ pub(super) enum Mutant {
     LosesTimersAtLoad,
 }
 
-const MUTANTS: [Mutant; 12] = [
+const MUTANTS: [Mutant; 14] = [
     Mutant::ForgetsSequences,
     Mutant::OneEpochForAll,
     Mutant::DoesNotVerify,
@@ -54,6 +59,8 @@ const MUTANTS: [Mutant; 12] = [
     Mutant::MarkerEpochMayBeEqual,
     Mutant::WrongErrorOrder,
     Mutant::EpochOverflows,
+    Mutant::FencesTwice,
+    Mutant::GuardBeforeEpoch,
     Mutant::TrustsADoubtfulAppend,
     Mutant::MarkersBeforeDecision,
     Mutant::NoCoordinatorEpoch,
