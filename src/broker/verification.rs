@@ -21,6 +21,10 @@ use crate::coordinators::Transactions;
 /// With TRANSACTION_ABORTABLE.
 const ADD_PARTITIONS_VERSION: i16 = 5;
 
+/// The first pause before a question is put again. The markers of most transactions are written within a millisecond or two, so that Kafka's 20 ms
+/// would be most of what a short transaction takes.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
@@ -56,7 +60,7 @@ pub struct Verifier {
 
 struct Inner {
     parts: LinkParts,
-    /// Between attempts while the transaction before is being ended: first, and at most.
+    /// While the transaction before is being ended: between attempts at most, and all together.
     retry: (Duration, Duration),
     transactions: Transactions,
     links: Links<RemoteQuestion>,
@@ -77,7 +81,8 @@ impl Verifier {
     /// next one at once is not to be sent back.
     pub async fn ask(&self, asked: &Asked) -> Refusals {
         let clock = &*self.inner.parts.clock;
-        let (mut pause, longest) = self.inner.retry;
+        let (pause_max, longest) = self.inner.retry;
+        let mut pause = PAUSE_MIN.min(pause_max);
         let deadline = clock.monotonic() + longest;
         loop {
             let refusals = self.ask_once(asked).await;
@@ -87,7 +92,7 @@ impl Verifier {
                 return refusals;
             }
             clock.sleep_until(deadline.min(now + pause)).await;
-            pause = longest.min(pause * 2);
+            pause = pause_max.min(pause * 2);
         }
     }
 

@@ -35,13 +35,13 @@ pub(super) const ROWS: &[Row] = &[
         "add.partitions.to.txn.retry.backoff.ms",
         Kind::Int(1, INT),
         Some("20"),
-        "The first pause between attempts to add a partition to a transaction while the one before is being ended.",
+        "The longest pause between attempts to add a partition to a transaction while the one before is being ended; the first is 1 ms.",
     ),
     fixed(
         "add.partitions.to.txn.retry.backoff.max.ms",
         Kind::Int(0, INT),
         Some("100"),
-        "The longest pause between attempts to add a partition to a transaction while the one before is being ended.",
+        "How long it is attempted to add a partition to a transaction while the one before is being ended, before the client is to ask again.",
     ),
     dynamic(
         "transaction.partition.verification.enable",
