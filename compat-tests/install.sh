@@ -200,6 +200,7 @@ for client in "$@"; do
     confluent-js) confluent_js_client ;;
     librdkafka) c_client ;;
     rdkafka | rskafka) rust_client ;;
+    streams) java_program streams StreamsApp ;;
     programs)
       python_client
       java_program flink FlinkJob

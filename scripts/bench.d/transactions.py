@@ -1,4 +1,5 @@
-"""Transactions: how many per second, how long a commit takes, and what a transaction costs the broker of processor time."""
+"""Transactions: how many per second, how long a commit takes, what a transaction costs the broker of processor time, and what stands on them:
+readers of committed records, Kafka Streams."""
 
 import os
 import subprocess
@@ -6,42 +7,100 @@ import subprocess
 import systems
 import wire
 
-SHAPES = [(partitions, producers) for producers in (1, 50) for partitions in (1, 10, 100)]
+# Partitions of each transaction, producers, and transactions a second of all together: 0 is as many as they can.
+SHAPES = [(partitions, producers, 0) for producers in (1, 50) for partitions in (1, 10, 100)] + [(1, 50, 200), (10, 50, 100), (100, 50, 30)]
+LINES = {"at_least_once": 300_000, "exactly_once_v2": 300_000}
 
 
 def measure(options, results, running):
-    source = os.path.join(systems.ROOT, "scripts", "bench.d", "Transactions.java")
-    classpath = subprocess.run([systems.KAFKA, "classpath"], capture_output=True, text=True, check=True).stdout.strip()
+    subprocess.run([os.path.join(systems.ROOT, "compat-tests", "install.sh"), "streams"], check=True)
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    # It has Kafka's client too.
+    classpath = os.path.join(cache, "klamm", "compat", "streams", "*")
     for _ in range(options.rounds):
         for system in running:
             if system.name == "yardstick":
                 continue
             system.wipe()
             system.start()
+            client = Client(system, classpath, results)
             try:
-                for partitions, producers in SHAPES:
-                    topic = f"transactions-{partitions}-{producers}"
-                    wire.create_topics(system.port, [topic], partitions)
-                    one(options, results, system, classpath, source, topic, partitions, producers)
+                for shape in SHAPES:
+                    transactions(options, client, *shape)
+                isolation(options, client)
+                for guarantee, lines in LINES.items():
+                    word_count(client, guarantee, lines // (20 if options.quick else 1))
             finally:
                 system.stop()
                 system.wipe()
 
 
-def one(options, results, system, classpath, source, topic, partitions, producers):
-    row = f"transactions of {partitions} partition{'s' * (partitions > 1)}, {producers} producer{'s' * (producers > 1)}"
-    command = ["java", "-Xmx1g", "-cp", classpath, source, f"127.0.0.1:{system.port}", topic, str(partitions), str(producers), str(options.seconds)]
-    before = system.cpu_seconds()
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=options.seconds + 180)
+class Client:
+    """Runs the Java programs beside this file."""
+
+    def __init__(self, system, classpath, results):
+        self.system, self.classpath, self.results = system, classpath, results
+
+    def topic(self, name, partitions):
+        wire.create_topics(self.system.port, [name], partitions)
+
+    def run(self, program, *arguments, seconds=0):
+        """The numbers that it prints, and the broker's seconds of processor time meanwhile."""
+        source = os.path.join(systems.ROOT, "scripts", "bench.d", f"{program}.java")
+        command = ["java", "-Xmx1g", "-cp", self.classpath, source, f"127.0.0.1:{self.system.port}", *map(str, arguments)]
+        before = self.system.cpu_seconds()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 420)
         if done.returncode != 0:
             raise RuntimeError((done.stderr.strip().splitlines() or ["failed"])[-1])
-        rate, median_ms, slow_ms = map(float, done.stdout.split())
-    except (RuntimeError, ValueError, subprocess.SubprocessError, OSError) as error:
-        results.fail(row, system.name, error)
+        return list(map(float, done.stdout.split())), self.system.cpu_seconds() - before
+
+    def measure(self, row, *arguments, seconds=0):
+        """The same; `None` and a note in the table if it fails."""
+        try:
+            return self.run(*arguments, seconds=seconds)
+        except (RuntimeError, ValueError, subprocess.SubprocessError, OSError) as error:
+            self.results.fail(row, self.system.name, error)
+            return None
+
+
+def many(count, thing):
+    return f"{count} {thing}{'s' * (count > 1)}"
+
+
+def transactions(options, client, partitions, producers, offered):
+    row = f"transactions of {many(partitions, 'partition')}, {many(producers, 'producer')}" + (f", {offered} a second" if offered else "")
+    topic = f"transactions-{partitions}-{producers}-{offered}"
+    client.topic(topic, partitions)
+    measured = client.measure(row, "Transactions", topic, partitions, producers, options.seconds, offered, seconds=options.seconds)
+    if measured is None:
         return
-    results.add(row, "1/s", system.name, rate)
-    results.add(f"{row}: commit, median", "ms", system.name, median_ms)
-    results.add(f"{row}: commit, 99th percentile", "ms", system.name, slow_ms)
+    (rate, median_ms, slow_ms), cpu_seconds = measured
+    add, name = client.results.add, client.system.name
+    add(row, "1/s", name, rate)
+    add(f"{row}: commit, median", "ms", name, median_ms)
+    add(f"{row}: commit, 99th percentile", "ms", name, slow_ms)
     # The warm-up transactions are counted neither here nor there.
-    results.add(f"{row}: the broker's CPU per transaction", "ms", system.name, (system.cpu_seconds() - before) * 1000 / max(1, rate * options.seconds))
+    add(f"{row}: the broker's CPU per transaction", "ms", name, cpu_seconds * 1000 / max(1, rate * options.seconds))
+
+
+def isolation(options, client):
+    row, topic, count = "a log of transactions", "isolation", 300 if options.quick else 3000
+    client.topic(topic, 1)
+    if client.measure(row, "Isolation", topic, "fill", count) is None:
+        return
+    for level in ("read_uncommitted", "read_committed"):
+        measured = client.measure(f"{row}, {level}", "Isolation", topic, level)
+        if measured:
+            client.results.add(f"{row}, {level}", "records/s", client.system.name, measured[0][0])
+            # It is read three times; a tenth of a reading is aborted, and read all the same.
+            client.results.add(f"{row}, {level}: the broker's CPU", "s/GB", client.system.name, measured[1] / (3 * count * 100 * 1024 / 1e9))
+
+
+def word_count(client, guarantee, lines):
+    row, suffix = f"Kafka Streams counts words, {guarantee}", guarantee.replace("_", "-")
+    for topic in (f"lines-{suffix}", f"counts-{suffix}"):
+        client.topic(topic, 4)
+    measured = client.measure(row, "WordCount", f"lines-{suffix}", f"counts-{suffix}", guarantee, lines)
+    if measured:
+        client.results.add(row, "lines/s", client.system.name, measured[0][0])
+        client.results.add(f"{row}: the broker's CPU", "ms/1000 lines", client.system.name, measured[1] * 1e6 / lines)
