@@ -155,6 +155,7 @@ async fn start() -> Served {
         bound_ports: HashMap::from([("PLAINTEXT".to_owned(), 9)]),
         failpoints: Failpoints::default(),
         metrics: apis::new_metrics(),
+        life: Arc::default(),
         quorum_started: None,
     };
     let running = broker::start(BrokerConfig::from_map(&raw, Mode::Developer).unwrap(), parts).await.unwrap();

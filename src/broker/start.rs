@@ -18,6 +18,7 @@ use quorum::{MetadataQuorum, ProposeError, QuorumOptions};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use wire::Life;
 use wire::clock::SharedClock;
 
 use crate::Broker;
@@ -54,6 +55,8 @@ pub struct BrokerParts {
     pub failpoints: Failpoints,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The order under which the broker's threads are.
+    pub life: Arc<Life>,
     /// Is given the metadata quorum as soon as it takes messages of other voters.
     pub quorum_started: Option<QuorumStarted>,
 }
@@ -123,7 +126,7 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
 /// # Errors
 /// One sentence that says what is wrong and what to do.
 pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<StartingBroker, StartError> {
-    let BrokerParts { clock, entropy, bound_ports, failpoints, metrics, quorum_started } = parts;
+    let BrokerParts { clock, entropy, bound_ports, failpoints, metrics, life, quorum_started } = parts;
     let mut options = StoreOptions::new(&config.data_directory);
     options.thread_label = config.broker_id.to_string();
     options.failpoints = failpoints;
@@ -133,7 +136,7 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
     let registration = registration(&config, &bound_ports, &*entropy);
     let peers = VoterPeers::new(voters(&config, &registration));
     let known_cluster = cluster_on_disk(&config, &store)?;
-    let quorum = start_quorum(&config, &store, &peers, &clock).await?;
+    let quorum = start_quorum(&config, &store, &peers, QuorumOptions::new(config.broker_id, Arc::clone(&clock)).under(life)).await?;
     if let Some(quorum_started) = quorum_started {
         quorum_started(QuorumDoor::new(config.broker_id, Arc::clone(&quorum), peers.clone(), Arc::clone(&clock)));
     }
@@ -280,9 +283,8 @@ async fn start_quorum(
     config: &BrokerConfig,
     store: &Store,
     peers: &VoterPeers,
-    clock: &SharedClock,
+    options: QuorumOptions,
 ) -> Result<Arc<dyn MetadataQuorum>, StartError> {
-    let options = QuorumOptions::new(config.broker_id, Arc::clone(clock));
     let options = match &config.quorum {
         Some(QuorumConfig::Observer { .. }) => options.as_observer(),
         Some(QuorumConfig::Voter { .. }) | None => options.with_peers(peers.addresses().into_keys().collect(), Arc::new(peers.clone())),

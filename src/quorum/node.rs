@@ -76,6 +76,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
                         let _asker_gone = ready_sender.send(Ok(raft.clone()));
                         tokio::select! {
                             _stop_or_dropped = stop_receiver => {}
+                            () = options.life.obey() => {}
                             () = tell_leadership(&raft, &told, &on_thread) => {}
                             () = remember_completeness(&*disk, &on_thread) => {}
                         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::BrokerId;
 use openraft::{Config, SnapshotPolicy};
 use thiserror::Error;
+use wire::Life;
 use wire::clock::SharedClock;
 
 use crate::disk::DiskError;
@@ -32,6 +33,8 @@ pub struct QuorumOptions {
     pub peers: Arc<dyn Peers>,
     /// How long proposals wait is measured by it.
     pub clock: SharedClock,
+    /// The order under which the quorum's thread is.
+    pub life: Arc<Life>,
     /// After how many log entries the image is written as a snapshot and the log before it purged.
     pub snapshot_after_entries: u64,
 }
@@ -40,7 +43,20 @@ impl QuorumOptions {
     /// The options of a sole voter.
     #[must_use]
     pub fn new(broker_id: BrokerId, clock: SharedClock) -> Self {
-        Self { broker_id, voters: BTreeSet::from([broker_id]), peers: Arc::new(NoPeers), clock, snapshot_after_entries: 10_000 }
+        Self {
+            broker_id,
+            voters: BTreeSet::from([broker_id]),
+            peers: Arc::new(NoPeers),
+            clock,
+            life: Arc::default(),
+            snapshot_after_entries: 10_000,
+        }
+    }
+
+    /// The same under an order that may have the thread stand still or end.
+    #[must_use]
+    pub fn under(self, life: Arc<Life>) -> Self {
+        Self { life, ..self }
     }
 
     /// The options of one of several voters.

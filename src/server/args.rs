@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use client_tools::args::{ConsumeArgs, DescribeArgs, DrainArgs, GroupsArgs, ProduceArgs, ToolCommand, TopicsArgs};
 
 use crate::Problem;
+use crate::brokers_tool::BrokersArgs;
 use crate::log_tool::args::{LogAction, LogArgs};
 
 const EXAMPLES: &str = "\
@@ -15,6 +16,7 @@ Examples:
   klamm                                         a broker on 127.0.0.1:9092, data in ./klamm-data
   klamm --ephemeral --listen 127.0.0.1:0        a broker for a test: any free port, data gone at exit
   klamm --brokers 3                             three brokers in one process, one cluster, on ports 9092 to 9094
+  klamm --brokers 3 --http 127.0.0.1:9080       the same; 'klamm brokers' then pauses, kills and restarts them
   klamm --join 127.0.0.1:9092 --data ./second   one more broker, in the cluster of that one
   klamm server -c server.properties             Apache Kafka's own file, with Kafka's defaults
   KAFKA_NUM_PARTITIONS=3 klamm                  any key by its variable, as Kafka's image reads them
@@ -89,6 +91,8 @@ enum Sub {
     Describe(DescribeArgs),
     /// Move all replicas of a broker to others, so that it can be taken away
     Drain(DrainArgs),
+    /// Pause, kill and restart the brokers of a process that runs several
+    Brokers(BrokersArgs),
     /// Print or check what a stopped broker has stored
     Log(LogArgs),
 }
@@ -151,6 +155,8 @@ pub enum Command {
     Health(HealthArgs),
     /// Use one, klamm or Apache Kafka.
     Tool(ToolCommand),
+    /// Order the brokers of one process about.
+    Brokers(BrokersArgs),
     /// Look at what is stored.
     Log(LogAction),
 }
@@ -184,6 +190,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Pr
         Some(Sub::Consume(args)) => Command::Tool(ToolCommand::Consume(args)),
         Some(Sub::Describe(args)) => Command::Tool(ToolCommand::Describe(args)),
         Some(Sub::Drain(args)) => Command::Tool(ToolCommand::Drain(args)),
+        Some(Sub::Brokers(args)) => Command::Brokers(args),
         Some(Sub::Log(args)) => Command::Log(args.action),
         Some(Sub::Server(ServerArgs { config, http, overrides })) => {
             let (listen, data, brokers) = (None, None, 1);
@@ -292,7 +299,7 @@ mod tests {
         let Ok(Parsed::Text(text)) = parsed("klamm --help") else { panic!("no text") };
         assert!(text.contains("klamm server -c server.properties") && text.contains("kcat -b 127.0.0.1:9092"));
         assert!(matches!(parsed("klamm server --help"), Ok(Parsed::Text(text)) if text.contains("KAFKA_LISTENERS")));
-        for tool in ["topics", "groups", "produce", "consume", "describe", "drain", "log", "log dump", "log verify"] {
+        for tool in ["topics", "groups", "produce", "consume", "describe", "drain", "brokers", "log", "log dump", "log verify"] {
             let help = parsed(&format!("klamm {tool} --help"));
             assert!(
                 matches!(help, Ok(Parsed::Text(text)) if text.contains("Examples:") && text.contains(&format!("klamm {tool}"))),

@@ -18,6 +18,7 @@
 #![deny(missing_docs)]
 
 pub mod args;
+pub mod brokers_tool;
 mod controller_door;
 pub mod environment;
 mod health;
@@ -56,6 +57,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, variables: impl IntoIt
         }
         Ok(Parsed::Command(Command::Tool(tool))) => process::small_runtime().and_then(|runtime| {
             runtime.block_on(client_tools::run(&tool))?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Ok(Parsed::Command(Command::Brokers(brokers))) => process::small_runtime().and_then(|runtime| {
+            runtime.block_on(brokers_tool::run(&brokers))?;
             Ok(ExitCode::SUCCESS)
         }),
         Ok(Parsed::Command(Command::Log(action))) => log_tool::run(&action).map_err(Problem::from),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use broker::config::{HostPort, Listener};
 use tokio::net::TcpListener;
-use wire::ListenOptions;
+use wire::{ListenOptions, ReservedPort};
 
 use crate::Problem;
 
@@ -42,13 +42,27 @@ pub async fn bind_all(listeners: &[Listener], backlog: i32) -> Result<Vec<BoundL
 /// # Errors
 /// One sentence that names the address.
 pub(crate) async fn bind_one(address: &HostPort, options: ListenOptions) -> Result<TcpListener, Problem> {
+    with_one(address, |candidate| wire::bind(candidate, options)).await
+}
+
+/// Reserves an address and its port, or any free one for port 0. Also gives the address with that port.
+///
+/// # Errors
+/// One sentence that names the address.
+pub(crate) async fn reserve_one(address: &HostPort) -> Result<(ReservedPort, HostPort), Problem> {
+    let reserved = with_one(address, wire::reserve).await?;
+    let bound = reserved.address().map_err(|source| Problem::Listen { address: address.to_string(), source })?;
+    Ok((reserved, HostPort { host: address.host.clone(), port: bound.port() }))
+}
+
+async fn with_one<T>(address: &HostPort, take: impl Fn(SocketAddr) -> io::Result<T>) -> Result<T, Problem> {
     let refuse = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => Problem::PortInUse { address: address.to_string() },
         _ => Problem::Listen { address: address.to_string(), source },
     };
     let mut last = None;
     for candidate in resolve(address).await? {
-        match wire::bind(candidate, options) {
+        match take(candidate) {
             Ok(socket) => return Ok(socket),
             // A taken port is taken; another address of the same name would only hide it.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(refuse(error)),

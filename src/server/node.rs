@@ -12,11 +12,11 @@ use log_store::Failpoints;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wire::clock::{SharedClock, SystemClock};
-use wire::{ConnectionLimits, ListenerName, MemoryBudget, Server};
+use wire::{ConnectionLimits, Life, ListenerName, MemoryBudget, Server};
 
 use crate::Problem;
 use crate::controller_door::{ClientDoor, ControllerDoor};
-use crate::http::{HttpServer, Served};
+use crate::http::{HttpServer, Served, Told};
 use crate::join::Note;
 use crate::listener::{BoundListener, bind_all};
 
@@ -27,7 +27,6 @@ const REQUEST_BYTES_MAX: usize = 256 << 20;
 const CONTROLLER_BYTES_MAX: usize = 64 << 20;
 
 /// What a node is given beside its configuration.
-#[derive(Debug)]
 pub struct NodeParts {
     /// Time.
     pub clock: SharedClock,
@@ -37,8 +36,10 @@ pub struct NodeParts {
     pub failpoints: Failpoints,
     /// What requests in flight may hold if `queued.max.request.bytes` is not given.
     pub request_bytes_max: usize,
-    /// The controller listener of one of several brokers, if it is bound already.
-    pub controller: Option<BoundListener>,
+    /// The order under which the broker's threads are.
+    pub life: Arc<Life>,
+    /// Where operators are told of it, if that is not on a listener of its own.
+    pub(crate) told: Option<Told>,
     /// What a broker that joined a cluster remembers of that; written once its directory is open.
     pub(crate) membership: Option<Note>,
 }
@@ -50,7 +51,8 @@ impl Default for NodeParts {
             entropy: Arc::new(SystemEntropy),
             failpoints: Failpoints::default(),
             request_bytes_max: REQUEST_BYTES_MAX,
-            controller: None,
+            life: Arc::default(),
+            told: None,
             membership: None,
         }
     }
@@ -74,6 +76,7 @@ pub struct Node {
     accepting: Vec<JoinHandle<()>>,
     shutdown: CancellationToken,
     http: Option<HttpServer>,
+    told: Option<Told>,
     controller: Option<ControllerListener>,
 }
 
@@ -84,17 +87,9 @@ struct ControllerListener {
 }
 
 impl ControllerListener {
-    async fn start(
-        config: &BrokerConfig,
-        bound: Option<BoundListener>,
-        door: &Arc<ControllerDoor>,
-        clock: &SharedClock,
-    ) -> Result<Option<Self>, Problem> {
+    async fn start(config: &BrokerConfig, door: &Arc<ControllerDoor>, clock: &SharedClock) -> Result<Option<Self>, Problem> {
         let Some(QuorumConfig::Voter { listener, .. }) = &config.quorum else { return Ok(None) };
-        let bound = match bound {
-            Some(bound) => Some(bound),
-            None => bind_all(std::slice::from_ref(listener), config.listen_backlog).await?.pop(),
-        };
+        let bound = bind_all(std::slice::from_ref(listener), config.listen_backlog).await?.pop();
         let Some(BoundListener { name, socket, .. }) = bound else { return Ok(None) };
         let (door, shutdown) = (Arc::clone(door), CancellationToken::new());
         let budget = MemoryBudget::new(CONTROLLER_BYTES_MAX);
@@ -117,18 +112,19 @@ impl Node {
     /// # Errors
     /// One sentence; the data directory is untouched if a listener cannot be bound.
     pub async fn start(config: BrokerConfig, parts: NodeParts) -> Result<Self, Problem> {
-        let NodeParts { clock, entropy, failpoints, request_bytes_max, controller, membership } = parts;
+        let NodeParts { clock, entropy, failpoints, request_bytes_max, life, told, membership } = parts;
         let limits = config.connection_limits.clone();
         let budget = MemoryBudget::new(config.request_memory_bytes_max.unwrap_or(request_bytes_max));
         let started = clock.now();
         let http = match &config.http_listen {
-            Some(listen) => Some(HttpServer::start(listen, Arc::clone(&clock)).await?),
-            None => None,
+            Some(listen) if told.is_none() => Some(HttpServer::start(listen, Arc::clone(&clock)).await?),
+            _ => None,
         };
+        let told = told.or_else(|| http.as_ref().map(|http| http.told().clone()));
         let bound = bind_all(&config.listeners, config.listen_backlog).await?;
         let bound_ports: HashMap<String, u16> = bound.iter().map(|one| (one.name.clone(), one.address.port())).collect();
         let door = Arc::<ControllerDoor>::default();
-        let controller = ControllerListener::start(&config, controller, &door, &clock).await?;
+        let controller = ControllerListener::start(&config, &door, &clock).await?;
         let quorum_started = {
             let door = Arc::clone(&door);
             let open: QuorumStarted = Box::new(move |quorum| {
@@ -141,7 +137,7 @@ impl Node {
         };
         let inter_broker = ListenerName::from(config.inter_broker_listener.as_str());
         let metrics = apis::new_metrics();
-        let parts = BrokerParts { clock: Arc::clone(&clock), entropy, bound_ports, failpoints, metrics, quorum_started };
+        let parts = BrokerParts { clock: Arc::clone(&clock), entropy, bound_ports, failpoints, metrics, life, quorum_started };
         let starting = broker::prepare(config, parts).await?;
         door.open_to_brokers(Apis::for_brokers(Arc::clone(starting.broker())));
         let running = starting.join().await?;
@@ -156,11 +152,11 @@ impl Node {
             accepting.push(tokio::spawn(async move { server.serve(socket, listener_name).await }));
             addresses.push(Address { listener: name, bound: address, advertised });
         }
-        if let Some(http) = &http {
+        if let Some(told) = &told {
             let (broker, addresses) = (Arc::clone(&running.broker), addresses.clone());
-            http.serving(Served { broker, server, budget, addresses, started });
+            told.serving(Served { broker, server, budget, addresses, started });
         }
-        Ok(Self { addresses, running, accepting, shutdown, http, controller })
+        Ok(Self { addresses, running, accepting, shutdown, http, told, controller })
     }
 
     /// The open listeners.
@@ -183,8 +179,8 @@ impl Node {
 
     /// Ends the connections, then the broker; the data is left so that the next start scans nothing.
     pub async fn stop(self) {
-        if let Some(http) = &self.http {
-            http.stopping();
+        if let Some(told) = &self.told {
+            told.stopping();
         }
         self.shutdown.cancel();
         for accepting in self.accepting {

@@ -59,6 +59,12 @@ pub enum Problem {
     /// The broker does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// One of the brokers of this process does not start; its own sentence.
+    #[error("{0}")]
+    OfOneBroker(String),
+    /// No orders can be given to brokers.
+    #[error("{0}")]
+    Brokers(String),
     /// A cluster that cannot be joined.
     #[error("cannot join: {0}")]
     Join(String),

@@ -12,13 +12,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::BrokerArgs;
 use crate::node::{Node, NodeParts};
 use crate::settings::{self, PropertiesFile, Variables};
-use crate::several::{self, Planned};
+use crate::several::{self, Brokers};
 use crate::{Problem, join, memory, properties, ready};
 
 /// How long the runtime waits for work that does not end by itself.
@@ -46,7 +45,8 @@ pub(crate) fn run_broker(args: &BrokerArgs, variables: &Variables) -> Result<Exi
     note_strange_keys(&config);
     raise_descriptor_limit();
     if args.brokers > 1 {
-        let runtime = runtime(config.broker_id.get())?;
+        // The brokers have runtimes of their own; this one is for what orders them about.
+        let runtime = runtime_of("main", 1)?;
         let outcome = runtime.block_on(serve_several(&raw, args.brokers, variables, ephemeral.is_some()));
         runtime.shutdown_timeout(RUNTIME_GRACE);
         return outcome;
@@ -87,43 +87,25 @@ async fn serve(config: BrokerConfig, parts: NodeParts, ephemeral: Option<&TempDi
 /// Runs several brokers of one cluster until a signal stops them.
 async fn serve_several(raw: &RawConfig, count: u16, variables: &Variables, is_ephemeral: bool) -> Result<ExitCode, Problem> {
     let mut signals = Signals::install()?;
-    let mut starting = JoinSet::new();
-    for Planned { config, controller } in several::plan(raw, count).await? {
-        let parts = NodeParts {
-            failpoints: Failpoints::parse(variables.get("KLAMM_FAILPOINTS").map_or("", String::as_str))?,
-            request_bytes_max: memory::request_bytes_max() / usize::from(count),
-            controller: Some(controller),
-            ..NodeParts::default()
-        };
-        starting.spawn(async move {
-            let (id, data) = (config.broker_id, config.data_directory.clone());
-            Node::start(config, parts).await.map(|node| (id, data, node))
-        });
+    let planned = several::plan(raw, count).await?;
+    let failpoints = variables.get("KLAMM_FAILPOINTS").map_or("", String::as_str);
+    let (brokers, listeners) = Brokers::new(planned, failpoints, memory::request_bytes_max());
+    tokio::select! {
+        started = brokers.start_all() => started?,
+        // Nothing was acknowledged yet; what is on disk is as after a kill.
+        number = signals.next() => return Ok(interrupted(number)),
     }
-    let mut nodes = Vec::new();
-    while nodes.len() < usize::from(count) {
-        let started = tokio::select! {
-            started = starting.join_next() => started,
-            number = signals.next() => return Ok(interrupted(number)),
-        };
-        match started {
-            Some(Ok(node)) => nodes.push(node?),
-            Some(Err(error)) => return Err(Problem::System { action: "start a broker", source: std::io::Error::other(error) }),
-            None => break,
-        }
-    }
-    nodes.sort_by_key(|(id, _, _)| *id);
-    let rows: Vec<_> = nodes.iter().map(|(id, data, node)| (*id, node.addresses(), node.http_address(), data.as_path())).collect();
-    announce(&ready::text_of_several(&rows, is_ephemeral));
+    announce(&ready::text_of_several(&brokers.list(), is_ephemeral));
     let number = signals.next().await;
     tracing::info!(signal = number, "stopping");
-    // All go at once, so that nobody waits for leaders who are about to go too.
-    let mut stopping = JoinSet::new();
-    for (_, _, node) in nodes {
-        stopping.spawn(node.stop());
-    }
+    let stop = async {
+        brokers.stop_all().await;
+        for listener in listeners {
+            listener.stop().await;
+        }
+    };
     tokio::select! {
-        _ended = stopping.join_all() => Ok(ExitCode::SUCCESS),
+        () = stop => Ok(ExitCode::SUCCESS),
         number = signals.next() => Ok(interrupted(number)),
     }
 }
@@ -168,11 +150,15 @@ const READ_THREADS_MAX: usize = 16;
 const READ_THREAD_KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// The runtime of a broker. The network's work is short, so there are as many workers as processors and not more.
-fn runtime(broker_id: i32) -> Result<Runtime, Problem> {
+pub(crate) fn runtime(broker_id: i32) -> Result<Runtime, Problem> {
     let workers = std::thread::available_parallelism().map_or(2, NonZeroUsize::get).clamp(1, 16);
+    runtime_of(&format!("net-{broker_id}"), workers)
+}
+
+fn runtime_of(thread_name: &str, workers: usize) -> Result<Runtime, Problem> {
     Builder::new_multi_thread()
         .worker_threads(workers)
-        .thread_name(format!("net-{broker_id}"))
+        .thread_name(thread_name)
         .max_blocking_threads(READ_THREADS_MAX)
         .thread_keep_alive(READ_THREAD_KEEP_ALIVE)
         .enable_all()

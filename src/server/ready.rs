@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use broker::config::Mode;
-use model::BrokerId;
 
 use crate::node::Address;
+use crate::several::Shown;
 
 /// The ready text. Its first line begins with `klamm is ready on HOST:PORT`, for scripts that started it with port 0.
 pub(crate) fn text(addresses: &[Address], http: Option<SocketAddr>, mode: Mode, data: &Path, is_ephemeral: bool) -> String {
@@ -28,15 +28,21 @@ pub(crate) fn text(addresses: &[Address], http: Option<SocketAddr>, mode: Mode, 
     text
 }
 
-/// The ready text of several brokers: id, listeners, HTTP, data. Its first line begins with `klamm is ready on HOST:PORT`, too.
-pub(crate) fn text_of_several(brokers: &[(BrokerId, &[Address], Option<SocketAddr>, &Path)], is_ephemeral: bool) -> String {
+/// The ready text of several brokers. Its first line begins with `klamm is ready on HOST:PORT`, too.
+pub(crate) fn text_of_several(brokers: &[Shown], is_ephemeral: bool) -> String {
     let all: Vec<String> =
-        brokers.iter().filter_map(|(_, addresses, _, _)| addresses.first()).map(|address| address.advertised.to_string()).collect();
+        brokers.iter().filter_map(|shown| shown.addresses.first()).map(|address| address.advertised.to_string()).collect();
     let mut text = format!("klamm is ready on {} ({} brokers, one cluster)\n", all.join(","), brokers.len());
-    for (id, _, http, data) in brokers {
+    for Shown { id, http, data, .. } in brokers {
         let gone = if is_ephemeral { ", gone at exit" } else { "" };
         let status = http.map(|http| format!(", status on http://{http}/")).unwrap_or_default();
         let _infallible = writeln!(text, "  broker {id}: data in {}{gone}{status}", data.display());
+    }
+    if let Some(http) = brokers.iter().find_map(|shown| shown.http).filter(|http| http.ip().is_loopback()) {
+        let _infallible = writeln!(text, "\n  Kill one, start it again, or have it fall silent:");
+        for words in ["kill 2", "restart 2", "pause 3", "resume 3"] {
+            let _infallible = writeln!(text, "    klamm brokers --at {http} {words}");
+        }
     }
     let _infallible = write!(text, "{}", usage(&all.join(",")));
     text

@@ -31,6 +31,7 @@ mod connection;
 mod counters;
 mod dispatch;
 mod intake;
+mod life;
 mod limits;
 mod listener;
 mod outlet;
@@ -43,6 +44,7 @@ pub use counters::ConnectionCounters;
 pub use dispatch::{
     BoxFuture, ClientSoftware, CloseReason, ConnectionContext, ConnectionId, Dispatch, ListenerName, Outcome, ResponseFrame,
 };
+pub use life::Life;
 pub use limits::{ConnectionBounds, ConnectionLimits, IpOverride, ListenerBound};
-pub use listener::{ListenOptions, Server, bind};
+pub use listener::{ListenOptions, ReservedPort, Server, bind, reserve};
 pub use peer_client::PeerClient;

@@ -44,6 +44,36 @@ impl Default for ListenOptions {
 /// # Errors
 /// What the system says (the address is in use, is not ours, ...).
 pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
+    let socket = bound(address)?;
+    socket.listen(options.backlog)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A port that nobody else gets, though nobody need listen on it: who connects is refused meanwhile, as by a machine whose process has died.
+#[derive(Debug)]
+pub struct ReservedPort {
+    socket: Socket,
+}
+
+impl ReservedPort {
+    /// The address with its port.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+}
+
+/// Reserves a port, or any free one for port 0, until the value is dropped. [`bind`] takes it as often as one likes.
+///
+/// # Errors
+/// What the system says (the address is in use, is not ours, ...).
+pub fn reserve(address: SocketAddr) -> io::Result<ReservedPort> {
+    Ok(ReservedPort { socket: bound(address)? })
+}
+
+fn bound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
@@ -52,8 +82,7 @@ pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListen
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(options.backlog)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 /// How many connections there are: in all, by address, by listener.

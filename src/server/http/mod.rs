@@ -7,11 +7,15 @@
 //! | `/healthz` | 200 while the process lives |
 //! | `/readyz` | 200 while clients are served, else 503 with one sentence |
 //!
-//! It is off unless `klamm.http.listen` (or `--http`) says where. It only tells, it changes nothing, and whoever reaches the address may read it.
+//! | `/brokers` | with `klamm --brokers N`: its brokers, and `POST` orders to them ([`control`]) |
+//!
+//! It is off unless `klamm.http.listen` (or `--http`) says where. Whoever reaches the address may read it. A GET changes nothing; what a POST
+//! changes, and from where, [`control`] says.
 //! It answers one request per connection, a bounded number of them at once, each within [`ANSWER_MAX`].
 //!
 //! It is open before the broker opens its data, so that a broker that starts slowly can be told from one that is dead.
 
+pub(crate) mod control;
 mod gather;
 mod page;
 mod process_figures;
@@ -45,6 +49,7 @@ use crate::Problem;
 use crate::controller_door::ClientDoor;
 use crate::listener::bind_one;
 use crate::node::Address;
+use crate::several::Brokers;
 
 /// Connections at once; who comes later waits in the system's queue.
 const CONNECTIONS_MAX: usize = 32;
@@ -71,40 +76,29 @@ pub(crate) struct Served {
 }
 
 /// Where the node is in its life.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 enum Phase {
+    #[default]
     Starting,
     Serving(Arc<Served>),
     Stopping,
+    /// Stands still, for an operator.
+    Paused,
+    /// Ended, for an operator.
+    Killed,
 }
 
-/// An open listener for operators.
-pub(crate) struct HttpServer {
-    address: SocketAddr,
-    phase: Arc<RwLock<Phase>>,
-    shutdown: CancellationToken,
-    accepting: JoinHandle<()>,
+/// What operators are told of one broker. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Told(Arc<RwLock<TellsOf>>);
+
+#[derive(Default)]
+struct TellsOf {
+    phase: Phase,
+    is_paused: bool,
 }
 
-impl HttpServer {
-    /// Binds the address and answers from now on that the broker is starting.
-    ///
-    /// # Errors
-    /// One sentence that names the address.
-    pub(crate) async fn start(listen: &HostPort, clock: SharedClock) -> Result<Self, Problem> {
-        let socket = bind_one(listen, wire::ListenOptions { backlog: BACKLOG }).await?;
-        let address = socket.local_addr().map_err(|source| Problem::Listen { address: listen.to_string(), source })?;
-        let phase = Arc::new(RwLock::new(Phase::Starting));
-        let shutdown = CancellationToken::new();
-        let accepting = tokio::spawn(accept(socket, Arc::clone(&phase), clock, shutdown.clone()));
-        Ok(Self { address, phase, shutdown, accepting })
-    }
-
-    /// Where it is bound.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
+impl Told {
     /// The broker serves.
     pub(crate) fn serving(&self, served: Served) {
         self.enter(Phase::Serving(Arc::new(served)));
@@ -115,6 +109,93 @@ impl HttpServer {
         self.enter(Phase::Stopping);
     }
 
+    /// The broker starts anew.
+    pub(crate) fn starting(&self) {
+        self.enter(Phase::Starting);
+    }
+
+    /// The broker is dead; it is not looked at any more.
+    pub(crate) fn killed(&self) {
+        self.enter(Phase::Killed);
+        self.paused(false);
+    }
+
+    /// The broker stands still, or does not any more.
+    pub(crate) fn paused(&self, is_paused: bool) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).is_paused = is_paused;
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).phase = phase;
+    }
+
+    fn phase(&self) -> Phase {
+        let told = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if told.is_paused { Phase::Paused } else { told.phase.clone() }
+    }
+}
+
+/// What a listener for operators answers from.
+#[derive(Clone)]
+struct Desk {
+    /// Of the broker whose page it is.
+    told: Told,
+    /// The brokers that can be ordered about, where there are several in this process.
+    brokers: Option<Arc<Brokers>>,
+    address: SocketAddr,
+}
+
+/// An open listener for operators.
+pub(crate) struct HttpServer {
+    address: SocketAddr,
+    told: Told,
+    shutdown: CancellationToken,
+    accepting: JoinHandle<()>,
+}
+
+impl HttpServer {
+    /// Binds the address and answers from now on that the broker is starting.
+    ///
+    /// # Errors
+    /// One sentence that names the address.
+    pub(crate) async fn start(listen: &HostPort, clock: SharedClock) -> Result<Self, Problem> {
+        let (socket, address) = Self::bind(listen).await?;
+        Ok(Self::begin((socket, address), Told::default(), None, clock))
+    }
+
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// One sentence that names it.
+    pub(crate) async fn bind(listen: &HostPort) -> Result<(TcpListener, SocketAddr), Problem> {
+        let socket = bind_one(listen, wire::ListenOptions { backlog: BACKLOG }).await?;
+        let address = socket.local_addr().map_err(|source| Problem::Listen { address: listen.to_string(), source })?;
+        Ok((socket, address))
+    }
+
+    /// Answers on a bound address.
+    pub(crate) fn begin(
+        (socket, address): (TcpListener, SocketAddr),
+        told: Told,
+        brokers: Option<Arc<Brokers>>,
+        clock: SharedClock,
+    ) -> Self {
+        let shutdown = CancellationToken::new();
+        let desk = Desk { told: told.clone(), brokers, address };
+        let accepting = tokio::spawn(accept(socket, desk, clock, shutdown.clone()));
+        Self { address, told, shutdown, accepting }
+    }
+
+    /// Where it is bound.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it tells of its broker.
+    pub(crate) fn told(&self) -> &Told {
+        &self.told
+    }
+
     /// Ends all.
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
@@ -122,13 +203,9 @@ impl HttpServer {
             tracing::error!(%error, "the listener for operators ended with a panic");
         }
     }
-
-    fn enter(&self, phase: Phase) {
-        *self.phase.write().unwrap_or_else(PoisonError::into_inner) = phase;
-    }
 }
 
-async fn accept(listener: TcpListener, phase: Arc<RwLock<Phase>>, clock: SharedClock, shutdown: CancellationToken) {
+async fn accept(listener: TcpListener, desk: Desk, clock: SharedClock, shutdown: CancellationToken) {
     let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
     let next = || async {
         let place = Arc::clone(&places).acquire_owned().await.ok();
@@ -137,7 +214,7 @@ async fn accept(listener: TcpListener, phase: Arc<RwLock<Phase>>, clock: SharedC
     while let Some((place, accepted)) = shutdown.run_until_cancelled(next()).await {
         match accepted {
             Ok((stream, _peer)) => {
-                let serving = serve(stream, place, Arc::clone(&phase), Arc::clone(&clock));
+                let serving = serve(stream, place, desk.clone(), Arc::clone(&clock));
                 let shutdown = shutdown.clone();
                 tasks.spawn(async move { shutdown.run_until_cancelled(serving).await });
             }
@@ -151,10 +228,16 @@ async fn accept(listener: TcpListener, phase: Arc<RwLock<Phase>>, clock: SharedC
     tasks.wait().await;
 }
 
-async fn serve(stream: TcpStream, _place: Option<OwnedSemaphorePermit>, phase: Arc<RwLock<Phase>>, clock: SharedClock) {
+async fn serve(stream: TcpStream, _place: Option<OwnedSemaphorePermit>, desk: Desk, clock: SharedClock) {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let phase = phase.read().unwrap_or_else(PoisonError::into_inner).clone();
-        async move { Ok::<_, Infallible>(answer(request.method(), request.uri().path(), phase).await) }
+        let desk = desk.clone();
+        async move {
+            let (head, _body_is_not_read) = request.into_parts();
+            Ok::<_, Infallible>(match (&desk.brokers, control::order_of(head.uri.path())) {
+                (Some(brokers), Some(path)) => control::answer(&head, path, desk.address, brokers).await,
+                _ => answer(&head.method, head.uri.path(), desk.told.phase()).await,
+            })
+        }
     });
     let connection = http1::Builder::new().keep_alive(false).max_buf_size(HEAD_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
     match timeout_at(&*clock, clock.monotonic() + ANSWER_MAX, connection).await {
@@ -171,6 +254,8 @@ async fn answer(method: &Method, path: &str, phase: Phase) -> Response<Full<Byte
         return refusal;
     }
     match path {
+        // A process that has other brokers lives, but this one is as good as dead to its clients.
+        "/healthz" if matches!(phase, Phase::Paused | Phase::Killed) => unavailable(readiness::why_not(&phase)),
         "/healthz" => reply(StatusCode::OK, TEXT, "ok\n"),
         "/readyz" => match readiness::check(&phase) {
             Ok(()) => reply(StatusCode::OK, TEXT, "ready\n"),

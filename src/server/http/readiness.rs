@@ -7,7 +7,7 @@ use super::{Phase, Served};
 pub(super) fn check(phase: &Phase) -> Result<(), String> {
     match phase {
         Phase::Serving(served) => check_served(served),
-        Phase::Starting | Phase::Stopping => Err(why_not(phase).to_owned()),
+        Phase::Starting | Phase::Stopping | Phase::Paused | Phase::Killed => Err(why_not(phase).to_owned()),
     }
 }
 
@@ -17,6 +17,8 @@ pub(super) const fn why_not(phase: &Phase) -> &'static str {
         Phase::Starting => "The broker is starting: it opens its data.",
         Phase::Serving(_) => "The broker serves.",
         Phase::Stopping => "The broker is stopping.",
+        Phase::Paused => "The broker is paused.",
+        Phase::Killed => "The broker was killed.",
     }
 }
 

@@ -53,6 +53,7 @@ impl TestBroker {
             bound_ports: HashMap::from([("PLAINTEXT".to_owned(), address.port())]),
             failpoints: Failpoints::default(),
             metrics: apis::new_metrics(),
+            life: Arc::default(),
             quorum_started: None,
         };
         let running = broker::start(config, parts).await.unwrap();

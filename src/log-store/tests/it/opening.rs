@@ -41,6 +41,23 @@ fn a_second_open_is_refused_until_the_first_one_ends() {
 }
 
 #[test]
+fn who_waits_until_a_directory_is_free_opens_it_then() {
+    let dir = scratch();
+    log_store::until_free(&dir.path().join("not-there")).unwrap();
+    let store = open(dir.path());
+    let directory = dir.path().to_owned();
+    let (begins, begun) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        begins.send(()).unwrap();
+        log_store::until_free(&directory).unwrap();
+        Store::open(options(&directory)).map(drop)
+    });
+    begun.recv().unwrap();
+    drop(store);
+    waiting.join().unwrap().unwrap();
+}
+
+#[test]
 fn the_root_of_a_fresh_file_system_counts_as_empty() {
     let dir = scratch();
     std::fs::create_dir(dir.path().join("lost+found")).unwrap();

@@ -1,6 +1,7 @@
 //! The binary and the library from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod brokers;
 mod client;
 mod cluster;
 mod damaged;
