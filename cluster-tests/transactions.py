@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Three klamm processes as one cluster, under transactions, with one kill -9 after the other.
 
-    cluster-tests/transactions.py [--seconds N] [--scenario transactions-bank|transactions-copier] [--seed N] [--keep]
+    cluster-tests/transactions.py [--seconds N] [--scenario transactions-bank|transactions-copier] [--how kill,all,pause] [--seed N] [--keep]
 
 Plays scenarios of compat-tests' Java client, which judges itself: money moves between accounts in transactions (no move torn, doubled, lost, or read although
 aborted), and three of Kafka's TransactionalMessageCopier copy a topic (the copy is true). Every few seconds the client has a broker killed: in turn the
 coordinator of a transactional id, the group's, a partition's leader. It comes back after up to three seconds, and the next kill waits until all
-replicas are in sync and the client has got on. Every topic has three replicas. Prints what the faults hit, then 'N passed, N failed'.
+replicas are in sync and the client has got on. Every topic has three replicas. With --how all, all three are killed at once instead, with pause the broker
+is stopped (SIGSTOP) for up to twelve seconds, and with several one of them is drawn each time. Prints what the faults hit, then 'N passed, N failed'.
 """
 
 import argparse
@@ -38,9 +39,9 @@ MORE_SECONDS_MAX = 240
 class Control:
     """Kills and starts brokers when the client asks: POST /kill9/ID and /start/ID, which answer when it is done."""
 
-    def __init__(self, cluster, seed):
-        self.cluster, self.rng = cluster, random.Random(seed)
-        self.unknown_errors = 0
+    def __init__(self, cluster, options):
+        self.cluster, self.kinds, self.rng = cluster, options.how, random.Random(options.seed)
+        self.kind, self.unknown_errors = None, 0
         control = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -66,14 +67,31 @@ class Control:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def kill(self, broker):
-        self.count_unknown_errors(broker)
-        self.cluster.kill(broker)
+        self.kind = self.rng.choice(self.kinds)
+        if self.kind == "pause":
+            self.cluster.processes[broker].send_signal(signal.SIGSTOP)
+            return
+        for each in self.hit(broker):
+            self.count_unknown_errors(each)
+        for each in self.hit(broker):
+            self.cluster.processes[each].send_signal(signal.SIGKILL)
+        for each in self.hit(broker):
+            self.cluster.processes[each].wait()
 
     def start(self, broker):
-        time.sleep(self.rng.uniform(0.0, 3.0))
-        self.cluster.start(broker)
-        self.cluster.await_ready(broker)
+        if self.kind == "pause":
+            time.sleep(self.rng.uniform(1.0, 12.0))
+            self.cluster.processes[broker].send_signal(signal.SIGCONT)
+        else:
+            time.sleep(self.rng.uniform(0.0, 3.0))
+            for each in self.hit(broker):
+                self.cluster.start(each)
+            for each in self.hit(broker):
+                self.cluster.await_ready(each)
         self.cluster.heal()
+
+    def hit(self, broker):
+        return BROKERS if self.kind == "all" else (broker,)
 
     def count_unknown_errors(self, broker):
         """How often the broker answered UNKNOWN_SERVER_ERROR in this life."""
@@ -87,7 +105,7 @@ def play(scenario, options, directory):
     network = Loopback()
     cluster = Cluster(options.binary, directory, network)
     cluster.http = {broker: f"127.0.0.1:{free_port()}" for broker in BROKERS}
-    control = Control(cluster, options.seed)
+    control = Control(cluster, options)
     client = None
     try:
         for broker in BROKERS:
@@ -103,6 +121,8 @@ def play(scenario, options, directory):
             "COMPAT_WORK": str(directory),
             "COMPAT_BANK_SECONDS": str(options.seconds),
             "COMPAT_COPIER_SECONDS": str(options.seconds),
+            # As long as a Java client waits for an answer.
+            "COMPAT_SILENT_SECONDS": "30" if "pause" in options.how else "0",
         }
         class_path = f"{CACHE}/compat/java-classes:{CACHE}/kafka-4.3.1/libs/*"
         java = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]
@@ -137,6 +157,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=30, help="under faults, for each scenario")
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="may be repeated; default: all")
+    parser.add_argument("--how", type=lambda text: text.split(","), default=["kill"], help="kill, all, pause; default: kill")
     parser.add_argument("--seed", type=int, default=1, help="of how long a killed broker stays away")
     parser.add_argument("--keep", action="store_true", help="keep data and logs")
     parser.add_argument("--binary", type=pathlib.Path, default=CACHE / "target" / "release" / "klamm")

@@ -137,5 +137,12 @@ PROGRAM_SCENARIOS = {
 _RETENTION = {"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500", "log.segment.delete.delay.ms": "1000"}
 BROKER_SETTINGS = {"java": _RETENTION, "java-3.9": _RETENTION, "java-2.8": _RETENTION, "python": _RETENTION}
 
+# What Apache Kafka itself does not pass every time, though it can, and why: its failures there are told, and count for nothing.
+_LOST_MARKERS = (
+    "a restarted broker drops the markers that it owes to partitions without a leader, as all of its own are until it is unfenced: it takes them for deleted, "
+    "and the next transaction of the producer decides what lies there (KRaftMetadataCache.getPartitionLeaderEndpoint, TransactionMarkerChannelManager)"
+)
+UNSTEADY_ON_KAFKA = {"transactions-bank": _LOST_MARKERS, "transactions-copier": _LOST_MARKERS}
+
 SCENARIOS = {**LIBRARY_SCENARIOS, **TOOL_SCENARIOS, **KLAMM_TOOL_SCENARIOS, **PROGRAM_SCENARIOS}
 TARGETS = ("kafka", "klamm")

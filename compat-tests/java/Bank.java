@@ -2,6 +2,7 @@ package compat;
 
 import static compat.Kafka.consumer;
 import static compat.Kafka.create;
+import static compat.Kafka.get;
 import static compat.Kafka.record;
 import static compat.Kafka.text;
 import static compat.Player.check;
@@ -18,6 +19,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.ExecutionException;
 import java.util.stream.IntStream;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -26,8 +28,9 @@ import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 
 /**
- * Tellers move money between accounts, each move a transaction with an entry for either account, while a broker is killed again and again. Then
- * the books are read. COMPAT_BANK_SECONDS says for how long (default 30).
+ * Tellers move money between accounts, each move a transaction with an entry for either account, while a broker is killed again and again. With
+ * several brokers one more begins moves and goes away, so that the coordinator must abort them in time. (A lone Apache Kafka that is killed every few
+ * seconds never comes to that: it looks for such ones every 10 s.) Then the books are read. COMPAT_BANK_SECONDS says for how long (default 30).
  */
 final class Bank {
     private static final int PARTITIONS = 4;
@@ -36,6 +39,9 @@ final class Bank {
     private static final int TIMEOUT_S = 30;
     private static final Object[] PATIENT =
         {"max.block.ms", 20000, "delivery.timeout.ms", 20000, "request.timeout.ms", 5000, "transaction.timeout.ms", TIMEOUT_S * 1000};
+    /** The timeout of a deserted move, and when it must be over; longer where a stopped broker answers nothing and keeps its connections. */
+    private static final int DESERTED_S = 5;
+    private static final int ABORTED_WITHIN_S = DESERTED_S + 10 + Integer.parseInt(System.getenv().getOrDefault("COMPAT_SILENT_SECONDS", "0"));
     private static final long SECONDS = Long.parseLong(System.getenv().getOrDefault("COMPAT_BANK_SECONDS", "30"));
 
     private final String topic;
@@ -43,6 +49,8 @@ final class Bank {
     private final Set<String> committing = ConcurrentHashMap.newKeySet();
     private final List<Throwable> failures = new CopyOnWriteArrayList<>();
     private volatile boolean closing, closed;
+    private volatile int deserted;
+    private volatile double longestHeldS;
 
     private Bank(String topic) {
         this.topic = topic;
@@ -83,6 +91,33 @@ final class Bank {
             failures.add(error);
         } finally {
             if (producer != null) producer.close();
+        }
+    }
+
+    /** Leaves moves half done, and sees that none of them holds readers back for longer than it may. */
+    private void deserter() {
+        try {
+            for (int i = 0; !closing; i++) {
+                // A new id each time: nobody comes back for the old one.
+                TopicPartition from = new TopicPartition(topic, i % PARTITIONS);
+                String move = "deserted-" + i;
+                aborted.add(move);
+                long entry;
+                try (KafkaProducer<byte[], byte[]> producer = Transactions.transactional("deserter-" + i, "transaction.timeout.ms", DESERTED_S * 1000)) {
+                    producer.beginTransaction();
+                    entry = get(producer.send(record(topic, from.partition(), move, "-1000"))).offset();
+                    producer.close(Duration.ZERO);
+                } catch (KafkaException | ExecutionException error) {
+                    // It was aborted before it could be deserted.
+                    continue;
+                }
+                long left = System.nanoTime();
+                Faults.awaitStable(from, entry + 1, ABORTED_WITHIN_S);
+                longestHeldS = Math.max(longestHeldS, (System.nanoTime() - left) / 1e9);
+                deserted++;
+            }
+        } catch (Throwable error) {
+            failures.add(error);
         }
     }
 
@@ -140,6 +175,7 @@ final class Bank {
             int number = t;
             tellers.add(Faults.started(() -> bank.teller(number)));
         }
+        if (Player.BROKERS > 1) tellers.add(Faults.started(bank::deserter));
         Thread clerk = Faults.started(() -> bank.clerk(live));
         List<String> ids = IntStream.range(0, TELLERS).mapToObj(t -> "teller-" + t).toList();
         Faults faults = new Faults(ids, bank.partitions(), null, () -> bank.committing);
@@ -165,6 +201,7 @@ final class Bank {
         bank.audit(books, "the auditor");
         equal(live.keySet(), books.keySet(), "moves that clerk and auditor have seen");
         System.err.println("bank: " + faults + "; " + bank.answered.size() + " moves answered, " + bank.doubtful.size() + " in doubt, "
-            + bank.aborted.size() + " aborted, " + books.size() + " in the books");
+            + bank.aborted.size() + " aborted, " + books.size() + " in the books; " + bank.deserted + " deserted, the longest held readers back for "
+            + String.format("%.1f", bank.longestHeldS) + " s");
     }
 }

@@ -91,6 +91,11 @@ final class Faults {
         }
     }
 
+    /** The last stable offset of the partition reaches this one. */
+    static void awaitStable(TopicPartition partition, long offset, int timeoutS) throws InterruptedException {
+        until(() -> end(partition, IsolationLevel.READ_COMMITTED) >= offset, () -> "a transaction before " + offset + " of " + partition + " stays open", timeoutS);
+    }
+
     static Thread started(Runnable work) {
         Thread thread = new Thread(work);
         thread.setDaemon(true);
