@@ -120,6 +120,13 @@ pub(crate) fn look(directory: &Path) -> Result<Option<File>, OpenError> {
     }
 }
 
+/// Whether a store has the directory open, or somebody looks at it.
+#[must_use]
+pub fn is_in_use(directory: &Path) -> bool {
+    let Ok(file) = File::open(directory.join(FILE)) else { return false };
+    matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+}
+
 /// Whether the directory says that it is klamm's, whoever has it open.
 pub(crate) fn is_marked(directory: &Path) -> bool {
     directory.join(FILE).is_file()

@@ -97,7 +97,7 @@ pub use compaction::{
 pub use errors::{AppendError, OpenError, ReadError, StorageError};
 pub use failpoints::{FAILPOINTS, FailAction, Failpoints, InvalidFailpoint};
 pub use figures::StoreFigures;
-pub use layout::until_free;
+pub use layout::{is_in_use, until_free};
 pub use options::{Durability, LogConfig, StoreOptions};
 pub use partition_log::PartitionLog;
 pub use producer_state::ProducerSnapshot;

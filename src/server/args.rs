@@ -64,7 +64,7 @@ struct DeveloperArgs {
     /// The number of this broker in the cluster that it joins [default: the first free one]
     #[arg(long, value_name = "N", requires = "join", allow_negative_numbers = true)]
     broker_id: Option<i32>,
-    /// Keep the data in a temporary directory that is gone at exit
+    /// Keep the data in a temporary directory that is gone at exit (after a kill, at the next start)
     #[arg(long, conflicts_with = "data")]
     ephemeral: bool,
     /// Set a configuration key

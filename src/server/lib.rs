@@ -21,6 +21,7 @@ pub mod args;
 pub mod brokers_tool;
 mod controller_door;
 pub mod environment;
+mod ephemeral;
 mod health;
 pub mod http;
 mod join;

@@ -9,12 +9,12 @@ use std::time::Duration;
 use broker::config::{BrokerConfig, Mode, RawConfig};
 use log_store::Failpoints;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::BrokerArgs;
+use crate::ephemeral::{self, Ephemeral};
 use crate::node::{Node, NodeParts};
 use crate::settings::{self, PropertiesFile, Variables};
 use crate::several::{self, Brokers};
@@ -31,8 +31,11 @@ pub(crate) fn run_broker(args: &BrokerArgs, variables: &Variables) -> Result<Exi
     let mode = settings::mode(args);
     begin_logs(mode, variables)?;
     let file = args.config_file.as_deref().map(read_file).transpose()?;
-    let ephemeral = if args.is_ephemeral { Some(temporary_directory()?) } else { None };
-    let mut raw = settings::merge(args, variables, file, ephemeral.as_ref().map(TempDir::path), &host_name())?;
+    let ephemeral = if args.is_ephemeral { Some(Ephemeral::make()?) } else { None };
+    if mode == Mode::Developer {
+        ephemeral::remove_dead_in_background();
+    }
+    let mut raw = settings::merge(args, variables, file, ephemeral.as_ref().map(Ephemeral::path), &host_name())?;
     let mut config = BrokerConfig::from_map(&raw, mode)?;
     let mut note = None;
     if mode == Mode::Developer && args.brokers == 1 {
@@ -58,12 +61,12 @@ pub(crate) fn run_broker(args: &BrokerArgs, variables: &Variables) -> Result<Exi
         ..NodeParts::default()
     };
     let runtime = runtime(config.broker_id.get())?;
-    let outcome = runtime.block_on(serve(config, parts, ephemeral.as_ref()));
+    let outcome = runtime.block_on(serve(config, parts, ephemeral.is_some()));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     outcome
 }
 
-async fn serve(config: BrokerConfig, parts: NodeParts, ephemeral: Option<&TempDir>) -> Result<ExitCode, Problem> {
+async fn serve(config: BrokerConfig, parts: NodeParts, is_ephemeral: bool) -> Result<ExitCode, Problem> {
     let mut signals = Signals::install()?;
     let (mode, data) = (config.mode, config.data_directory.clone());
     let node = tokio::select! {
@@ -71,7 +74,7 @@ async fn serve(config: BrokerConfig, parts: NodeParts, ephemeral: Option<&TempDi
         // Nothing was acknowledged yet; what is on disk is as after a kill.
         number = signals.next() => return Ok(interrupted(number)),
     };
-    announce(&ready::text(node.addresses(), node.http_address(), mode, &data, ephemeral.is_some()));
+    announce(&ready::text(node.addresses(), node.http_address(), mode, &data, is_ephemeral));
     if mode == Mode::Server {
         // The words that test harnesses for Kafka's container wait for.
         tracing::info!("Transitioning from RECOVERY to RUNNING");
@@ -175,10 +178,6 @@ fn read_file(path: &Path) -> Result<PropertiesFile, Problem> {
     let bytes = std::fs::read(path).map_err(|source| Problem::File { path: path.to_owned(), source })?;
     let entries = properties::parse(&properties::decode(&bytes)).map_err(|source| Problem::Properties { path: path.to_owned(), source })?;
     Ok(PropertiesFile { path: path.display().to_string(), entries })
-}
-
-fn temporary_directory() -> Result<TempDir, Problem> {
-    tempfile::Builder::new().prefix("klamm-").tempdir().map_err(|source| Problem::System { action: "make a temporary directory", source })
 }
 
 /// The machine's name, for a listener on every address that nobody named otherwise.

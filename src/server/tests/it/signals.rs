@@ -1,3 +1,4 @@
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 
 use crate::{Running, klamm, output};
@@ -26,6 +27,34 @@ fn an_ephemeral_broker_leaves_nothing_behind() {
         assert!(running.wait().success());
         assert_eq!(std::fs::read_dir(temporary.path()).expect("readable").count(), 0);
     }
+}
+
+#[test]
+fn what_a_killed_ephemeral_broker_leaves_goes_at_a_later_start() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let start = |more: &[&str]| {
+        let arguments = [&["--listen", "127.0.0.1:0"][..], more].concat();
+        Running::start(klamm(&arguments).env("TMPDIR", temporary.path()).env("KLAMM_LOG", "info"))
+    };
+    let folders = || std::fs::read_dir(temporary.path()).expect("readable").count();
+    let living = start(&["--ephemeral"]);
+    for brokers in ["1", "2"] {
+        let killed = start(&["--ephemeral", "--brokers", brokers]);
+        assert_eq!(folders(), 2);
+        killed.signal("KILL");
+        assert!(!killed.wait().success());
+        assert_eq!(folders(), 2, "it had no time to remove anything");
+        let data = tempfile::tempdir().expect("a directory");
+        let mut later = start(&["--data", &data.path().display().to_string()]);
+        let lines = BufReader::new(later.child.stderr.take().expect("piped")).lines().map(|line| line.expect("text"));
+        let told: Vec<_> = lines.filter(|line| line.contains("removed the data of ephemeral brokers that were killed")).take(1).collect();
+        assert!(told[0].contains("count=1"), "{told:?}");
+        assert_eq!(folders(), 1);
+        assert!(output(&mut klamm(&["health", "--address", &living.address])).status.success());
+    }
+    living.signal("TERM");
+    assert!(living.wait().success());
+    assert_eq!(folders(), 0);
 }
 
 #[test]
