@@ -35,10 +35,10 @@ impl FetchWaiter {
     }
 }
 
-/// The parked requests of one partition.
+/// The parked requests of one partition. Where nobody ever waits, which is usual, it takes no more room than a pointer.
 #[derive(Debug, Default)]
 pub struct WatchList {
-    inner: Mutex<Watchers>,
+    inner: Mutex<Option<Box<Watchers>>>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +51,7 @@ impl WatchList {
     /// Adds a waiter. It is woken by every later [`WatchList::wake_all`] until the returned key is removed.
     pub fn register(&self, waiter: &Arc<FetchWaiter>) -> u64 {
         let mut inner = self.inner.lock();
+        let inner = inner.get_or_insert_default();
         let key = inner.next_key;
         inner.next_key = inner.next_key.wrapping_add(1);
         inner.waiters.insert(key, Arc::clone(waiter));
@@ -59,12 +60,14 @@ impl WatchList {
 
     /// Removes a waiter.
     pub fn remove(&self, key: u64) {
-        self.inner.lock().waiters.remove(&key);
+        if let Some(inner) = self.inner.lock().as_mut() {
+            inner.waiters.remove(&key);
+        }
     }
 
     /// Wakes all waiters.
     pub fn wake_all(&self) {
-        for waiter in self.inner.lock().waiters.values() {
+        for waiter in self.inner.lock().iter().flat_map(|inner| inner.waiters.values()) {
             waiter.wake();
         }
     }
@@ -72,7 +75,7 @@ impl WatchList {
     /// How many requests are parked here.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.inner.lock().waiters.len()
+        self.inner.lock().as_ref().map_or(0, |inner| inner.waiters.len())
     }
 
     /// Whether none is parked here.

@@ -201,7 +201,7 @@ impl PartitionLog {
             }
             sealed
         });
-        state.block = Some(OpenBlock::new(log_end, 0, log_end, 0));
+        state.block = Some(Box::new(OpenBlock::new(log_end, 0, log_end, 0)));
         state.first_timestamp = None;
         state.created_ms = Some(now.millis());
         if let Some(sealed) = sealed {
@@ -252,13 +252,11 @@ impl Inner {
             return;
         }
         outcome.flush_ms = u64::try_from(state.config.flush_ms).ok().filter(|_| state.config.flush_ms < i64::MAX);
-        state.unflushed.is_ordered |= state.config.flush_messages < i64::MAX;
-        outcome.waits_for_disk = state.unflushed.is_ordered;
-        if outcome.waits_for_disk && state.unflushed.messages >= state.config.flush_messages {
-            state.unflushed.messages = 0;
-            outcome.flush = std::mem::take(&mut state.unflushed.segments);
-        } else if !outcome.waits_for_disk {
-            self.advance_acknowledged_end(outcome.log_end);
+        let Some(unflushed) = &mut state.unflushed else { return self.advance_acknowledged_end(outcome.log_end) };
+        outcome.waits_for_disk = true;
+        if unflushed.messages >= state.config.flush_messages {
+            unflushed.messages = 0;
+            outcome.flush = std::mem::take(&mut unflushed.segments);
         }
     }
 
@@ -282,7 +280,7 @@ impl Inner {
     /// Whether what comes begins a new segment.
     fn must_roll(&self, state: &mut LogState, incoming: &Incoming, run: &Run) -> bool {
         let Some(active) = self.view().active else { return true };
-        let config = state.config;
+        let config = Arc::clone(&state.config);
         let base_offset = active.segment.base_offset;
         let now_ms = incoming.now.millis();
         let facts = RollFacts {

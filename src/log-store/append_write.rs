@@ -118,7 +118,7 @@ impl Inner {
             };
             outcome.entries.push(Entry { place, batches });
         } else if state.config.flush_messages < i64::MAX {
-            let unflushed = &mut state.unflushed;
+            let unflushed = state.unflushed.get_or_insert_default();
             unflushed.messages =
                 batches.iter().map(|batch| i64::from(batch.header().last_offset_delta) + 1).fold(unflushed.messages, i64::saturating_add);
             if unflushed.segments.last().is_none_or(|last| !Arc::ptr_eq(last, &active.segment)) {

@@ -2,8 +2,8 @@
 //! lives, and so does the directory's lock.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use model::TopicIdPartition;
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ use crate::segment::HandleCache;
 use crate::sequence_mark::SequenceMark;
 use crate::space::SpaceWaits;
 use crate::tail::TailBudget;
+use crate::view::Span;
 use crate::{Failpoints, OpenError, StorageError, StoreOptions};
 
 /// A key with its value.
@@ -52,6 +53,8 @@ pub(crate) struct Engine {
     pub(crate) ballast: Ballast,
     /// What is to be unlinked later.
     pub(crate) removals: Removals,
+    /// The list of complete segments of the logs that have none.
+    pub(crate) no_segments: Arc<Vec<Span>>,
     /// Bytes of all partitions that no sync was asked for yet.
     pub(crate) unsynced_bytes: AtomicU64,
     /// With `klamm.durability=group`, once the store is open.
@@ -129,6 +132,7 @@ impl Engine {
             waits: SpaceWaits::default(),
             ballast,
             removals: Removals::default(),
+            no_segments: Arc::default(),
             unsynced_bytes: AtomicU64::new(0),
             journal: OnceLock::new(),
             index_lock: Mutex::new(()),

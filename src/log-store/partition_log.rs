@@ -67,10 +67,11 @@ pub(crate) struct Inner {
 
 /// What only a writer knows.
 pub(crate) struct LogState {
-    pub(crate) config: LogConfig,
+    /// One value for all logs that are configured alike.
+    pub(crate) config: Arc<LogConfig>,
     pub(crate) producers: ProducerStates,
     /// The block at the end of the active segment; none without a segment.
-    pub(crate) block: Option<OpenBlock>,
+    pub(crate) block: Option<Box<OpenBlock>>,
     /// Full blocks whose rows wait for the next index commit.
     pub(crate) closed: Vec<keys::index::Block>,
     /// The largest timestamp of the active segment's first batch; `segment.ms` counts from it.
@@ -81,26 +82,25 @@ pub(crate) struct LogState {
     pub(crate) unsynced_bytes: u64,
     /// Segments of an earlier process that go to the disk with the next sync, since the recovery point will lie behind them.
     pub(crate) recovered: Vec<Arc<Segment>>,
-    pub(crate) unflushed: Unflushed,
+    /// What `flush.messages` counts, once it was set: from then on all answers go by the journal's thread, to keep their order.
+    pub(crate) unflushed: Option<Box<Unflushed>>,
     /// Appends under an older leader epoch are refused.
     pub(crate) fence: LeaderEpoch,
     pub(crate) poisoned: bool,
 }
 
-/// What `flush.messages` counts; only kept while it is set.
+/// What is written and was not flushed as `flush.messages` wants it; only kept while that is set.
 #[derive(Default)]
 pub(crate) struct Unflushed {
     /// Records since the last flush.
     pub(crate) messages: i64,
     /// The segments that they are in.
     pub(crate) segments: Vec<Arc<Segment>>,
-    /// Whether answers go by the journal's thread: once they did, all later ones do, to keep their order.
-    pub(crate) is_ordered: bool,
 }
 
 impl PartitionLog {
     /// Opens a partition that exists or makes one.
-    pub(crate) fn open(engine: &Arc<Engine>, id: TopicIdPartition, config: LogConfig) -> Result<Self, StorageError> {
+    pub(crate) fn open(engine: &Arc<Engine>, id: TopicIdPartition, config: Arc<LogConfig>) -> Result<Self, StorageError> {
         let directory = engine.partition_directory(id);
         let recovered = recovery::recover(engine, id, &directory)?;
         let Recovered { view, producers, transactions, epochs, block, log_start, unsynced } = recovered;
@@ -123,13 +123,13 @@ impl PartitionLog {
             state: Mutex::new(LogState {
                 config,
                 producers,
-                block,
+                block: block.map(Box::new),
                 closed: Vec::new(),
                 first_timestamp: None,
                 created_ms: None,
                 unsynced_bytes: 0,
                 recovered: unsynced,
-                unflushed: Unflushed::default(),
+                unflushed: None,
                 fence: LeaderEpoch::ZERO,
                 poisoned: false,
             }),
@@ -223,8 +223,8 @@ impl PartitionLog {
     }
 
     /// Takes a changed configuration; it holds from the next append on.
-    pub fn update_config(&self, config: LogConfig) {
-        self.0.state.lock().config = config;
+    pub fn update_config(&self, config: impl Into<Arc<LogConfig>>) {
+        self.0.state.lock().config = config.into();
     }
 
     /// The idempotent producers that are known here, in no order.
@@ -309,7 +309,7 @@ impl Inner {
         self.tail.clear(&self.engine.tails);
         state.producers = producers;
         *self.transactions.lock() = transactions;
-        state.block = block;
+        state.block = block.map(Box::new);
         state.closed.clear();
         state.recovered = unsynced;
         state.first_timestamp = None;

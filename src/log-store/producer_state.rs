@@ -131,9 +131,12 @@ impl ProducerEntry {
     }
 }
 
-/// All producers of one partition.
+/// All producers of one partition. Most partitions have none, so it takes no more room than a pointer until there is one.
 #[derive(Debug, Default)]
-pub(crate) struct ProducerStates {
+pub(crate) struct ProducerStates(Option<Box<Producers>>);
+
+#[derive(Debug, Default)]
+struct Producers {
     entries: HashMap<ProducerId, ProducerEntry>,
     /// Changed or removed since the last index commit.
     dirty: HashSet<ProducerId>,
@@ -173,20 +176,29 @@ pub(crate) type ProducerUndo = HashMap<ProducerId, Option<ProducerEntry>>;
 
 impl ProducerStates {
     pub(crate) fn load(&mut self, producer: ProducerId, entry: ProducerEntry) {
-        self.entries.insert(producer, entry);
+        self.known().entries.insert(producer, entry);
+    }
+
+    fn known(&mut self) -> &mut Producers {
+        self.0.get_or_insert_default()
+    }
+
+    fn entry(&self, producer: ProducerId) -> Option<&ProducerEntry> {
+        self.0.as_ref()?.entries.get(&producer)
     }
 
     /// All producers, in no order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (ProducerId, &ProducerEntry)> {
-        self.entries.iter().map(|(producer, entry)| (*producer, entry))
+        self.0.iter().flat_map(|known| &known.entries).map(|(producer, entry)| (*producer, entry))
     }
 
     /// Forgets the batches at or beyond `end`. Producers of which nothing else is known are forgotten, and told: what they wrote before is perhaps in
     /// the log.
     pub(crate) fn cut(&mut self, end: Offset) -> CutProducers {
         let mut cut = CutProducers::default();
-        let dirty = &mut self.dirty;
-        self.entries.retain(|producer, entry| {
+        let Some(known) = &mut self.0 else { return cut };
+        let dirty = &mut known.dirty;
+        known.entries.retain(|producer, entry| {
             let before = (entry.open_from, entry.last_end);
             if !entry.cut_markers(end) {
                 cut.unsure.insert(*producer);
@@ -209,16 +221,17 @@ impl ProducerStates {
     /// Takes over what was found in the log of the producers that a cut made forgotten, as far as it is what they wrote last: a compaction may have
     /// taken batches in between, and then they are better unknown than behind themselves.
     pub(crate) fn take_over(&mut self, cut: &CutProducers, found: Self, is_compacted: bool) {
-        for (producer, entry) in found.entries {
-            if let Some(known) = self.entries.get_mut(&producer).filter(|_| cut.unsure.contains(&producer)) {
+        let all = self.known();
+        for (producer, entry) in found.0.into_iter().flat_map(|found| found.entries) {
+            if let Some(known) = all.entries.get_mut(&producer).filter(|_| cut.unsure.contains(&producer)) {
                 (known.open_from, known.last_end) = (entry.open_from, entry.last_end);
-                self.dirty.insert(producer);
+                all.dirty.insert(producer);
             }
             let Some((epoch, first_cut)) = cut.forgotten.get(&producer) else { continue };
             let next = entry.batches.last().map(|last| last.last_sequence.advance(1));
             if !is_compacted || (entry.epoch == *epoch && next == Some(*first_cut)) {
-                self.dirty.insert(producer);
-                self.entries.insert(producer, entry);
+                all.dirty.insert(producer);
+                all.entries.insert(producer, entry);
             }
         }
     }
@@ -226,7 +239,7 @@ impl ProducerStates {
     /// Judges a batch of a client.
     pub(crate) fn check(&self, header: &BatchHeader, now_ms: i64, expiration_ms: i64) -> Result<Verdict, AppendError> {
         let Some(fields) = header.producer() else { return Ok(Verdict::Accept) };
-        let entry = self.entries.get(&fields.producer_id).filter(|entry| !entry.is_expired(now_ms, expiration_ms));
+        let entry = self.entry(fields.producer_id).filter(|entry| !entry.is_expired(now_ms, expiration_ms));
         // An unknown producer may begin anywhere: its state may have expired (Kafka accepts that without TV2).
         let Some(entry) = entry else { return Ok(Verdict::Accept) };
         if fields.producer_epoch < entry.epoch {
@@ -256,12 +269,12 @@ impl ProducerStates {
 
     /// Whether the producer has a transaction open, of that epoch.
     pub(crate) fn is_open(&self, producer_id: ProducerId, producer_epoch: ProducerEpoch) -> bool {
-        self.entries.get(&producer_id).is_some_and(|entry| entry.open_from.is_some() && entry.epoch == producer_epoch)
+        self.entry(producer_id).is_some_and(|entry| entry.open_from.is_some() && entry.epoch == producer_epoch)
     }
 
     /// Whether nothing is known of the producer.
     pub(crate) fn is_unknown(&self, producer_id: ProducerId) -> bool {
-        !self.entries.contains_key(&producer_id)
+        self.entry(producer_id).is_none()
     }
 
     /// Judges a marker of a transaction coordinator. Where each transaction has an epoch of its own (KIP-890), the marker of one that has ended is
@@ -269,7 +282,7 @@ impl ProducerStates {
     pub(crate) fn check_marker(&self, header: &BatchHeader, marker: &EndTxnMarker, epoch_per_transaction: bool) -> Result<(), AppendError> {
         let fields = ProducerId::new(header.producer_id).zip(ProducerEpoch::new(header.producer_epoch));
         let Some((producer_id, received)) = fields else { return Ok(()) };
-        let Some(entry) = self.entries.get(&producer_id) else { return Ok(()) };
+        let Some(entry) = self.entry(producer_id) else { return Ok(()) };
         let is_late = epoch_per_transaction && received == entry.epoch && entry.open_from.is_some();
         if received < entry.epoch || is_late {
             return Err(AppendError::InvalidProducerEpoch { producer_id, current: entry.epoch, received });
@@ -298,16 +311,17 @@ impl ProducerStates {
             return None;
         }
         if let Some(undo) = undo {
-            undo.entry(producer_id).or_insert_with(|| self.entries.get(&producer_id).cloned());
+            undo.entry(producer_id).or_insert_with(|| self.entry(producer_id).cloned());
         }
         let (first_offset, last_offset) = (Offset::new_or_zero(header.base_offset), Offset::new_or_zero(header.last_offset()));
-        let entry = self.entries.entry(producer_id).or_insert_with(|| ProducerEntry::new(epoch, now_ms));
+        let known = self.known();
+        let entry = known.entries.entry(producer_id).or_insert_with(|| ProducerEntry::new(epoch, now_ms));
         if entry.has_seen(last_offset) {
             return None;
         }
         entry.enter_epoch(epoch);
         entry.last_append_ms = now_ms;
-        self.dirty.insert(producer_id);
+        known.dirty.insert(producer_id);
         if let Some(marker) = marker {
             let begun = entry.open_from.take();
             entry.last_end = Some(LastEnd { first_offset: begun, marker: last_offset, coordinator_epoch: marker.coordinator_epoch });
@@ -333,21 +347,20 @@ impl ProducerStates {
     /// Goes back to the entries before a group that was not written.
     pub(crate) fn roll_back(&mut self, undo: ProducerUndo) {
         for (producer, entry) in undo {
+            let known = self.known();
             match entry {
-                Some(entry) => self.entries.insert(producer, entry),
-                None => self.entries.remove(&producer),
+                Some(entry) => known.entries.insert(producer, entry),
+                None => known.entries.remove(&producer),
             };
-            self.dirty.insert(producer);
+            known.dirty.insert(producer);
         }
     }
 
     /// Forgets expired producers, once their number has doubled since the last time, so that ids cannot fill the memory.
     pub(crate) fn sweep(&mut self, now_ms: i64, expiration_ms: i64) {
-        if self.entries.len() < self.sweep_at.max(SWEEP_MIN) {
-            return;
-        }
-        let dirty = &mut self.dirty;
-        self.entries.retain(|producer, entry| {
+        let Some(known) = self.0.as_mut().filter(|known| known.entries.len() >= known.sweep_at.max(SWEEP_MIN)) else { return };
+        let dirty = &mut known.dirty;
+        known.entries.retain(|producer, entry| {
             entry.last_append_ms.get_or_insert(now_ms);
             let keep = !entry.is_expired(now_ms, expiration_ms);
             if !keep {
@@ -355,30 +368,31 @@ impl ProducerStates {
             }
             keep
         });
-        self.sweep_at = self.entries.len().saturating_mul(2);
+        known.sweep_at = known.entries.len().saturating_mul(2);
     }
 
     /// The changed producers with their entries (`None` = removed), and forgets that they changed.
     pub(crate) fn take_dirty(&mut self) -> Vec<(ProducerId, Option<&ProducerEntry>)> {
-        let entries = &self.entries;
-        self.dirty.drain().map(|producer| (producer, entries.get(&producer))).collect()
+        let Some(known) = &mut self.0 else { return Vec::new() };
+        let entries = &known.entries;
+        known.dirty.drain().map(|producer| (producer, entries.get(&producer))).collect()
     }
 
     /// Id, last offset and epoch of those that are not expired; without a batch, the last thing that they wrote was a transaction's end.
     pub(crate) fn last_records(&self, now_ms: i64, expiration_ms: i64) -> impl Iterator<Item = (i64, Option<i64>, i16)> {
-        let active = self.entries.iter().filter(move |(_, entry)| !entry.is_expired(now_ms, expiration_ms));
+        let active = self.entries().filter(move |(_, entry)| !entry.is_expired(now_ms, expiration_ms));
         active.map(|(producer, entry)| (producer.get(), entry.batches.last().map(|batch| batch.last_offset.get()), entry.epoch.get()))
     }
 
     pub(crate) fn snapshots(&self) -> Vec<ProducerSnapshot> {
-        let snapshot = |(producer, entry): (&ProducerId, &ProducerEntry)| ProducerSnapshot {
-            producer_id: *producer,
+        let snapshot = |(producer_id, entry): (ProducerId, &ProducerEntry)| ProducerSnapshot {
+            producer_id,
             producer_epoch: entry.epoch,
             last_sequence: entry.batches.last().map(|batch| batch.last_sequence),
             last_timestamp: entry.last_timestamp(),
             coordinator_epoch: entry.last_end.map(|end| end.coordinator_epoch),
             open_from: entry.open_from,
         };
-        self.entries.iter().map(snapshot).collect()
+        self.entries().map(snapshot).collect()
     }
 }

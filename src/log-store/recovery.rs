@@ -147,12 +147,12 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     let unsynced: Vec<_> = segments.iter().filter(|span| span.end_offset > durable_end).map(|span| Arc::clone(&span.segment)).collect();
     // Nor their names.
     unsynced.iter().for_each(|segment| segment.entry_synced.store(false, Ordering::Release));
-    let assembled = assemble(segments, epochs, log_start, log_end);
+    let assembled = assemble(engine, segments, epochs, log_start, log_end);
     Ok(Recovered { unsynced, producers, transactions, ..assembled })
 }
 
 /// What follows from the segments; the rest is the caller's.
-fn assemble(segments: Vec<Span>, epochs: LeaderEpochs, log_start: Offset, log_end: Offset) -> Recovered {
+fn assemble(engine: &Engine, segments: Vec<Span>, epochs: LeaderEpochs, log_start: Offset, log_end: Offset) -> Recovered {
     let mut sealed = segments;
     let mut active = sealed.pop();
     // The log may begin behind all its bytes; then the next append begins a segment.
@@ -168,8 +168,9 @@ fn assemble(segments: Vec<Span>, epochs: LeaderEpochs, log_start: Offset, log_en
         let segment = &active.segment;
         OpenBlock::new(segment.base_offset, segment.generation, log_end, active.length)
     });
+    let sealed = if sealed.is_empty() { Arc::clone(&engine.no_segments) } else { Arc::new(sealed) };
     Recovered {
-        view: View { sealed: Arc::new(sealed), active, log_end, unindexed },
+        view: View { sealed, active, log_end, unindexed },
         producers: ProducerStates::default(),
         transactions: Transactions::default(),
         epochs,

@@ -111,7 +111,7 @@ impl Store {
     ///
     /// # Errors
     /// If disk or index fail, or bytes that must be read are corrupt.
-    pub fn open_partition(&self, id: TopicIdPartition, config: LogConfig) -> Result<PartitionLog, StorageError> {
+    pub fn open_partition(&self, id: TopicIdPartition, config: impl Into<Arc<LogConfig>>) -> Result<PartitionLog, StorageError> {
         let slot = self.slot(id);
         let mut open = slot.lock();
         if let Some(log) = open.as_ref() {
@@ -119,7 +119,7 @@ impl Store {
             return Ok(log.clone());
         }
         self.finish_deletion_of(id, &mut Budget::new(u64::MAX))?;
-        let log = PartitionLog::open(&self.0.engine, id, config)?;
+        let log = PartitionLog::open(&self.0.engine, id, config.into())?;
         *open = Some(log.clone());
         Ok(log)
     }

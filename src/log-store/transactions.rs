@@ -52,9 +52,13 @@ pub(crate) fn marker_of(batch: &[u8]) -> Option<EndTxnMarker> {
     walked.ok().and(marker)
 }
 
-/// What readers must know of a partition's transactions. What must survive is in the producers' rows and those of the aborted ones.
+/// What readers must know of a partition's transactions. What must survive is in the producers' rows and those of the aborted ones. Most partitions
+/// never see any, so it takes no more room than a pointer until there is one.
 #[derive(Debug, Default)]
-pub(crate) struct Transactions {
+pub(crate) struct Transactions(Option<Box<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
     /// By first offset.
     open: BTreeMap<Offset, ProducerId>,
     /// The epochs of their producers.
@@ -71,38 +75,56 @@ pub(crate) struct Transactions {
 impl Transactions {
     /// As producers' rows and a scan of what has none tell them.
     pub(crate) fn recovered(producers: &ProducerStates, has_aborted: bool) -> Self {
-        let mut transactions = Self { has_aborted, ..Self::default() };
+        let mut transactions = Self::default();
+        if has_aborted {
+            transactions.known().has_aborted = true;
+        }
         for (producer_id, entry) in producers.entries() {
             if let Some(first_offset) = entry.open_from {
-                transactions.open.insert(first_offset, producer_id);
-                transactions.open_epochs.insert(producer_id, entry.epoch);
+                let known = transactions.known();
+                known.open.insert(first_offset, producer_id);
+                known.open_epochs.insert(producer_id, entry.epoch);
             }
             if let Some((first_offset, marker)) = entry.last_end.and_then(|end| Some((end.first_offset?, end.marker))) {
-                transactions.unreplicated.insert(first_offset, marker);
+                transactions.known().unreplicated.insert(first_offset, marker);
             }
         }
         transactions
     }
 
+    fn known(&mut self) -> &mut Known {
+        self.0.get_or_insert_default()
+    }
+
+    fn has_aborted(&self) -> bool {
+        self.0.as_ref().is_some_and(|known| known.has_aborted)
+    }
+
     /// With the aborted transactions that a scan found.
-    pub(crate) fn with_aborted_of(self, scanned: Self) -> Self {
-        Self { has_aborted: self.has_aborted || scanned.has_aborted, pending: scanned.pending, ..self }
+    pub(crate) fn with_aborted_of(mut self, scanned: Self) -> Self {
+        if let Some(scanned) = scanned.0 {
+            let known = self.known();
+            known.has_aborted |= scanned.has_aborted;
+            known.pending = scanned.pending;
+        }
+        self
     }
 
     pub(crate) fn apply(&mut self, change: Change) {
+        let known = self.known();
         match change {
             Change::Begun { producer_id, producer_epoch, first_offset } => {
-                self.open.insert(first_offset, producer_id);
-                self.open_epochs.insert(producer_id, producer_epoch);
+                known.open.insert(first_offset, producer_id);
+                known.open_epochs.insert(producer_id, producer_epoch);
             }
             Change::Ended { producer_id, first_offset, marker, is_commit } => {
-                self.open.remove(&first_offset);
-                self.open_epochs.remove(&producer_id);
-                self.unreplicated.insert(first_offset, marker);
+                known.open.remove(&first_offset);
+                known.open_epochs.remove(&producer_id);
+                known.unreplicated.insert(first_offset, marker);
                 if !is_commit {
-                    self.has_aborted = true;
-                    let last_stable_offset = self.open.keys().next().copied().unwrap_or(marker + 1);
-                    self.pending.push(AbortedTransaction { producer_id, first_offset, last_offset: marker, last_stable_offset });
+                    known.has_aborted = true;
+                    let last_stable_offset = known.open.keys().next().copied().unwrap_or(marker + 1);
+                    known.pending.push(AbortedTransaction { producer_id, first_offset, last_offset: marker, last_stable_offset });
                 }
             }
         }
@@ -110,25 +132,27 @@ impl Transactions {
 
     /// Whether the producer has a transaction open, of that epoch.
     pub(crate) fn is_open(&self, producer_id: ProducerId, producer_epoch: ProducerEpoch) -> bool {
-        self.open_epochs.get(&producer_id) == Some(&producer_epoch)
+        self.0.as_ref().is_some_and(|known| known.open_epochs.get(&producer_id) == Some(&producer_epoch))
     }
 
     /// The first record that may yet count or not, given what is replicated.
     pub(crate) fn first_unstable(&mut self, high_watermark: Offset) -> Option<Offset> {
-        self.unreplicated.retain(|_, marker| *marker >= high_watermark);
-        let (open, unreplicated) = (self.open.keys().next(), self.unreplicated.keys().next());
+        let known = self.0.as_mut()?;
+        known.unreplicated.retain(|_, marker| *marker >= high_watermark);
+        let (open, unreplicated) = (known.open.keys().next(), known.unreplicated.keys().next());
         open.into_iter().chain(unreplicated).min().copied()
     }
 
     /// Adds the rows that are missing.
     pub(crate) fn write(&mut self, engine: &Engine, batch: &mut WriteBatch, id: TopicIdPartition) -> Result<(), StorageError> {
         // What the last write took is there, or the store has stopped.
-        self.pending.drain(..self.gathered.min(self.pending.len()));
-        for aborted in &self.pending {
+        let Some(known) = &mut self.0 else { return Ok(()) };
+        known.pending.drain(..known.gathered.min(known.pending.len()));
+        for aborted in &known.pending {
             let key = keys::aborted_transaction::key(id, aborted.last_offset);
             engine.put(batch, Family::Default, &key, &keys::aborted_transaction::encode(aborted))?;
         }
-        self.gathered = self.pending.len();
+        known.gathered = known.pending.len();
         Ok(())
     }
 }
@@ -143,7 +167,7 @@ impl PartitionLog {
     /// Whether a look for aborted transactions may find any. If not, it takes no I/O.
     #[must_use]
     pub fn may_have_aborted(&self) -> bool {
-        self.0.transactions.lock().has_aborted
+        self.0.transactions.lock().has_aborted()
     }
 
     /// The aborted transactions that have records in the first `length_bytes` bytes of batches from `from` on, but not at or behind `end`, and
@@ -159,7 +183,7 @@ impl PartitionLog {
         let end = log.end_of(from, end, length_bytes)?;
         let mut found = BTreeMap::new();
         // First what is in memory: from there rows go to the index and not back.
-        let pending = log.transactions.lock().pending.clone();
+        let pending = log.transactions.lock().0.as_ref().map(|known| known.pending.clone()).unwrap_or_default();
         let prefix = keys::aborted_transaction::prefix(log.id);
         let mut is_complete = false;
         log.engine.scan(Family::Default, &keys::aborted_transaction::key(log.id, from), &keys::prefix_end(&prefix), |key, value| {
@@ -180,7 +204,7 @@ impl Inner {
     /// The aborted transactions with markers there. All of them must have their rows.
     pub(crate) fn aborted_between(&self, from: Offset, end: Offset) -> Result<Vec<AbortedTransaction>, StorageError> {
         let mut found = Vec::new();
-        if !self.transactions.lock().has_aborted {
+        if !self.transactions.lock().has_aborted() {
             return Ok(found);
         }
         let key = keys::aborted_transaction::key;

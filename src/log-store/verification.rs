@@ -43,9 +43,12 @@ struct Entry {
     begun_ms: i64,
 }
 
-/// The verifications of one partition that are under way.
+/// The verifications of one partition that are under way. Most partitions never see any, so it takes no more room than a pointer until there is one.
 #[derive(Debug, Default)]
-pub(crate) struct Verifications {
+pub(crate) struct Verifications(Option<Box<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
     entries: HashMap<ProducerId, Entry>,
     last: u64,
     sweep_at: usize,
@@ -53,41 +56,45 @@ pub(crate) struct Verifications {
 
 impl Verifications {
     fn begin(&mut self, producer: &VerifiedProducer, now: Timestamp) -> VerificationGuard {
-        if self.entries.len() >= self.sweep_at.max(SWEEP_MIN) {
-            self.entries.retain(|_, entry| now.millis().saturating_sub(entry.begun_ms) < STALE_AFTER_MS);
-            self.sweep_at = self.entries.len().saturating_mul(2);
+        let known = self.0.get_or_insert_default();
+        if known.entries.len() >= known.sweep_at.max(SWEEP_MIN) {
+            known.entries.retain(|_, entry| now.millis().saturating_sub(entry.begun_ms) < STALE_AFTER_MS);
+            known.sweep_at = known.entries.len().saturating_mul(2);
         }
-        if let Some(entry) = self.entries.get_mut(&producer.producer_id).filter(|entry| entry.producer_epoch == producer.producer_epoch) {
+        if let Some(entry) = known.entries.get_mut(&producer.producer_id).filter(|entry| entry.producer_epoch == producer.producer_epoch) {
             entry.lowest_sequence = entry.lowest_sequence.min(producer.first_sequence);
             entry.begun_ms = now.millis();
             return entry.guard;
         }
-        self.last += 1;
-        let guard = VerificationGuard(self.last);
+        known.last += 1;
+        let guard = VerificationGuard(known.last);
         let VerifiedProducer { producer_id, producer_epoch, first_sequence, has_own_epoch } = *producer;
         let entry = Entry { guard, producer_epoch, lowest_sequence: first_sequence, has_own_epoch, begun_ms: now.millis() };
-        self.entries.insert(producer_id, entry);
+        known.entries.insert(producer_id, entry);
         guard
     }
 
     /// The lowest sequence that was seen of a producer whose verification is under way, and whether it has an epoch for each transaction; `None` if
     /// the guard is not that of the verification.
     pub(crate) fn of(&self, producer_id: ProducerId, guard: VerificationGuard) -> Option<(Sequence, bool)> {
-        let entry = self.entries.get(&producer_id).filter(|entry| entry.guard == guard)?;
+        let entry = self.0.as_ref()?.entries.get(&producer_id).filter(|entry| entry.guard == guard)?;
         Some((entry.lowest_sequence, entry.has_own_epoch))
     }
 
     /// A batch of the producer is in the log: its transaction is open.
     pub(crate) fn begun(&mut self, producer_id: ProducerId) {
-        self.entries.remove(&producer_id);
+        if let Some(known) = &mut self.0 {
+            known.entries.remove(&producer_id);
+        }
     }
 
     /// A marker of that epoch is in the log. Where each transaction has an epoch of its own, the marker has the epoch of the next one, which may be
     /// under verification already and is not what ends.
     pub(crate) fn ended(&mut self, producer_id: ProducerId, marker_epoch: ProducerEpoch) {
-        let is_next = self.entries.get(&producer_id).is_some_and(|entry| entry.has_own_epoch && entry.producer_epoch >= marker_epoch);
+        let Some(known) = &mut self.0 else { return };
+        let is_next = known.entries.get(&producer_id).is_some_and(|entry| entry.has_own_epoch && entry.producer_epoch >= marker_epoch);
         if !is_next {
-            self.entries.remove(&producer_id);
+            known.entries.remove(&producer_id);
         }
     }
 }

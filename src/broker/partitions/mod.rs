@@ -40,7 +40,7 @@ pub use traffic::Traffic;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// The configurations of topics as they are found during one change.
-type TopicConfigs = HashMap<TopicId, Arc<TopicConfig>>;
+type TopicConfigs = HashMap<TopicId, (Arc<TopicConfig>, Arc<LogConfig>)>;
 
 /// All partitions of a broker.
 pub struct Partitions {
@@ -197,8 +197,8 @@ impl Partitions {
             partition.apply_state(state, self.now_ms());
             return Ok(());
         }
-        let config = Arc::clone(configs.entry(id.topic_id).or_insert_with(|| self.topic_config(image, topic.name.as_str())));
-        let log = self.store.open_partition(id, self.log_config(&config))?;
+        let (config, log_config) = self.configs_of(image, id.topic_id, topic.name.as_str(), configs);
+        let log = self.store.open_partition(id, log_config)?;
         let home = Home { broker_id: self.broker_id, store: self.store.clone(), proposals: self.proposals.clone() };
         let partition = Arc::new(Partition::new(topic.name.clone(), log, config, self.traffic_of(id.topic_id), home));
         partition.apply_state(state, self.now_ms());
@@ -223,8 +223,14 @@ impl Partitions {
         u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn topic_config(&self, image: &Image, topic: &str) -> Arc<TopicConfig> {
-        Arc::new(ConfigView::new(image, self.broker_id, &self.given).topic(topic))
+    /// A topic's configuration, and the part of it that its logs act on.
+    fn configs_of(&self, image: &Image, id: TopicId, topic: &str, configs: &mut TopicConfigs) -> (Arc<TopicConfig>, Arc<LogConfig>) {
+        let found = configs.entry(id).or_insert_with(|| {
+            let config = ConfigView::new(image, self.broker_id, &self.given).topic(topic);
+            let log_config = self.log_config(&config);
+            (Arc::new(config), Arc::new(log_config))
+        });
+        found.clone()
     }
 
     /// The part of a topic's configuration that its logs act on.
@@ -259,8 +265,8 @@ impl Partitions {
         for partition in self.all() {
             let topic_id = partition.id().topic_id;
             if of_brokers || topics.contains(&topic_id) {
-                let config = configs.entry(topic_id).or_insert_with(|| self.topic_config(image, partition.topic().as_str()));
-                partition.apply_config(Arc::clone(config), self.log_config(config));
+                let (config, log_config) = self.configs_of(image, topic_id, partition.topic().as_str(), &mut configs);
+                partition.apply_config(config, log_config);
             }
         }
     }

@@ -257,7 +257,7 @@ impl Partition {
         }
     }
 
-    pub(super) fn apply_config(&self, config: Arc<TopicConfig>, log_config: LogConfig) {
+    pub(super) fn apply_config(&self, config: Arc<TopicConfig>, log_config: Arc<LogConfig>) {
         self.log.update_config(log_config);
         let consequences = {
             let mut state = self.state.lock();
