@@ -33,7 +33,7 @@ pub const FAILPOINTS: &[&str] = &[
     "compaction.before_swap",
     "compaction.after_swap",
     "compaction.after_rename",
-    "compaction.before_remove",
+    "compaction.before_retire",
     "truncate.after_intent",
     "truncate.after_cut",
     "retention.before_row",

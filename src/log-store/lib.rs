@@ -25,7 +25,7 @@
 //! partitions/<topic id>-<partition>/   made at the first append
 //!     00000000000000000000.0.log       <base offset>.<generation>.log: record batches as on the wire
 //!     00000000000000000000.1.cleaned   what a compaction is writing, or has written and not named yet
-//!     ....log.deleted                  dropped by retention, removed after file.delete.delay.ms or at the next open
+//!     ....log.7.deleted                dropped by retention or replaced by a compaction, removed after file.delete.delay.ms or at the next open
 //! ```
 //!
 //! The path of an append: [`Store::append`] -> `committer` (gathers what has arrived) -> `append` (producers, offsets, one write) -> the
@@ -92,7 +92,7 @@ mod walk;
 
 pub use append_request::{AppendDone, AppendRequest, Appended};
 pub use compaction::{
-    Choice, Chosen, CleanError, Cleaner, Cleaning, CompactionRules, LogToClean, Pace, choose_logs, give_way_to_other_threads,
+    Choice, Chosen, CleanError, Cleaner, Cleaning, CompactionRules, Due, LogToClean, Pace, choose_logs, give_way_to_other_threads,
 };
 pub use errors::{AppendError, OpenError, ReadError, StorageError};
 pub use failpoints::{FAILPOINTS, FailAction, Failpoints, InvalidFailpoint};

@@ -10,7 +10,6 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use rocksdb::WriteBatch;
 
 use crate::block::OpenBlock;
-use crate::compaction::swap::Retired;
 use crate::engine::Engine;
 use crate::keys::{self, Family};
 use crate::leader_epochs::LeaderEpochs;
@@ -44,6 +43,8 @@ pub(crate) struct Inner {
     /// The end of what may be acknowledged.
     acknowledged_end: AtomicI64,
     deleted: AtomicBool,
+    /// Whether files lost their names and the directory does not say so on the disk for certain.
+    pub(crate) names_owed: AtomicBool,
     /// Counts truncations, by which a sync that was asked for before one is known.
     cuts: AtomicU64,
     /// Held for the look-up only, never across I/O.
@@ -59,8 +60,6 @@ pub(crate) struct Inner {
     pub(crate) segments_lock: Mutex<()>,
     /// Told when something is written that is not acknowledged yet.
     written: Mutex<Option<WrittenHook>>,
-    /// Files that a compaction replaced, until they are removed.
-    pub(crate) retired: Mutex<Vec<Retired>>,
     /// The committer's, and for short moments that of a truncation, a deletion or a change of configuration. Readers never take it.
     state: Mutex<LogState>,
 }
@@ -103,7 +102,9 @@ impl PartitionLog {
     pub(crate) fn open(engine: &Arc<Engine>, id: TopicIdPartition, config: Arc<LogConfig>) -> Result<Self, StorageError> {
         let directory = engine.partition_directory(id);
         let recovered = recovery::recover(engine, id, &directory)?;
-        let Recovered { view, producers, transactions, epochs, block, log_start, unsynced } = recovered;
+        let Recovered { view, producers, transactions, epochs, block, log_start, unsynced, dropped } = recovered;
+        // Only now: of a log from which something is missing they may be all that there is. Nobody who waited for their time is left.
+        dropped.iter().try_for_each(|path| recovery::unlink(path))?;
         Ok(Self(Arc::new(Inner {
             id,
             engine: Arc::clone(engine),
@@ -111,6 +112,8 @@ impl PartitionLog {
             log_end: AtomicI64::new(view.log_end.get()),
             acknowledged_end: AtomicI64::new(view.log_end.get()),
             deleted: AtomicBool::new(false),
+            // Its opening removes what no longer counts.
+            names_owed: AtomicBool::new(true),
             cuts: AtomicU64::new(0),
             view: RwLock::new(view),
             epochs: RwLock::new(epochs),
@@ -119,7 +122,6 @@ impl PartitionLog {
             verifications: Mutex::default(),
             segments_lock: Mutex::default(),
             written: Mutex::default(),
-            retired: Mutex::default(),
             state: Mutex::new(LogState {
                 config,
                 producers,
@@ -304,7 +306,7 @@ impl Inner {
 
     /// Puts what a recovery found in the place of what was there.
     pub(crate) fn install(&self, state: &mut LogState, recovered: Recovered) {
-        let Recovered { view, producers, transactions, epochs, block, log_start, unsynced } = recovered;
+        let Recovered { view, producers, transactions, epochs, block, log_start, unsynced, dropped: _ } = recovered;
         self.cuts.fetch_add(1, Ordering::AcqRel);
         self.tail.clear(&self.engine.tails);
         state.producers = producers;
@@ -328,7 +330,6 @@ impl Inner {
         self.engine.unsynced_bytes.fetch_sub(unsynced, Ordering::Relaxed);
         state.closed.clear();
         state.block = None;
-        self.retired.lock().clear();
         self.tail.clear(&self.engine.tails);
         self.change_view(|view| {
             view.sealed = Arc::default();

@@ -14,7 +14,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -48,6 +48,8 @@ pub(crate) struct Recovered {
     pub(crate) log_start: Offset,
     /// Segments with bytes behind the recovery point, which the process that wrote them may have left to the page cache.
     pub(crate) unsynced: Vec<Arc<Segment>>,
+    /// Files that wait for their removal.
+    pub(crate) dropped: Vec<PathBuf>,
 }
 
 /// Where the known bytes end.
@@ -69,7 +71,7 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     let cleaned = Cleaned::load(engine, id)?;
     let log_start = row.map_or(Offset::ZERO, |row| row.log_start);
     let kept = log_start..intent.map_or(Offset::MAX, |intent| intent.log_end);
-    let mut segments = list(id, directory, &cleaned, &kept)?;
+    let (mut segments, dropped) = list(id, directory, &cleaned, &kept)?;
     if let Some(intent) = intent {
         cut(engine, &mut segments, &intent, directory)?;
         engine.delete(&mut batch, Family::Default, &keys::truncation::key(id))?;
@@ -148,7 +150,7 @@ pub(crate) fn recover(engine: &Engine, id: TopicIdPartition, directory: &Path) -
     // Nor their names.
     unsynced.iter().for_each(|segment| segment.entry_synced.store(false, Ordering::Release));
     let assembled = assemble(engine, segments, epochs, log_start, log_end);
-    Ok(Recovered { unsynced, producers, transactions, ..assembled })
+    Ok(Recovered { unsynced, dropped, producers, transactions, ..assembled })
 }
 
 /// What follows from the segments; the rest is the caller's.
@@ -177,6 +179,7 @@ fn assemble(engine: &Engine, segments: Vec<Span>, epochs: LeaderEpochs, log_star
         block,
         log_start,
         unsynced: Vec::new(),
+        dropped: Vec::new(),
     }
 }
 
@@ -184,12 +187,17 @@ pub(crate) fn pass(engine: &Engine, name: &'static str, path: &Path) -> Result<(
     engine.failpoints().hit(name).map_err(|error| StorageError::io("pass failpoint at", path, error))
 }
 
-/// The segment files in order, with their lengths; those that wait for their removal go. An end offset is only known where another segment follows.
-fn list(id: TopicIdPartition, directory: &Path, cleaned: &Cleaned, kept: &std::ops::Range<Offset>) -> Result<Vec<Span>, StorageError> {
+/// The segment files in order, with their lengths, and those that wait for their removal. An end offset is only known where another segment follows.
+fn list(
+    id: TopicIdPartition,
+    directory: &Path,
+    cleaned: &Cleaned,
+    kept: &std::ops::Range<Offset>,
+) -> Result<(Vec<Span>, Vec<PathBuf>), StorageError> {
     let fail = |error| StorageError::io("read", directory, error);
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
         Err(error) => return Err(fail(error)),
     };
     let mut names = Vec::new();
@@ -197,7 +205,6 @@ fn list(id: TopicIdPartition, directory: &Path, cleaned: &Cleaned, kept: &std::o
         names.push(entry.map_err(fail)?.file_name());
     }
     let (dropped, names): (Vec<_>, Vec<_>) = names.iter().filter_map(|name| name.to_str()).partition(|name| name.ends_with(DELETED_SUFFIX));
-    dropped.iter().try_for_each(|name| unlink(&directory.join(name)))?;
     let mut files = Vec::new();
     for (base, generation) in cleaned.settle(id, directory, &names, kept)? {
         let path = directory.join(segment::file_name(base, generation));
@@ -215,10 +222,10 @@ fn list(id: TopicIdPartition, directory: &Path, cleaned: &Cleaned, kept: &std::o
         length,
         end_offset,
     });
-    Ok(spans.collect())
+    Ok((spans.collect(), dropped.iter().map(|name| directory.join(name)).collect()))
 }
 
-fn unlink(path: &Path) -> Result<(), StorageError> {
+pub(crate) fn unlink(path: &Path) -> Result<(), StorageError> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(StorageError::io("remove segment", path, error)),
         _ => Ok(()),

@@ -84,7 +84,7 @@ impl PartitionLog {
         if log.is_deleted() {
             return Err(StorageError::Deleted { partition: log.id });
         }
-        log.remove_all_retired()?;
+        log.settle_names().inspect_err(|_| state.poisoned = true)?;
         let mut batch = WriteBatch::default();
         // Where the log began, its first file stays as an empty one; one that begins behind the new end may not.
         let first = log.view().spans().map(|span| span.segment.base_offset).next();

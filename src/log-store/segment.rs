@@ -31,11 +31,13 @@ pub(crate) struct Segment {
 struct Handle {
     file: Option<Arc<File>>,
     lent: Weak<File>,
+    /// What lies by its name from now on is another file.
+    is_retired: bool,
 }
 
 impl Handle {
     fn of(file: Arc<File>) -> Self {
-        Self { lent: Arc::downgrade(&file), file: Some(file) }
+        Self { lent: Arc::downgrade(&file), file: Some(file), is_retired: false }
     }
 }
 
@@ -99,10 +101,12 @@ impl Segment {
         *self.newest.lock() = newest;
     }
 
-    /// Lets go of the file. Who uses it has a handle of his own; what is given tells whether somebody does.
-    pub(crate) fn close(&self) -> Weak<File> {
+    /// Lets go of the file for good: nobody finds it by its name any more. Who uses it has a handle of his own; what is given tells whether somebody
+    /// does.
+    pub(crate) fn retire(&self) -> Weak<File> {
         let mut handle = self.handle.lock();
         handle.file = None;
+        handle.is_retired = true;
         handle.lent.clone()
     }
 
@@ -115,7 +119,9 @@ impl Segment {
                 return Ok(Arc::clone(file));
             }
             let file = match handle.lent.upgrade() {
+                Some(file) if handle.is_retired => return Ok(file),
                 Some(file) => file,
+                None if handle.is_retired => return Err(StorageError::io("open segment", &self.path, io::ErrorKind::NotFound.into())),
                 None => {
                     let file = OpenOptions::new().read(true).write(true).open(&self.path);
                     Arc::new(file.map_err(|error| StorageError::io("open segment", &self.path, error))?)

@@ -119,6 +119,7 @@ impl Store {
             return Ok(log.clone());
         }
         self.finish_deletion_of(id, &mut Budget::new(u64::MAX))?;
+        self.0.engine.removals.forget(id);
         let log = PartitionLog::open(&self.0.engine, id, config.into())?;
         *open = Some(log.clone());
         Ok(log)

@@ -34,7 +34,7 @@ impl PartitionLog {
         let place = log.locate(&view, span, to)?;
         let log_end = place.as_ref().map_or(to, |place| Offset::new_or_zero(place.header.base_offset).min(to));
         let position = place.map_or(span.length, |place| place.position);
-        log.remove_all_retired()?;
+        log.settle_names().inspect_err(|_| state.poisoned = true)?;
         let mut batch = WriteBatch::default();
         let point = keys::recovery_point::key(log.id);
         let known = log.engine.row("recovery_point", &point, keys::recovery_point::Row::decode)?;

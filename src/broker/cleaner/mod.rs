@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log_store::{Choice, Chosen, CleanError, choose_logs};
-use model::{Timestamp, TopicIdPartition};
+use model::TopicIdPartition;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,7 @@ use crate::Broker;
 use crate::metrics::LastCleaning;
 use crate::read_pool::off_thread;
 use settings::Settings;
-use throttle::{Throttle, WAIT_MIN};
+use throttle::Throttle;
 use worker::{Outcome, Task, clean};
 
 /// Cleans until the broker stops.
@@ -50,7 +50,7 @@ pub(crate) async fn run(broker: Arc<Broker>, stopping: CancellationToken) {
         tokio::select! {
             () = stopping.cancelled() => return crew.dismiss().await,
             Some(done) = crew.running.join_next() => crew.take_note(done),
-            () = until_due(&broker, backoff, found.next_removal) => {}
+            () = until_due(&broker, backoff) => {}
         }
     }
 }
@@ -79,8 +79,6 @@ struct Done {
 struct Found {
     choice: Choice,
     has_compacted: bool,
-    /// When the next replaced file may go.
-    next_removal: Option<Timestamp>,
 }
 
 impl Crew {
@@ -118,8 +116,7 @@ impl Crew {
         }
     }
 
-    /// Looks at all logs, chooses as many as there are idle threads, drops what compacted topics do not keep, and removes replaced files whose time
-    /// has come.
+    /// Looks at all logs, chooses as many as there are idle threads, and drops what compacted topics do not keep.
     async fn look(&mut self) -> Found {
         self.stop_unwanted();
         let broker = &self.broker;
@@ -134,12 +131,6 @@ impl Crew {
         skipped.extend(self.resting.keys().copied().chain(self.threads.iter().flatten().map(|(id, _)| *id)));
         let (idle, is_enabled) = (self.idle_count(), self.settings.slots() > 0);
         let looked = off_thread(move || {
-            for partition in &partitions {
-                if let Err(error) = partition.remove_replaced_files(now) {
-                    tracing::warn!(partition = %partition.id(), %error, "a replaced segment file cannot be removed; the next start tries again");
-                }
-            }
-            let next_removal = partitions.iter().filter_map(|partition| partition.next_removal()).min();
             let logs: Vec<_> = partitions.iter().filter_map(|partition| partition.to_clean()).collect();
             let has_compacted = is_enabled && !logs.is_empty();
             let logs: Vec<_> = logs.into_iter().filter(|candidate| !skipped.contains(&candidate.log.id())).collect();
@@ -149,10 +140,10 @@ impl Crew {
                 all.retain_those(|id| checks.contains(&id));
                 choose_logs(logs, now, idle)
             });
-            (choice, has_compacted, next_removal)
+            (choice, has_compacted)
         });
-        let Some((choice, has_compacted, next_removal)) = looked.await else {
-            return Found { choice: Choice::default(), has_compacted: true, next_removal: None };
+        let Some((choice, has_compacted)) = looked.await else {
+            return Found { choice: Choice::default(), has_compacted: true };
         };
         broker.metrics.cleaner.change(|state| {
             state.looked_at = state.looked_at.filter(|_| has_compacted);
@@ -166,7 +157,7 @@ impl Crew {
         for (id, error) in std::mem::take(&mut choice.failed) {
             self.give_up(id, &error);
         }
-        Found { choice, has_compacted, next_removal }
+        Found { choice, has_compacted }
     }
 
     /// Lets idle threads clean what was chosen.
@@ -195,7 +186,7 @@ impl Crew {
             thread_name: format!("clean-{}-{thread}", broker.config.broker_id),
             settings: self.settings,
             throttle: Arc::clone(&self.throttle),
-            file_delete_delay_ms: broker.partitions.get(chosen.id()).map_or(0, |partition| partition.config().file_delete_delay_ms),
+            file_delete_delay: broker.partitions.get(chosen.id()).map_or(Duration::ZERO, |partition| partition.file_delete_delay()),
             chosen,
             clock: Arc::clone(&broker.clock),
             stop,
@@ -212,6 +203,8 @@ impl Crew {
         // A task that waits for a thread neither panics nor is aborted before the crew is gone.
         let Ok(Done { thread, elapsed, outcome }) = done else { return };
         let Some((id, _)) = self.threads.get_mut(thread).and_then(Option::take) else { return };
+        // However it ended, it may have swapped something.
+        self.broker.partitions.note_removals();
         let metrics = &self.broker.metrics.cleaner;
         metrics.change(|state| state.running.remove(&id));
         match outcome {
@@ -259,14 +252,9 @@ impl Crew {
 }
 
 /// Waits until looking again is worth it.
-async fn until_due(broker: &Broker, backoff: Option<Duration>, next_removal: Option<Timestamp>) {
-    let removal = next_removal.map(|at| {
-        let wait_ms = at.millis().saturating_sub(broker.clock.now().millis());
-        Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).max(WAIT_MIN)
-    });
-    let due = backoff.into_iter().chain(removal).min();
+async fn until_due(broker: &Broker, backoff: Option<Duration>) {
     let sleep = async {
-        match due {
+        match backoff {
             Some(due) => broker.clock.sleep_until(broker.clock.monotonic().saturating_add(due)).await,
             None => std::future::pending().await,
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 /// A wait shorter than this is put off to the next one.
-pub(super) const WAIT_MIN: Duration = Duration::from_millis(50);
+const WAIT_MIN: Duration = Duration::from_millis(50);
 
 /// Turns a rate into waits.
 pub(super) struct Throttle {

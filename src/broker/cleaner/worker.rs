@@ -29,7 +29,8 @@ pub(super) struct Task {
     pub(super) settings: Settings,
     pub(super) throttle: Arc<Throttle>,
     pub(super) chosen: Chosen,
-    pub(super) file_delete_delay_ms: i64,
+    /// So long a replaced file stays (`file.delete.delay.ms`).
+    pub(super) file_delete_delay: Duration,
     pub(super) clock: SharedClock,
     pub(super) stop: CancellationToken,
 }
@@ -42,7 +43,7 @@ struct WaitUntil {
 
 /// Cleans one log.
 pub(super) async fn clean(task: Task) -> Outcome {
-    let Task { thread_name, settings, throttle, chosen, file_delete_delay_ms, clock, stop } = task;
+    let Task { thread_name, settings, throttle, chosen, file_delete_delay, clock, stop } = task;
     let (waits, mut waiting) = mpsc::channel::<WaitUntil>(1);
     let (done, mut cleaned) = oneshot::channel();
     // Dropped with this future, so that a broker whose tasks are aborted leaves no thread behind.
@@ -63,9 +64,10 @@ pub(super) async fn clean(task: Task) -> Outcome {
                     false => ControlFlow::Break(()),
                 }
             };
+            let due = || clock.monotonic().saturating_add(file_delete_delay);
             let cleaner = Cleaner::new(settings.map_bytes, settings.load_factor);
             // Nobody waits for it any more if the broker's tasks were aborted.
-            let _nobody_waits = done.send(cleaner.clean(&chosen, clock.now(), file_delete_delay_ms, &mut pace));
+            let _nobody_waits = done.send(cleaner.clean(&chosen, clock.now(), &due, &mut pace));
         }
     });
     if let Err(error) = thread {

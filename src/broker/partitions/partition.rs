@@ -5,10 +5,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use log_store::{CompactionRules, LogConfig, LogToClean, PartitionLog, ProducerSnapshot, StorageError, Store};
+use log_store::{CompactionRules, LogConfig, LogToClean, PartitionLog, ProducerSnapshot, Store};
 use metadata::configs::TopicConfig;
-use model::{BrokerId, LeaderEpoch, LogOffsets, Offset, Timestamp, TopicIdPartition, TopicName};
+use model::{BrokerId, LeaderEpoch, LogOffsets, Offset, TopicIdPartition, TopicName};
 use parking_lot::Mutex;
 use replication::{EpochCheck, LeaderState, check_epoch};
 use thiserror::Error;
@@ -230,18 +231,9 @@ impl Partition {
         Some(LogToClean { log: self.log.clone(), rules, last_stable_offset: state.offsets.last_stable() })
     }
 
-    /// Removes files that the log cleaner has replaced and whose time has come.
-    ///
-    /// # Errors
-    /// If the disk refuses.
-    pub fn remove_replaced_files(&self, now: Timestamp) -> Result<(), StorageError> {
-        self.log.remove_replaced_files(now)
-    }
-
-    /// When the next replaced file may go.
-    #[must_use]
-    pub fn next_removal(&self) -> Option<Timestamp> {
-        self.log.next_removal()
+    /// So long its dropped files stay (`file.delete.delay.ms`).
+    pub(crate) fn file_delete_delay(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.config().file_delete_delay_ms).unwrap_or(0))
     }
 
     /// Checks the request's leader epoch (KIP-320) first and leadership second, as Kafka does.

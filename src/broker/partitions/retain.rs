@@ -50,6 +50,11 @@ impl Partitions {
         self.store.next_removal()
     }
 
+    /// Takes note that a cleaning may have replaced files.
+    pub(crate) fn note_removals(&self) {
+        self.removal_added.notify_one();
+    }
+
     /// Completes when something was left to be removed, perhaps before it is asked for.
     pub async fn removal_added(&self) {
         self.removal_added.notified().await;
@@ -57,8 +62,7 @@ impl Partitions {
 
     /// Deletes a partition of a deleted topic; its files stay for the topic's `file.delete.delay.ms`.
     pub(super) fn delete_later(&self, partition: &Partition) -> Result<(), StorageError> {
-        let delay_ms = u64::try_from(partition.config().file_delete_delay_ms).unwrap_or(0);
-        let due = self.clock.monotonic().saturating_add(Duration::from_millis(delay_ms));
+        let due = self.clock.monotonic().saturating_add(partition.file_delete_delay());
         self.store.delete_partition_later(partition.id(), due)?;
         self.removal_added.notify_one();
         Ok(())

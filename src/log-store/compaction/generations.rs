@@ -5,7 +5,7 @@
 //! 0.0.log  100.0.log  200.0.log  0.1.cleaned       written and synced; nobody reads it, and an open removes it
 //!                                                  the row "0 to 300 is generation 1" is written and synced, with its index rows
 //! 0.0.log  100.0.log  200.0.log  0.1.log           the file gets its name; an open does that, too
-//! 0.1.log                                          the others go, later; an open does that, too
+//! 0.1.log  0.0.log.7.deleted ...                  the others are renamed, and go later; an open removes them, too
 //! ```
 
 use std::collections::BTreeMap;

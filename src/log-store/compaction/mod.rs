@@ -18,7 +18,7 @@ pub(crate) mod generations;
 mod map;
 mod plan;
 mod run;
-pub(crate) mod swap;
+mod swap;
 
 pub use plan::CompactionRules;
-pub use run::{Choice, Chosen, CleanError, Cleaner, Cleaning, LogToClean, Pace, choose_logs, give_way_to_other_threads};
+pub use run::{Choice, Chosen, CleanError, Cleaner, Cleaning, Due, LogToClean, Pace, choose_logs, give_way_to_other_threads};

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::ControlFlow;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use model::{Offset, Timestamp, TopicIdPartition};
 use record_batch::{BatchError, BatchView, DecompressLimits};
@@ -23,6 +23,9 @@ use crate::walk::{Next, Walker, corrupt};
 
 /// Told of each piece of I/O, in bytes, after it was done; it may wait, and says whether to go on.
 pub type Pace<'a> = dyn FnMut(u64) -> ControlFlow<()> + 'a;
+
+/// Says when a file that is replaced now may be removed, by a monotonic clock.
+pub type Due<'a> = dyn Fn() -> Duration + 'a;
 
 /// A log that may be cleaned.
 #[derive(Clone, Debug)]
@@ -125,14 +128,14 @@ impl Cleaner {
         Self { limits: MapLimits { memory_bytes, load_permille: load_permille(load_factor), seeds: [seed(), seed()] } }
     }
 
-    /// Cleans the chosen log as far as the map of keys reaches; the rest is still dirty afterwards. The replaced files go after
-    /// `file_delete_delay_ms`, when [`PartitionLog::remove_replaced_files`] is called.
+    /// Cleans the chosen log as far as the map of keys reaches; the rest is still dirty afterwards. `due` says, at any moment, when a file that is
+    /// replaced then may go, by the clock of [`crate::Store::remove_due`], which removes it.
     ///
     /// # Errors
     /// Whatever stops it; what was swapped until then stays swapped.
-    pub fn clean(&self, chosen: &Chosen, now: Timestamp, file_delete_delay_ms: i64, pace: &mut Pace<'_>) -> Result<Cleaning, CleanError> {
+    pub fn clean(&self, chosen: &Chosen, now: Timestamp, due: &Due<'_>, pace: &mut Pace<'_>) -> Result<Cleaning, CleanError> {
         let log = &chosen.log.0;
-        self.run(chosen, now, file_delete_delay_ms, pace).map_err(|error| match error {
+        self.run(chosen, now, due, pace).map_err(|error| match error {
             // What was cut away or removed cannot be read.
             CleanError::Storage(_) if log.is_deleted() || log.cuts() != chosen.cuts => CleanError::Changed,
             // Nor what retention has dropped.
@@ -141,8 +144,8 @@ impl Cleaner {
         })
     }
 
-    fn run(&self, chosen: &Chosen, now: Timestamp, file_delete_delay_ms: i64, pace: &mut Pace<'_>) -> Result<Cleaning, CleanError> {
-        let mut round = Round { chosen, log: &chosen.log.0, pace };
+    fn run(&self, chosen: &Chosen, now: Timestamp, due: &Due<'_>, pace: &mut Pace<'_>) -> Result<Cleaning, CleanError> {
+        let mut round = Round { chosen, log: &chosen.log.0, due, pace };
         let first = chosen.sealed.first().map_or(Offset::ZERO, |span| span.segment.base_offset);
         let aborted = Aborted::of(&round.log.aborted_between(first, chosen.plan.first_uncleanable)?);
         let map = round.newest_offsets(&self.limits, &aborted)?;
@@ -169,7 +172,7 @@ impl Cleaner {
             let (stays, dropped_markers, seen) = (Vec::new(), Vec::new(), &mut transactions);
             let filter = Filter { map: &map, producers: &producers, rules, aborted: &aborted, transactions: seen, dropped_markers, stays };
             let checkpoint = (number == last).then(|| map.end());
-            let (before, after) = round.group(&spans, filter, checkpoint, now.millis().saturating_add(file_delete_delay_ms))?;
+            let (before, after) = round.group(&spans, filter, checkpoint)?;
             cleaning.bytes_before += before;
             cleaning.bytes_after += after;
         }
@@ -217,20 +220,6 @@ pub fn give_way_to_other_threads() {
 }
 
 impl PartitionLog {
-    /// Removes the files that cleanings have replaced and whose time has come.
-    ///
-    /// # Errors
-    /// If one cannot be removed; the next open tries again.
-    pub fn remove_replaced_files(&self, now: Timestamp) -> Result<(), StorageError> {
-        self.0.remove_retired(now)
-    }
-
-    /// When the next of the replaced files may go.
-    #[must_use]
-    pub fn next_removal(&self) -> Option<Timestamp> {
-        self.0.retired.lock().iter().map(|retired| retired.due).min()
-    }
-
     /// The first offset that no cleaning has looked at, if there was a cleaning.
     ///
     /// # Errors
@@ -333,6 +322,7 @@ impl Inner {
 struct Round<'a, 'p> {
     chosen: &'a Chosen,
     log: &'a Inner,
+    due: &'a Due<'a>,
     pace: &'a mut Pace<'p>,
 }
 
@@ -415,13 +405,7 @@ impl Round<'_, '_> {
     }
 
     /// Writes some neighbours anew as one segment and swaps it in. Returns their bytes before and after.
-    fn group(
-        &mut self,
-        sources: &[Span],
-        mut filter: Filter<'_>,
-        checkpoint: Option<Offset>,
-        remove_at_ms: i64,
-    ) -> Result<(u64, u64), CleanError> {
+    fn group(&mut self, sources: &[Span], mut filter: Filter<'_>, checkpoint: Option<Offset>) -> Result<(u64, u64), CleanError> {
         let log = self.log;
         let before: u64 = sources.iter().map(|span| span.length).sum();
         SpaceCheck::default().check(&log.engine, before)?;
@@ -441,8 +425,7 @@ impl Round<'_, '_> {
         draft.finish(&log.engine, log.modified(newest)?)?;
         let after = draft.length;
         self.pace(usize::try_from(after).unwrap_or(usize::MAX))?;
-        let replaced = log.swap(sources, draft, checkpoint, self.chosen.cuts)?;
-        log.retire(replaced, Timestamp(remove_at_ms));
+        log.swap(sources, draft, checkpoint, self.chosen.cuts, (self.due)())?;
         Ok((before, after))
     }
 }

@@ -1,12 +1,12 @@
 //! The swap: a finished file takes the place of the segments that it stands for. One synced write is the moment at which it counts.
 //!
-//! Readers go on through it. Who holds the older list of segments reads the older files, whose bytes are as true as before; when such a file is
-//! gone meanwhile, the read begins again with the newer list ([`crate::PartitionLog::read`]).
+//! Readers go on through it. Who has an older file open reads on, since its bytes are as true as before; who has only the older list of segments
+//! does not find the file any more and begins again with the newer list ([`crate::PartitionLog::read`]).
 
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use model::{Offset, Timestamp};
+use model::Offset;
 use rocksdb::WriteBatch;
 
 use super::draft::Draft;
@@ -16,16 +16,8 @@ use crate::StorageError;
 use crate::keys::{self, Family};
 use crate::partition_log::Inner;
 use crate::recovery::pass;
-use crate::segment::{Segment, sync_directory};
+use crate::segment::Segment;
 use crate::view::Span;
-
-/// Files that count no more, and when they may go.
-#[derive(Debug)]
-pub(crate) struct Retired {
-    pub(crate) paths: Vec<PathBuf>,
-    /// As the wall clock says.
-    pub(crate) due: Timestamp,
-}
 
 impl Inner {
     /// Makes the file for what stands for `sources`.
@@ -41,7 +33,8 @@ impl Inner {
         Ok(Draft::create(&self.engine, draft_path(&segment.path), base_offset, generation)?)
     }
 
-    /// Puts a finished file into the place of `sources`, and with it the cleaner's checkpoint, if this was the last swap of the cleaning.
+    /// Puts a finished file into the place of `sources`, and with it the cleaner's checkpoint, if this was the last swap of the cleaning. The files of
+    /// the sources are removed when they are due.
     ///
     /// IMPORTANT: the index lock, for which all partitions' appends wait, is not taken: what is written here, nobody else writes without the
     /// segments' lock. Rows of the sources were all committed before, since the cleaning ends where those begin that were not.
@@ -51,7 +44,8 @@ impl Inner {
         mut draft: Draft,
         checkpoint: Option<Offset>,
         cuts: u64,
-    ) -> Result<Vec<PathBuf>, CleanError> {
+        due: Duration,
+    ) -> Result<(), CleanError> {
         let engine = &self.engine;
         let (Some(first), Some(last)) = (sources.first(), sources.last()) else { return Err(CleanError::Changed) };
         let (base, end) = (first.segment.base_offset, last.end_offset);
@@ -101,7 +95,10 @@ impl Inner {
             Arc::make_mut(&mut view.sealed).splice(at..at + sources.len(), [swapped]);
         });
         self.tail.drop_before(end, &engine.tails);
-        Ok(sources.iter().map(|span| span.segment.path.clone()).collect())
+        pass(engine, "compaction.before_retire", &self.directory())?;
+        // The rows say already that they count no more, and beside the draft's name nothing depends on theirs.
+        let retired = sources.iter().map(|span| self.retire(&span.segment, due)).fold(Ok(()), Result::and);
+        Ok(retired?)
     }
 
     fn name(&self, draft: &Draft) -> Result<Arc<Segment>, StorageError> {
@@ -119,41 +116,5 @@ impl Inner {
         let at = view.sealed.partition_point(|span| span.segment.base_offset < base);
         let there = view.sealed.get(at..at + sources.len())?;
         there.iter().zip(sources).all(|(there, source)| Arc::ptr_eq(&there.segment, &source.segment)).then_some(at)
-    }
-
-    /// Keeps files that count no more until their time has come.
-    pub(super) fn retire(&self, paths: Vec<PathBuf>, due: Timestamp) {
-        let _segments = self.segments_lock.lock();
-        // A deletion has removed them.
-        if !self.is_deleted() {
-            self.retired.lock().push(Retired { paths, due });
-        }
-    }
-
-    /// Removes the files whose time has come.
-    pub(super) fn remove_retired(&self, now: Timestamp) -> Result<(), StorageError> {
-        let due: Vec<_> = self.retired.lock().extract_if(.., |retired| retired.due <= now).collect();
-        for retired in &due {
-            pass(&self.engine, "compaction.before_remove", &self.directory())?;
-            retired.paths.iter().try_for_each(|path| remove(path))?;
-        }
-        Ok(())
-    }
-
-    /// Removes them all for good, so that no file comes back whose name a truncated log may give again. The caller holds the segments' lock.
-    pub(crate) fn remove_all_retired(&self) -> Result<(), StorageError> {
-        let all = std::mem::take(&mut *self.retired.lock());
-        if all.is_empty() {
-            return Ok(());
-        }
-        all.iter().flat_map(|retired| &retired.paths).try_for_each(|path| remove(path))?;
-        sync_directory(&self.directory()).map_err(|error| StorageError::io("sync", &self.directory(), error))
-    }
-}
-
-fn remove(path: &std::path::Path) -> Result<(), StorageError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StorageError::io("remove segment", path, error)),
-        _ => Ok(()),
     }
 }

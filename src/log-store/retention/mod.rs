@@ -1,7 +1,7 @@
 //! Retention: where a log begins, and the segments that it loses at its start.
 //!
 //! A check plans each log (`plan`, pure), writes the new log starts of all of them with one sync, and only then takes the segments out of the
-//! readers' sight, removes their index rows, and renames the files to `.deleted`; `removals` unlinks them after `file.delete.delay.ms`. A crash in
+//! readers' sight, removes their index rows, and renames the files to `.<number>.deleted`; `removals` unlinks them after `file.delete.delay.ms`. A crash in
 //! between loses nothing and leaves nothing: the next open removes what ends at or before the log start, and what is named `.deleted`.
 //!
 //! The segment that is appended to may go, too. It is closed first, so that an append that comes meanwhile begins the next one.
@@ -33,7 +33,6 @@ use crate::store::Store;
 use crate::sync::sync_segment;
 use crate::view::{Span, Unindexed, View};
 use plan::{DropReason, Plan, SegmentFacts, plan};
-use removals::{DELETED_SUFFIX, Removal};
 
 /// So many logs share the sync of their log starts.
 const LOGS_PER_SYNC_MAX: usize = 256;
@@ -108,16 +107,17 @@ fn drop_segments(
             (log, plan, spans, rows_removed)
         })
         .collect();
-    drop(segments);
     for (log, plan, spans, rows_removed) in dropped {
         let delay_ms = u64::try_from(log.0.state().config.file_delete_delay_ms).unwrap_or(0);
+        let due = monotonic.saturating_add(Duration::from_millis(delay_ms));
         let size_bytes = spans.iter().map(|(span, _)| span.length).sum();
-        for (span, _) in spans {
-            retire(engine, &span, monotonic.saturating_add(Duration::from_millis(delay_ms)));
-        }
-        // Rows of segments that are gone are in nobody's way; but an index that fails must be told.
-        results.push((log, rows_removed.map(|()| Retained { drops: plan.drops, size_bytes, log_start: plan.log_start })));
+        // IMPORTANT: before anybody who waits for the segments may give their names again.
+        let retired = spans.iter().map(|(span, _)| log.0.retire(&span.segment, due)).fold(Ok(()), Result::and);
+        // Rows and files of segments that are gone are in nobody's way; but an index or a disk that fails must be told.
+        let done = rows_removed.and(retired);
+        results.push((log, done.map(|()| Retained { drops: plan.drops, size_bytes, log_start: plan.log_start })));
     }
+    drop(segments);
 }
 
 /// A log, why it loses something, and the segments, each with where the next one begins.
@@ -157,16 +157,6 @@ fn begin_logs(
         (log, plan, spans)
     };
     begun.into_iter().map(begin).collect()
-}
-
-/// Renames a segment's file and leaves it to be removed. Who reads it holds its own handle.
-fn retire(engine: &Engine, span: &Span, due: Duration) {
-    let path = &span.segment.path;
-    let mut name = path.clone().into_os_string();
-    name.push(DELETED_SUFFIX);
-    // If it cannot be renamed, it goes under its own name.
-    let path = if std::fs::rename(path, &name).is_ok() { name.into() } else { path.clone() };
-    engine.removals.push(due, Removal::File { path, lent: span.segment.close() });
 }
 
 impl PartitionLog {

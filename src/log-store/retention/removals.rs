@@ -1,4 +1,10 @@
-//! What is to be unlinked later: dropped segments and deleted partitions, after `file.delete.delay.ms`.
+//! What is to be unlinked later: segments that retention dropped or a compaction replaced, and deleted partitions, after `file.delete.delay.ms`. All
+//! of it is in one list.
+//!
+//! A file gets a name of its own before it comes on the list, `<name>.<number>.deleted`, which no other file ever has: whatever is made anew under
+//! the former name (by a log that was cut or reset, or a partition that came back) is not what the list names. Cannot it be renamed, it is unlinked at
+//! once. Before a log gives such a name again, its directory is synced ([`Inner::settle_names`]), or a power cut could bring the former file back.
+//! A deleted partition is on the list by its id, and goes only while its row says that it is being deleted.
 //!
 //! A file system gives blocks back in the same transactions that synced appends wait for, so little is given back at once: a round ends after
 //! [`crate::StoreOptions::removed_bytes_max`], and a larger file loses its end round by round before it goes. While a range of it is on its way to
@@ -14,13 +20,16 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use model::TopicIdPartition;
 use parking_lot::Mutex;
 
 use crate::StorageError;
-use crate::recovery::pass;
+use crate::partition_log::Inner;
+use crate::recovery::{pass, unlink};
+use crate::segment::{Segment, sync_directory};
 use crate::store::Store;
 
 /// The end of the name of a file that waits to be removed.
@@ -31,7 +40,7 @@ const RETRY: Duration = Duration::from_secs(60);
 /// Something that is dead already.
 #[derive(Debug)]
 pub(crate) enum Removal {
-    /// A segment's file.
+    /// A segment's file, by a name that no other file ever has.
     File {
         path: PathBuf,
         /// Whether somebody still reads it.
@@ -54,10 +63,38 @@ pub(crate) struct Removals(Mutex<Queue>);
 
 impl Removals {
     pub(crate) fn push(&self, due: Duration, removal: Removal) {
+        let key = (due, self.next_count());
+        self.0.lock().waiting.insert(key, removal);
+    }
+
+    fn next_count(&self) -> u64 {
         let mut queue = self.0.lock();
         queue.count += 1;
-        let key = (due, queue.count);
-        queue.waiting.insert(key, removal);
+        queue.count
+    }
+
+    /// Takes a segment's file, which counts no more, out of the way of what may come by its name, and leaves it to be removed. Who reads it holds its
+    /// own handle.
+    fn retire(&self, segment: &Segment, due: Duration) -> Result<(), StorageError> {
+        let lent = segment.retire();
+        let count = self.next_count();
+        let mut name = segment.path.clone().into_os_string();
+        name.push(format!(".{count}{DELETED_SUFFIX}"));
+        let path = PathBuf::from(name);
+        match std::fs::rename(&segment.path, &path) {
+            Ok(()) => {
+                self.0.lock().waiting.insert((due, count), Removal::File { path, lent });
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // A longer name takes room, which a full disk may not have.
+            Err(_) => unlink(&segment.path),
+        }
+    }
+
+    /// Forgets a deleted partition that is made anew: nothing is left of it.
+    pub(crate) fn forget(&self, id: TopicIdPartition) {
+        self.0.lock().waiting.retain(|_, removal| !matches!(removal, Removal::Partition(deleted) if *deleted == id));
     }
 
     fn take_due(&self, monotonic: Duration) -> Option<Removal> {
@@ -110,6 +147,28 @@ impl Budget {
     }
 }
 
+impl Inner {
+    /// Retires a segment that is out of readers' sight. The caller holds the segments' lock.
+    pub(crate) fn retire(&self, segment: &Segment, due: Duration) -> Result<(), StorageError> {
+        self.names_owed.store(true, Ordering::Release);
+        self.engine.removals.retire(segment, due)
+    }
+
+    /// Sees to it that no file comes back by a name that is about to be given again. The caller holds the segments' lock, and stops the partition if
+    /// it fails.
+    pub(crate) fn settle_names(&self) -> Result<(), StorageError> {
+        if !self.names_owed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let directory = self.directory();
+        match sync_directory(&directory) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(StorageError::io("sync", &directory, error)),
+            _ => self.names_owed.store(false, Ordering::Release),
+        }
+        Ok(())
+    }
+}
+
 impl Store {
     /// Unlinks what is due at `monotonic`, one file after the other, up to a size: what is left is due still ([`Store::next_removal`]), and should
     /// get its turn after a pause. It waits for the disk.
@@ -123,9 +182,7 @@ impl Store {
         while let Some(removal) = engine.removals.take_due(monotonic) {
             let removed = match &removal {
                 Removal::File { path, lent } => {
-                    // Under a name of its own, a file that lost its end would pass for a segment.
-                    let may_cut = lent.strong_count() == 0 && path.extension().is_some_and(|extension| extension == "deleted");
-                    let removed = budget.remove(path, may_cut).map_err(|error| StorageError::io("remove segment", path, error));
+                    let removed = budget.remove(path, lent.strong_count() == 0).map_err(|error| StorageError::io("remove segment", path, error));
                     removed.and_then(|is_gone| pass(engine, "retention.after_unlink", path).map(|()| is_gone))
                 }
                 Removal::Partition(id) => self.finish_deletion(*id, &mut budget),

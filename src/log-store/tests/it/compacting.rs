@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use log_store::{
     CleanError, Cleaner, Cleaning, CompactionRules, FailAction, LogConfig, LogToClean, PartitionLog, ReadError, Store, StoreOptions,
@@ -40,10 +41,13 @@ pub(crate) fn candidate(log: &PartitionLog, segment_bytes: u64) -> LogToClean {
 }
 
 /// One cleaning, if the log is due.
+/// So long replaced files stay, from the monotonic time zero.
+const DELAY: Duration = Duration::from_secs(60);
+
 pub(crate) fn clean_once(cleaner: &Cleaner, candidate: LogToClean, now: i64) -> Option<Result<Cleaning, CleanError>> {
     let mut choice = choose_logs(vec![candidate], Timestamp(now), 1);
     assert!(choice.failed.is_empty(), "{:?}", choice.failed);
-    choice.chosen.pop().map(|chosen| cleaner.clean(&chosen, Timestamp(now), 60_000, &mut |_| ControlFlow::Continue(())))
+    choice.chosen.pop().map(|chosen| cleaner.clean(&chosen, Timestamp(now), &|| DELAY, &mut |_| ControlFlow::Continue(())))
 }
 
 /// Cleans until there is nothing to clean. How often that was.
@@ -121,11 +125,11 @@ fn the_newest_record_of_each_key_is_left_where_it_was() {
     assert_eq!(records(&log), expected);
     assert_eq!((log.log_start_offset(), log.log_end_offset(), log.first_dirty_offset().unwrap()), (offset(0), offset(7), Some(offset(6))));
     // Replaced files go later.
-    assert_eq!(names(dir.path()), [".0.log", ".1.log", "2.0.log", "3.0.log", "4.0.log", "6.0.log"]);
-    log.remove_replaced_files(Timestamp(NOW + 59_999)).unwrap();
-    assert_eq!(log.next_removal(), Some(Timestamp(NOW + 60_000)));
-    log.remove_replaced_files(Timestamp(NOW + 60_000)).unwrap();
-    assert_eq!((names(dir.path()), log.next_removal()), (vec![".1.log".to_owned(), "6.0.log".to_owned()], None));
+    assert_eq!((names(dir.path()), deleted_files(dir.path(), 0).len()), (vec![".1.log".to_owned(), "6.0.log".to_owned()], 4));
+    store.remove_due(DELAY - Duration::from_millis(1)).unwrap();
+    assert_eq!((store.next_removal(), deleted_files(dir.path(), 0).len()), (Some(DELAY), 4));
+    store.remove_due(DELAY).unwrap();
+    assert_eq!((store.next_removal(), deleted_files(dir.path(), 0).len()), (None, 0));
     assert_eq!(records(&log), expected);
     drop((log, store));
     let store = open(dir.path());
@@ -161,7 +165,7 @@ fn readers_go_on_through_a_cleaning_and_find_what_follows_a_hole() {
     let log = five_segments(&store);
     let held = log.read(offset(0), Offset::MAX, 1 << 20, true).unwrap();
     clean(&store, &log, 1_000, NOW);
-    log.remove_replaced_files(Timestamp(i64::MAX)).unwrap();
+    store.remove_due(Duration::MAX).unwrap();
     // What was on its way to a socket is complete.
     assert_eq!(records_in(&held.into_bytes().unwrap())[..2], owned(&[(0, "a", Some("1")), (1, "b", Some("1"))]));
     // From an offset inside a hole: the next batch.
@@ -206,7 +210,7 @@ fn reads_that_meet_swaps_and_removed_files_see_each_key_and_never_fail() {
             write(number);
             if number % 4 == 0 {
                 clean(&store, &log, if number % 8 == 0 { 600 } else { 1 }, NOW);
-                log.remove_replaced_files(Timestamp(i64::MAX)).unwrap();
+                store.remove_due(Duration::MAX).unwrap();
             }
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -408,7 +412,7 @@ fn a_cleaning_that_is_told_to_stop_leaves_the_log_whole_and_no_file() {
             pieces += 1;
             if pieces > stop_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let result = cleaner.clean(&chosen, Timestamp(NOW), 0, &mut pace);
+        let result = cleaner.clean(&chosen, Timestamp(NOW), &|| Duration::ZERO, &mut pace);
         if stop_at == 8 {
             assert!(result.is_ok(), "{result:?}");
         } else {
@@ -439,7 +443,7 @@ fn a_truncation_or_a_deletion_ends_a_cleaning_that_is_under_way() {
             }
             ControlFlow::Continue(())
         };
-        let result = cleaner.clean(&chosen, Timestamp(NOW), 0, &mut pace);
+        let result = cleaner.clean(&chosen, Timestamp(NOW), &|| Duration::ZERO, &mut pace);
         assert!(matches!(result, Err(CleanError::Changed)), "{result:?}");
         if deletes {
             assert!(names(dir.path()).is_empty());
@@ -448,6 +452,29 @@ fn a_truncation_or_a_deletion_ends_a_cleaning_that_is_under_way() {
             assert_eq!(names(dir.path()), [".0.log", "2.0.log", "3.0.log"]);
         }
     }
+}
+
+#[test]
+fn a_removal_that_is_due_takes_no_file_that_was_made_under_the_name_of_a_replaced_one() {
+    let (dir, found) = (scratch(), scratch());
+    let store = open(dir.path());
+    let log = five_segments(&store);
+    clean(&store, &log, 1_000, NOW);
+    log.truncate(offset(3)).unwrap();
+    assert_eq!(deleted_files(dir.path(), 0).len(), 4, "their time has not come");
+    append(&store, &log, keyed(&[("x", Some("1"))])).unwrap();
+    append(&store, &log, keyed(&[("y", Some("1"))])).unwrap();
+    let expected = records(&log);
+    assert!(names(dir.path()).contains(&"4.0.log".to_owned()), "{:?}", names(dir.path()));
+    store.remove_due(Duration::MAX).unwrap();
+    assert!(deleted_files(dir.path(), 0).is_empty());
+    copy_directory(dir.path(), found.path());
+    for directory in [dir.path(), found.path()] {
+        assert!(names(directory).contains(&"4.0.log".to_owned()), "{:?}", names(directory));
+    }
+    let store = open(found.path());
+    let log = store.open_partition(partition(0), small_segments(ONE_BATCH)).unwrap();
+    assert_eq!(records(&log), expected);
 }
 
 /// Truncates a cleaned log, appends, and looks at it before and after a reopen.
@@ -594,7 +621,7 @@ fn a_death_at_any_moment_of_a_cleaning_loses_nothing_and_brings_nothing_back() {
             let in_history = found.path().join("found").exists();
             let before = records(&log);
             let rounds = clean(&store, &log, 600, NOW + RETENTION_MS);
-            log.remove_replaced_files(Timestamp(i64::MAX)).unwrap();
+            store.remove_due(Duration::MAX).unwrap();
             assert_eq!(rounds, 1);
             let after = records(&log);
             drop((log, store));
@@ -635,7 +662,7 @@ fn with_group_durability_a_replay_leaves_swapped_segments_alone() {
     let store = group(dir.path());
     let log = history(&store);
     clean(&store, &log, 600, NOW);
-    log.remove_replaced_files(Timestamp(i64::MAX)).unwrap();
+    store.remove_due(Duration::MAX).unwrap();
     append(&store, &log, keyed(&[("k1", Some("new"))])).unwrap();
     let (expected, files) = (records(&log), names(dir.path()));
     // The worst of power cuts: of what no sync was asked for nothing is left; the journal has it.
@@ -686,7 +713,7 @@ fn millions_of_keys_are_cleaned_in_rounds_within_the_maps_memory() {
     while let Some(cleaned) = clean_once(&cleaner, candidate(&log, SEGMENT_BYTES), NOW) {
         let cleaned = cleaned.unwrap();
         assert!(cleaned.map_bytes <= map_bytes, "{cleaned:?}");
-        log.remove_replaced_files(Timestamp(i64::MAX)).unwrap();
+        store.remove_due(Duration::MAX).unwrap();
         rounds += 1;
     }
     let rewritten = keys + keys / 10;

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use log_store::{AppendError, FailAction, ReadError};
 use model::Offset;
@@ -25,6 +26,27 @@ fn a_deleted_partition_ends_its_log_and_its_successor_shows_no_old_bytes() {
     append_in(&store, &new, batch(&[NOW], 50), epoch(0)).unwrap();
     store.flush_index().unwrap();
     assert_eq!(offsets(&read_all(&new).unwrap()), [(0, 1)]);
+}
+
+#[test]
+fn a_partition_that_is_deleted_made_anew_and_deleted_again_goes_at_its_own_time() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let seconds = Duration::from_secs;
+    for due in [60, 120] {
+        append(&store, &log(&store, 0), batch(&[NOW], 10)).unwrap();
+        store.delete_partition_later(partition(0), seconds(due)).unwrap();
+    }
+    store.remove_due(seconds(119)).unwrap();
+    assert_eq!((segment_files(dir.path(), 0).len(), store.next_removal()), (1, Some(seconds(120))));
+    store.remove_due(seconds(120)).unwrap();
+    assert_eq!((segment_files(dir.path(), 0).len(), store.next_removal()), (0, None));
+    // What is there anew when the time of the former has come stays.
+    append(&store, &log(&store, 0), batch(&[NOW], 10)).unwrap();
+    store.delete_partition_later(partition(0), seconds(180)).unwrap();
+    append(&store, &log(&store, 0), batch(&[NOW], 10)).unwrap();
+    store.remove_due(seconds(999)).unwrap();
+    assert_eq!((segment_files(dir.path(), 0).len(), log(&store, 0).log_end_offset()), (1, offset(1)));
 }
 
 #[test]

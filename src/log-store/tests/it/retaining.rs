@@ -1,7 +1,7 @@
 //! Retention: what a check drops, what readers see of it, and what a kill or a power cut leaves.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,12 +26,6 @@ fn open_in(directory: &Path, durability: Durability) -> Store {
 /// Two batches a segment.
 fn config(retention: Retention) -> LogConfig {
     LogConfig { retention, ..small_segments(2_500) }
-}
-
-fn deleted_files(directory: &Path, number: u16) -> Vec<PathBuf> {
-    let directory = directory.join("partitions").join(partition(number).to_string());
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|name| name == "deleted")).collect()
 }
 
 fn append_timed(store: &Store, log: &PartitionLog, timestamps: std::ops::Range<i64>) {
@@ -222,6 +216,28 @@ fn a_crash_between_the_row_and_the_files_is_finished_at_the_next_open() {
 }
 
 #[test]
+fn a_dropped_file_that_cannot_be_renamed_takes_no_later_file_of_its_name_along() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let log = ten(&store, keeping_ms(1_000));
+    // Whatever name it would get is taken.
+    let first = segment_files(dir.path(), 0)[0].display().to_string();
+    let names: Vec<_> = (0..9).map(|number| format!("{first}.{number}.deleted")).chain([format!("{first}.deleted")]).collect();
+    names.iter().for_each(|name| std::fs::create_dir(name).unwrap());
+    assert_eq!(retain(&store, &log, offset(10), NOW + 1_004).unwrap().log_start, offset(4));
+    names.iter().for_each(|name| std::fs::remove_dir(name).unwrap());
+    // A follower whose leader has other records begins anew, under the same name.
+    log.reset(offset(0)).unwrap();
+    append_timed(&store, &log, 2_000..2_001);
+    let expected = read_all(&log).unwrap();
+    store.remove_due(Duration::from_secs(60)).unwrap();
+    assert_eq!(segment_files(dir.path(), 0).len(), 1, "the live file is gone");
+    let found = killed(&dir);
+    let log = open(found.path()).open_partition(partition(0), config(keeping_ms(1_000))).unwrap();
+    assert_eq!(read_all(&log).unwrap(), expected);
+}
+
+#[test]
 fn a_row_that_cannot_be_written_drops_nothing_and_stops_the_log() {
     let dir = scratch();
     let store = open_with(dir.path(), "retention.after_row", 1, FailAction::Fail);
@@ -310,7 +326,7 @@ fn a_replay_brings_no_dropped_segment_back_and_loses_none_that_is_kept() {
         let found = killed(&dir);
         std::fs::remove_file(segment_files(found.path(), 0).last().unwrap()).unwrap();
         for file in deleted_files(found.path(), 0) {
-            std::fs::rename(&file, file.with_extension("")).unwrap();
+            std::fs::rename(&file, file.with_extension("").with_extension("")).unwrap();
         }
         let store = open_in(found.path(), Durability::Group);
         let log = store.open_partition(partition(0), config(keeping_ms(1_000))).unwrap();
@@ -424,7 +440,7 @@ fn a_cleaning_whose_log_loses_segments_meanwhile_is_no_failure_and_the_next_one_
         let chosen = choose_logs(vec![candidate(&log, 1_000)], Timestamp(NOW), 1).chosen.pop().unwrap();
         log.update_config(LogConfig { retention: keeping_bytes(kept_bytes), ..config });
         let mut is_dropped = false;
-        let outcome = cleaner.clean(&chosen, Timestamp(NOW), 0, &mut |_| {
+        let outcome = cleaner.clean(&chosen, Timestamp(NOW), &|| Duration::ZERO, &mut |_| {
             if !std::mem::replace(&mut is_dropped, true) {
                 assert!(retain(&store, &log, offset(12), NOW).is_some());
                 store.remove_due(Duration::ZERO).unwrap();

@@ -209,3 +209,10 @@ pub(crate) fn segment_files(directory: &Path, number: u16) -> Vec<std::path::Pat
     files.sort();
     files
 }
+
+/// The partition's files that wait for their removal.
+pub(crate) fn deleted_files(directory: &Path, number: u16) -> Vec<std::path::PathBuf> {
+    let directory = directory.join("partitions").join(partition(number).to_string());
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|name| name == "deleted")).collect()
+}

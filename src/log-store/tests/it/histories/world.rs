@@ -119,7 +119,7 @@ impl World {
     }
 
     fn forget_dead_segments(&mut self) {
-        self.log().remove_replaced_files(Timestamp(i64::MAX)).unwrap();
+        self.store().remove_due(Duration::MAX).unwrap();
         self.model.forget_before(self.segments().first().map(|first| first.base));
     }
 
@@ -219,7 +219,7 @@ impl World {
 
     fn clean(&mut self, slots: usize, rules: &CompactionRules, stable: i64, dies_at: u64) {
         self.store().flush_index().unwrap();
-        self.log().remove_replaced_files(Timestamp(i64::MAX)).unwrap();
+        self.store().remove_due(Duration::MAX).unwrap();
         let segments = self.segments();
         let bases: Vec<i64> = segments.iter().map(|segment| segment.base).collect();
         let cleaner = Cleaner::new(slots * 24, 0.9);
@@ -240,7 +240,7 @@ impl World {
         let known = self.log().active_producers().iter().map(|producer| producer.producer_id.get()).collect();
         // A copy beside other threads at work would be none of one moment.
         self.death.left.store(if self.has_small_journal { 0 } else { dies_at }, Ordering::SeqCst);
-        let cleaning = cleaner.clean(&chosen, Timestamp(self.now), 0, &mut |_| ControlFlow::Continue(())).unwrap();
+        let cleaning = cleaner.clean(&chosen, Timestamp(self.now), &|| Duration::ZERO, &mut |_| ControlFlow::Continue(())).unwrap();
         let end = cleaning.next_dirty_offset.get();
         assert_eq!(cleaning.first_dirty_offset.get(), start);
         assert!(end > start && end <= first_uncleanable, "{start}..{end}, {first_uncleanable}");
@@ -277,7 +277,7 @@ impl World {
     }
 
     fn retain(&mut self, retention: Retention, high_watermark: i64) {
-        self.log().remove_replaced_files(Timestamp(i64::MAX)).unwrap();
+        self.store().remove_due(Duration::MAX).unwrap();
         self.log().update_config(LogConfig { retention, ..self.config });
         let segments = self.segments();
         let (gone, start) = self.model.retained(&segments, &retention, high_watermark, self.now);
@@ -383,7 +383,7 @@ impl World {
         let found = found.map(|found| (found.offset.get(), found.timestamp.millis()));
         assert_eq!(found, model.first_at_or_after(time), "{time}");
         let newest = log.max_timestamp().unwrap().map(|found| found.timestamp.millis());
-        log.remove_replaced_files(Timestamp(i64::MAX)).unwrap();
+        self.store().remove_due(Duration::MAX).unwrap();
         assert_eq!(newest, model.max_timestamp(&self.segments()));
     }
 

@@ -5,7 +5,7 @@
 //!   `delete.retention.ms`; once it is gone, nothing older of its key is there.
 //! - What is there was sent, and lies where it always lay.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -325,17 +325,21 @@ pub(crate) fn delete_records_until_lost(mut client: Client, watched: &mut [&mut 
     }
 }
 
-/// How many of each kind of file are in the partitions' directories: what a cleaning is writing, what waits to be removed, and what a cleaning
-/// has replaced.
+/// How many of each kind of file are in the partitions' directories: what a cleaning is writing, and what waits to be removed because retention dropped
+/// it, or because a cleaning has replaced it.
 pub(crate) fn unfinished(partitions: &std::path::Path) -> [usize; 3] {
     let mut counts = [0; 3];
     for directory in std::fs::read_dir(partitions).into_iter().flatten().flatten() {
-        let mut bases = HashSet::new();
-        for entry in std::fs::read_dir(directory.path()).into_iter().flatten().flatten() {
-            let name = entry.file_name().into_string().unwrap();
+        let entries = std::fs::read_dir(directory.path()).into_iter().flatten().flatten();
+        let names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        // Names begin with the base offset. What retention dropped lies before all that is left.
+        let first = names.iter().filter(|name| name.ends_with(".log")).min();
+        let is_dropped = |name: &String| first.is_none_or(|first| name[..20] < first[..20]);
+        for name in &names {
+            let is_deleted = name.ends_with(".deleted");
             counts[0] += usize::from(name.ends_with(".cleaned"));
-            counts[1] += usize::from(name.ends_with(".deleted"));
-            counts[2] += usize::from(name.ends_with(".log") && !bases.insert(name[..20].to_owned()));
+            counts[1] += usize::from(is_deleted && is_dropped(name));
+            counts[2] += usize::from(is_deleted && !is_dropped(name));
         }
     }
     counts
