@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use rocksdb::WriteBatch;
 use crate::append_request::Queued;
 use crate::engine::Engine;
 use crate::journal::format::round_size_bytes_max;
-use crate::journal::writer::{Answers, DiskCommand, Round};
+use crate::journal::writer::{Answers, DiskCommand, Round, Writer};
 use crate::journal::{Cursor, Journal, Release};
 use crate::keys::{self, Family};
 use crate::partition_log::PartitionLog;
@@ -27,6 +27,8 @@ use crate::{AppendError, StorageError};
 
 /// Requests that are appended together at most.
 const GROUP_REQUESTS_MAX: usize = 1_024;
+/// A round of one request up to this size may be brought to the disk by the committer.
+const ALONE_BYTES_MAX: u64 = 128 << 10;
 /// From this number of unsynced segments on, a clean stop asks for one sync of the whole file system.
 const SYNC_ONE_BY_ONE_MAX: usize = 4;
 
@@ -49,12 +51,39 @@ impl Command {
     }
 }
 
+/// The way to the thread that answers what waits for the disk.
+pub(crate) struct DiskThread {
+    commands: Sender<DiskCommand>,
+    given: u64,
+    /// How many of the given rounds are answered.
+    answered: Arc<AtomicU64>,
+}
+
+impl DiskThread {
+    pub(crate) fn new(commands: Sender<DiskCommand>, answered: Arc<AtomicU64>) -> Self {
+        Self { commands, given: 0, answered }
+    }
+
+    fn answer(&mut self, round: Round) {
+        self.given = self.given.wrapping_add(1);
+        // If the thread is gone, dropping the round answers it.
+        let _ = self.commands.send(DiskCommand::Answer(round));
+    }
+
+    /// Whether all that it was given is on the disk and answered.
+    fn is_idle(&self) -> bool {
+        self.answered.load(Ordering::Acquire) == self.given
+    }
+}
+
 pub(crate) struct Committer {
     engine: Arc<Engine>,
     commands: Arc<CommandQueue>,
     syncs: Sender<SyncCommand>,
     /// To the thread that answers what waits for the disk.
-    disk: Sender<DiskCommand>,
+    disk: DiskThread,
+    /// For what is answered here.
+    writer: Writer,
     cursor: Cursor,
     /// Full files of the journal that wait for a sync of what their entries belong to.
     left: Vec<Release>,
@@ -72,9 +101,10 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    pub(crate) fn new(engine: Arc<Engine>, commands: Arc<CommandQueue>, syncs: Sender<SyncCommand>, disk: Sender<DiskCommand>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, commands: Arc<CommandQueue>, syncs: Sender<SyncCommand>, disk: DiskThread) -> Self {
         let (dirty, unsynced, tails, flushes) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
         Self {
+            writer: Writer::new(Arc::clone(&engine)),
             engine,
             commands,
             syncs,
@@ -251,7 +281,7 @@ impl Committer {
         }
     }
 
-    /// Gives a round to the thread that brings it to the disk, with its place in the journal.
+    /// Gives a round its place in the journal and brings it to the disk, or gives it to the thread that does.
     fn hand_over(&mut self, mut round: Round) {
         let engine = Arc::clone(&self.engine);
         if let Some(journal) = engine.journal.get().filter(|_| !round.entries.is_empty()) {
@@ -260,8 +290,19 @@ impl Committer {
                 None => journal.fail(),
             }
         }
-        // If the thread is gone, dropping the round answers it.
-        let _ = self.disk.send(DiskCommand::Answer(round));
+        if self.is_alone(&round) {
+            self.writer.answer(round);
+        } else {
+            self.disk.answer(round);
+        }
+    }
+
+    /// Whether nothing is there that could share the disk's time with the round: neither rounds before it nor appends behind it. What comes while
+    /// the committer waits for the disk is the next round.
+    fn is_alone(&self, round: &Round) -> bool {
+        let is_one = matches!(round.answers.as_slice(), [answers] if answers.completions.len() == 1);
+        let is_small = round.place.is_some() && round.size_bytes() <= ALONE_BYTES_MAX;
+        is_one && is_small && self.disk.is_idle() && self.commands.is_empty()
     }
 
     /// With `flush.ms` a sync is due so long after the first append that none was asked for.
@@ -310,7 +351,7 @@ impl Committer {
 
     fn close(&mut self) -> Result<(), StorageError> {
         let (answer, done) = sync_channel(1);
-        if self.disk.send(DiskCommand::Barrier(answer)).is_ok() {
+        if self.disk.commands.send(DiskCommand::Barrier(answer)).is_ok() {
             let _ = done.recv();
         }
         self.commit_all()?;

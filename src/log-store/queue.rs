@@ -65,6 +65,11 @@ impl CommandQueue {
         }
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().commands.is_empty()
+    }
+
     /// Ends the queue from either side. What is left is still taken, if somebody takes.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;

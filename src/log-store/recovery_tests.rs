@@ -58,7 +58,7 @@ fn half_synced(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
 fn open_after_a_power_cut(directory: &std::path::Path) -> PartitionLog {
     let mut engine = Engine::open(options(directory)).unwrap();
     engine.boot = [7; 16];
-    PartitionLog::open(&Arc::new(engine), id(), config()).unwrap()
+    PartitionLog::open(&Arc::new(engine), id(), config().into()).unwrap()
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use rocksdb::WriteBatch;
 use uuid::Uuid;
 
 use crate::append_request::{AppendRequest, Queued};
-use crate::committer::{Command, Committer};
+use crate::committer::{Command, Committer, DiskThread};
 use crate::engine::Engine;
 use crate::journal::replay::Replayed;
 use crate::journal::{self, Journal, writer};
@@ -84,12 +85,13 @@ impl Store {
         });
         let sync_thread = sync_thread.map_err(thread_failed)?;
         let (disk, disk_commands) = channel();
+        let answered = Arc::new(AtomicU64::new(0));
         let disk_thread = std::thread::Builder::new().name(format!("journal-{label}")).spawn({
-            let engine = Arc::clone(&engine);
-            move || writer::run(&engine, &disk_commands)
+            let (engine, answered) = (Arc::clone(&engine), Arc::clone(&answered));
+            move || writer::run(engine, &disk_commands, &answered)
         });
         let disk_thread = disk_thread.map_err(thread_failed)?;
-        let committer = Committer::new(Arc::clone(&engine), Arc::clone(&commands), syncs, disk);
+        let committer = Committer::new(Arc::clone(&engine), Arc::clone(&commands), syncs, DiskThread::new(disk, answered));
         let thread = std::thread::Builder::new().name(format!("commit-{label}")).spawn(move || committer.run());
         let commit_thread = thread.map_err(thread_failed)?;
         engine.ballast.hold(&engine.options);

@@ -225,6 +225,9 @@ pub enum RowFlaw {
     /// Another largest timestamp, or another place of it.
     #[error("the largest timestamp there is another one")]
     MaxTimestamp,
+    /// Its marks, by which a part of the block is found and checked, are not those of the batches there.
+    #[error("the marks within its block are not those of the batches there")]
+    Marks,
 }
 
 impl Flaw {

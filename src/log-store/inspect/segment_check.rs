@@ -9,8 +9,8 @@ use record_batch::{BatchError, BatchHeader, BatchView, HEADER_BYTES};
 
 use super::batch_check::{self, Density};
 use super::{Flaw, RowFlaw, Step};
-use crate::block::OpenBlock;
-use crate::keys::index::Row;
+use crate::block::{OpenBlock, UNCOVERED_BYTES};
+use crate::keys::index::{Mark, Row};
 use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::{ProducerEntry, WrittenBatch};
 
@@ -22,7 +22,7 @@ pub(super) struct Expected<'a> {
     pub(super) end_offset: Offset,
     pub(super) density: Density,
     /// The index rows that count, in order.
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<Indexed>,
     /// The epochs' rows, and the offsets for which they stand: from the log's start to where they may lag.
     pub(super) epochs: Option<(&'a LeaderEpochs, Range<Offset>)>,
 }
@@ -58,10 +58,56 @@ impl ProducedBatches {
     }
 }
 
+/// An index row with its marks, by which a part of its block is found and checked; `None` if they cannot be read.
+#[derive(Clone, Debug)]
+pub(super) struct Indexed {
+    pub(super) row: Row,
+    pub(super) marks: Option<Vec<Mark>>,
+}
+
+/// The marks of a block, held against its batches one by one.
+struct MarkCheck {
+    rest: VecDeque<Mark>,
+    /// The piece that is being read, and the checksum of it so far.
+    begun: Option<Mark>,
+    heads_crc: u32,
+    do_fit: bool,
+}
+
+impl MarkCheck {
+    fn new(marks: Option<Vec<Mark>>) -> Self {
+        let do_fit = marks.is_some();
+        Self { rest: marks.unwrap_or_default().into(), begun: None, heads_crc: 0, do_fit }
+    }
+
+    /// Takes a batch at a position within the block.
+    fn batch(&mut self, position: u64, base_offset: i64, head: &[u8]) {
+        while self.rest.front().is_some_and(|mark| u64::from(mark.position) <= position)
+            && let Some(mark) = self.rest.pop_front()
+        {
+            self.end_piece();
+            self.do_fit &= u64::from(mark.position) == position && mark.base_offset.get() == base_offset;
+            (self.begun, self.heads_crc) = (Some(mark), 0);
+        }
+        self.heads_crc = crc32c::crc32c_append(self.heads_crc, head.get(..UNCOVERED_BYTES).unwrap_or(head));
+    }
+
+    fn end_piece(&mut self) {
+        self.do_fit &= self.begun.is_none_or(|mark| mark.heads_crc == self.heads_crc);
+    }
+
+    /// Whether all of them are true.
+    fn end(mut self) -> bool {
+        self.end_piece();
+        self.do_fit && self.rest.is_empty()
+    }
+}
+
 /// A block of an index row, as far as it has been read.
 struct Block {
     row: Row,
     read: OpenBlock,
+    marks: MarkCheck,
     /// Whether something was wrong in it already, so that its checksum says nothing new.
     is_flawed: bool,
 }
@@ -69,7 +115,7 @@ struct Block {
 /// The check of one segment.
 pub(super) struct SegmentCheck<'a> {
     expected: Expected<'a>,
-    rows: VecDeque<Row>,
+    rows: VecDeque<Indexed>,
     block: Option<Block>,
     /// The offset that comes next.
     next_offset: i64,
@@ -129,7 +175,7 @@ impl<'a> SegmentCheck<'a> {
     pub(super) fn bad(&mut self, position: u64, error: BatchError, left_bytes: u64) -> Step {
         self.flaws.push((position, Flaw::NoBatch { error, left_bytes }));
         self.block = None;
-        while let Some(row) = self.rows.front() {
+        while let Some(Indexed { row, .. }) = self.rows.front() {
             if row.position > position {
                 self.next_offset = row.base_offset.get();
                 return Step::To(row.position);
@@ -142,7 +188,7 @@ impl<'a> SegmentCheck<'a> {
     /// Ends the check at the file's end.
     pub(super) fn end(&mut self, length_bytes: u64) {
         let open = self.block.take().filter(|block| !block.is_flawed).map(|block| block.row);
-        for row in open.into_iter().chain(std::mem::take(&mut self.rows)) {
+        for row in open.into_iter().chain(std::mem::take(&mut self.rows).into_iter().map(|indexed| indexed.row)) {
             let flaw = if row.end_position() > length_bytes { RowFlaw::BehindFile } else { RowFlaw::End };
             self.flaws.push((row.position, Flaw::Row { base_offset: row.base_offset, flaw }));
         }
@@ -181,11 +227,12 @@ impl<'a> SegmentCheck<'a> {
         if self.block.is_some() {
             return;
         }
-        while let Some(row) = self.rows.front().copied().filter(|row| row.position <= position) {
-            self.rows.pop_front();
+        while self.rows.front().is_some_and(|indexed| indexed.row.position <= position)
+            && let Some(Indexed { row, marks }) = self.rows.pop_front()
+        {
             if row.position == position {
                 let read = OpenBlock::new(row.segment_base, row.generation, row.base_offset, position);
-                self.block = Some(Block { row, read, is_flawed: false });
+                self.block = Some(Block { row, read, marks: MarkCheck::new(marks), is_flawed: false });
                 return;
             }
             self.flaws.push((row.position, Flaw::Row { base_offset: row.base_offset, flaw: RowFlaw::Begin }));
@@ -196,6 +243,7 @@ impl<'a> SegmentCheck<'a> {
         let Some(mut block) = self.block.take() else { return };
         let (head, tail) = batch.bytes().split_at_checked(HEADER_BYTES).unwrap_or((batch.bytes(), &[]));
         block.read.add(batch.header(), head, tail, u32::MAX);
+        block.marks.batch(position.saturating_sub(block.row.position), batch.header().base_offset, head);
         block.is_flawed |= is_flawed;
         let size = u64::try_from(batch.bytes().len()).unwrap_or(u64::MAX);
         let (end, row_end) = (position.saturating_add(size), block.row.end_position());
@@ -206,7 +254,7 @@ impl<'a> SegmentCheck<'a> {
         let flaw = match block.is_flawed {
             true => None,
             false if end > row_end => Some(RowFlaw::End),
-            false => difference(&block.row, &block.read.close().row),
+            false => difference(&block.row, &block.read.close().row).or_else(|| (!block.marks.end()).then_some(RowFlaw::Marks)),
         };
         // A block whose checksum is right is as it was written, its gaps too.
         let within: Vec<_> = self.doubts.extract_if(.., |(position, _)| *position >= block.row.position).collect();

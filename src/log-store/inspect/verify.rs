@@ -10,7 +10,7 @@ use model::{Offset, TopicIdPartition};
 
 use super::batch_check::Density;
 use super::place::{names_in, partitions_in, segments_in};
-use super::segment_check::{Expected, ProducedBatches, SegmentCheck};
+use super::segment_check::{Expected, Indexed, ProducedBatches, SegmentCheck};
 use super::segment_file::length_of;
 use super::{Finding, Flaw, Piece, SegmentFile, Step, StoppedStore};
 use crate::compaction::generations::{Cleaned, Standing};
@@ -477,14 +477,14 @@ fn spans(directory: &Path, files: &[SegmentFile]) -> Vec<Span> {
 }
 
 /// The rows of one segment that count.
-fn rows_of(engine: &Engine, facts: &Facts, file: &SegmentFile) -> Result<Vec<keys::index::Row>, StorageError> {
+fn rows_of(engine: &Engine, facts: &Facts, file: &SegmentFile) -> Result<Vec<Indexed>, StorageError> {
     let (from, end) = (keys::index::key(facts.id, file.base_offset), keys::index::key(facts.id, facts.known.offset));
     let mut rows = Vec::new();
     engine.scan(Family::Index, &from, &end, |key, value| {
         let row = keys::index::Row::decode(key, value).ok_or(StorageError::UnreadableRow { family: "index" })?;
         let is_of_file = row.segment_base == file.base_offset && Some(row.generation) == file.generation;
         if is_of_file && row.end_offset <= facts.known.offset {
-            rows.push(row);
+            rows.push(Indexed { row, marks: keys::index::Block::decode(key, value).map(|block| block.marks) });
         }
         Ok(is_of_file)
     })?;

@@ -182,7 +182,8 @@ impl Store {
         while let Some(removal) = engine.removals.take_due(monotonic) {
             let removed = match &removal {
                 Removal::File { path, lent } => {
-                    let removed = budget.remove(path, lent.strong_count() == 0).map_err(|error| StorageError::io("remove segment", path, error));
+                    let removed =
+                        budget.remove(path, lent.strong_count() == 0).map_err(|error| StorageError::io("remove segment", path, error));
                     removed.and_then(|is_gone| pass(engine, "retention.after_unlink", path).map(|()| is_gone))
                 }
                 Removal::Partition(id) => self.finish_deletion(*id, &mut budget),
