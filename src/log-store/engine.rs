@@ -260,7 +260,9 @@ impl Engine {
     fn write_when_there_is_space(&self, batch: &WriteBatch, options: &WriteOptions) -> Result<(), StorageError> {
         let mut waits = self.waits.begin(&self.options.directory);
         loop {
-            // RocksDB takes the batch; it is some rows, and one for 64 KiB of records.
+            // The binding takes the batch and gives none back, so that a second try needs a copy, and whether it will be needed nobody knows before: free
+            // space that was there a moment ago may have been taken at once. No record is in a batch: it is some rows, one of 100 to 200 bytes for 64 KiB
+            // of records, beside which RocksDB's own copies (its log's buffer, its write buffer) are two more.
             let written = self.db.write_opt(WriteBatch::from_data(batch.data()), options).map_err(StorageError::from);
             match written {
                 Err(error) if error.is_out_of_space() && waits.wait() => {}
