@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 
-use log_store::{AppendError, Durability, FailAction, Failpoints, LogConfig, PartitionLog, StorageError, Store, StoreOptions};
+use log_store::{
+    AppendError, AppendRequest, Durability, FailAction, Failpoints, LogConfig, PartitionLog, StorageError, Store, StoreOptions,
+};
 
 use crate::scratch::*;
 
@@ -35,6 +38,45 @@ fn produce(store: &Store, log: &PartitionLog, sequences: std::ops::Range<i32>) {
 fn sequences(log: &PartitionLog) -> Vec<i32> {
     let bytes = read_all(log).unwrap();
     record_batch::BatchIter::new(&bytes).map(|view| view.unwrap().header().base_sequence).collect()
+}
+
+#[test]
+fn an_append_that_is_alone_is_answered_by_the_committer_and_several_at_once_by_the_journals_thread() {
+    let (dir, found) = (scratch(), scratch());
+    let store = open_group(dir.path());
+    let log = store.open_partition(partition(0), LogConfig::default()).unwrap();
+    let (sender, answers) = channel();
+    let mut next = 0;
+    // Behind several, one may still find the journal's thread at work.
+    for (count, thread) in [(1, "commit-0"), (1, "commit-0"), (2, "journal-0"), (3, "journal-0")] {
+        for _ in 0..count {
+            let sender = sender.clone();
+            // Who appends several at once wakes the committer when all are there.
+            store.enqueue(AppendRequest {
+                log: log.clone(),
+                batches: vec![produced(7, 0, next, 1)],
+                leader_epoch: epoch(0),
+                log_append_time: None,
+                now: model::Timestamp(NOW),
+                origin: record_batch::AppendOrigin::Client,
+                expected_end: None,
+                transaction: log_store::TransactionCheck::Unchecked,
+                done: Box::new(move |result| {
+                    sender.send((result.unwrap().base_offset.get(), std::thread::current().name().unwrap().to_owned())).unwrap();
+                }),
+            });
+            next += 1;
+        }
+        store.wake_committer();
+        let expected: Vec<_> = (next - count..next).map(|offset| (i64::from(offset), thread.to_owned())).collect();
+        assert_eq!(answers.iter().take(expected.len()).collect::<Vec<_>>(), expected);
+    }
+    produce(&store, &log, next..next + 5);
+    next += 5;
+    let found = found.path().join("found");
+    cut_power(dir.path(), &found, 0);
+    let log = open_group(&found).open_partition(partition(0), LogConfig::default()).unwrap();
+    assert_eq!(sequences(&log), (0..next).collect::<Vec<_>>());
 }
 
 #[test]
