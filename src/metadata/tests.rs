@@ -255,3 +255,10 @@ fn a_delta_costs_what_changed() {
     let copied = before.topics().zip(after.topics()).filter(|(old, new)| !Arc::ptr_eq(old, new)).count();
     assert_eq!(copied, 1);
 }
+
+/// With the counts of its `Arc`, and without its lists; the allocator's next larger size is 192.
+#[test]
+fn a_partitions_state_takes_no_more_than_160_bytes() {
+    let taken = size_of::<crate::Partition>() + 2 * size_of::<usize>();
+    assert!(taken <= 160, "{taken}");
+}
