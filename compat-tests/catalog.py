@@ -133,6 +133,12 @@ PROGRAM_SCENARIOS = {
     "connect-distributed": "two workers of Kafka Connect with an exactly-once file source and a file sink, by its REST API; either worker killed",
 }
 
+# What counts brokers, or looks at one of them: not played where one of several is killed (run.py --kill-one).
+NOT_WITH_SEVERAL = (
+    "describe-cluster", "readme-example", "create-describe-delete-topic", "retention", "quota-connections",
+    "connections-per-ip", "connections-max", "connections-max-of-listener", "connections-rate",
+)
+
 # Settings of the brokers of some clients, the same for both targets: retention must be seen within seconds.
 _RETENTION = {"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500", "log.segment.delete.delay.ms": "1000"}
 BROKER_SETTINGS = {"java": _RETENTION, "java-3.9": _RETENTION, "java-2.8": _RETENTION, "python": _RETENTION}

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import queue
+import random
 import re
 import shutil
 import signal
@@ -22,12 +23,13 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 
 # No __pycache__ in the work tree.
 sys.dont_write_bytecode = True
 
-from catalog import AWAITED_SCENARIOS, BROKER_SETTINGS, CLIENTS, SCENARIOS, TARGETS, UNSTEADY_ON_KAFKA
+from catalog import AWAITED_SCENARIOS, BROKER_SETTINGS, CLIENTS, NOT_WITH_SEVERAL, SCENARIOS, TARGETS, UNSTEADY_ON_KAFKA
 from scoreboard import load, markdown, record, save
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -114,6 +116,7 @@ class Broker:
         self.lock = threading.Lock()
         self.metrics_port = None
         self.unknown_errors_seen = 0
+        self.brokers = brokers
         if target == "kafka":
             self.command = [str(HERE / "kafka" / "kafka.sh"), "run", str(self.port), str(directory / "data")]
             lines = [self.environment.get("KAFKA_EXTRA", ""), *(f"{key}={value}" for key, value in settings.items())]
@@ -136,6 +139,12 @@ class Broker:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the broker did not answer within {READY_TIMEOUT_S} s; log: {self.log_path}")
             time.sleep(0.05)
+
+    def order(self, broker_id, what):
+        """Kills or restarts one broker of several in klamm's process."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.metrics_port}/brokers/{broker_id}/{what}", method="POST")
+        with urllib.request.urlopen(request, timeout=READY_TIMEOUT_S) as answer:
+            answer.read()
 
     def kill9(self):
         self.process.kill()
@@ -170,6 +179,52 @@ class Broker:
             self.kill9()
 
 
+class KillOne:
+    """Kills one broker of several a moment after a scenario has begun, and starts it again: each in turn, at moments that a seed gives."""
+
+    DOWN_S = 1.0
+
+    def __init__(self, broker, seed):
+        self.broker, self.random, self.threads = broker, random.Random(seed), []
+        self.began = self.kills = self.in_scenarios = 0
+        self.running = None
+
+    def begin(self, scenario):
+        """Not in a scenario while the broker of the last one is still down."""
+        self.join()
+        self.began, self.running = self.began + 1, scenario
+        victim, moment = self.began % self.broker.brokers + 1, self.random.uniform(0.05, 1.0)
+        thread = threading.Thread(target=self.kill, args=(victim, moment, scenario), daemon=True)
+        thread.start()
+        self.threads.append(thread)
+
+    def end(self):
+        self.running = None
+
+    def kill(self, victim, moment, scenario):
+        time.sleep(moment)
+        try:
+            with self.broker.lock:
+                if self.running != scenario:
+                    return
+                self.broker.order(victim, "kill")
+                self.kills += 1
+            time.sleep(self.DOWN_S)
+            with self.broker.lock:
+                self.broker.order(victim, "restart")
+            self.in_scenarios += self.running == scenario
+        except urllib.error.HTTPError as error:
+            print(f"      broker {victim}: {error.read().decode().strip()}", flush=True)
+        except OSError:
+            # The scenario itself has killed the process, which starts with all its brokers.
+            pass
+
+    def join(self):
+        for thread in self.threads:
+            thread.join()
+        self.threads.clear()
+
+
 def control_server(broker):
     """Serves POST /kill9, /start and /kill9-and-restart to the clients; each returns when it is done."""
 
@@ -202,7 +257,7 @@ def pump(stream, lines):
     lines.put(None)
 
 
-def play_once(name, scenarios, environment, log_path, timeout_s, report):
+def play_once(name, scenarios, environment, log_path, timeout_s, report, killer=None):
     """Runs the client on the scenarios; returns those that it did not come to after one hung or ended it."""
     environment = {**environment, "COMPAT_SCENARIOS": ",".join(scenarios)}
     with log_path.open("ab") as log:
@@ -229,9 +284,13 @@ def play_once(name, scenarios, environment, log_path, timeout_s, report):
             continue
         if event.get("result") is None:
             running = scenario
+            if killer:
+                killer.begin(scenario)
         elif scenario in left:
             left.remove(scenario)
             running = None
+            if killer:
+                killer.end()
             report(scenario, event["result"], event.get("reason", ""), event.get("seconds"))
     try:
         os.killpg(client.pid, signal.SIGKILL)
@@ -274,12 +333,15 @@ def play(name, target, options, work):
 
     broker = Broker(target, directory, options.klamm_binary, BROKER_SETTINGS.get(name, {}), options.brokers)
     scenarios = list(options.scenario or SCENARIOS)
+    killer = KillOne(broker, name) if options.kill_one and target == "klamm" else None
+    if killer and not options.scenario:
+        scenarios = [scenario for scenario in scenarios if scenario not in NOT_WITH_SEVERAL]
     try:
         broker.start()
         control = control_server(broker)
         environment = {
             **os.environ,
-            "COMPAT_BOOTSTRAP": f"127.0.0.1:{broker.port}",
+            "COMPAT_BOOTSTRAP": ",".join(f"127.0.0.1:{broker.port + place}" for place in range(broker.brokers)),
             "COMPAT_CONTROL": f"http://127.0.0.1:{control.server_address[1]}",
             "COMPAT_WORK": str(directory),
             "COMPAT_TRANSCRIPTS": str(HERE / "java" / "transcripts"),
@@ -287,7 +349,7 @@ def play(name, target, options, work):
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         while scenarios:
-            scenarios = play_once(name, scenarios, environment, directory / "client.log", options.timeout, report)
+            scenarios = play_once(name, scenarios, environment, directory / "client.log", options.timeout, report, killer)
         control.shutdown()
         if not options.scenario and all(result == "-" for result, _ in results.values()):
             results[next(iter(SCENARIOS))] = ("fail", f"the client played nothing; log: {directory / 'client.log'}")
@@ -297,6 +359,8 @@ def play(name, target, options, work):
         print(f"{target:5} {name:12} {error}", flush=True)
     finally:
         broker.stop()
+    if killer:
+        print(f"{target:5} {name:12} a broker was killed in {killer.kills} of {killer.began} scenarios, and back before the end of {killer.in_scenarios}", flush=True)
     return results
 
 
@@ -327,12 +391,16 @@ def arguments():
     parser.add_argument("--scenario", action="append", choices=names, metavar="NAME", help="may be repeated; default: all but those that klamm does not pass yet")
     parser.add_argument("--klamm-binary", type=pathlib.Path, default=CACHE / "target" / "release" / "klamm")
     parser.add_argument("--brokers", type=int, default=1, help="how many brokers klamm is, in one process, as one cluster (default 1)")
+    parser.add_argument("--kill-one", action="store_true", help="kill one of klamm's brokers in the middle of each scenario and start it again; with --brokers 3")
     parser.add_argument("--jobs", type=int, default=4, help="clients at a time, each with its own broker (default 4: they wait more than they compute)")
     parser.add_argument("--timeout", type=int, default=90, help="seconds that one scenario may take (default 90)")
     parser.add_argument("--write", action="store_true", help="record the results in scoreboard.json")
     parser.add_argument("--keep", action="store_true", help="keep logs and data; they are kept on failure too")
     parser.add_argument("--verbose", action="store_true", help="also print the scenarios that a client cannot express")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.kill_one and options.brokers < 3:
+        parser.error("--kill-one needs --brokers 3 or more: fewer have no majority without one")
+    return options
 
 
 def main():

@@ -65,7 +65,7 @@ func main() {
 
 func newClient(options ...kgo.Opt) *kgo.Client {
 	base := []kgo.Opt{
-		kgo.SeedBrokers(bootstrap),
+		kgo.SeedBrokers(seeds...),
 		kgo.MetadataMinAge(50 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 100 * time.Millisecond }),
 	}
@@ -272,7 +272,7 @@ func autoCreate() {
 
 func shownInTheReadme(ctx context.Context) error {
 	// README: begin
-	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.AllowAutoTopicCreation())
+	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.AllowAutoTopicCreation())
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,9 @@ import (
 
 var bootstrap = os.Getenv("COMPAT_BOOTSTRAP")
 
+// The same as a list.
+var seeds = strings.Split(bootstrap, ",")
+
 // The largest value of a lone record whose batch is exactly 1048588 bytes, Kafka's default max.message.bytes.
 const largestValueBytes = 1048516
 

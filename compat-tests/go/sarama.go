@@ -30,14 +30,14 @@ func saramaConfig() *sarama.Config {
 
 // saramaAdmin is fresh for each call: what a kill has ended is not met again.
 func saramaAdmin[T any](call func(sarama.ClusterAdmin) T) T {
-	admin, err := sarama.NewClusterAdmin([]string{bootstrap}, saramaConfig())
+	admin, err := sarama.NewClusterAdmin(seeds, saramaConfig())
 	must(err, "new admin")
 	defer admin.Close()
 	return call(admin)
 }
 
 func saramaClient(config *sarama.Config) sarama.Client {
-	client, err := sarama.NewClient([]string{bootstrap}, config)
+	client, err := sarama.NewClient(seeds, config)
 	must(err, "new client")
 	return client
 }
@@ -75,7 +75,7 @@ func saramaProduce(topic string, all []*message, how sending) error {
 		must(config.Producer.Compression.UnmarshalText([]byte(how.codec)), "codec")
 	}
 	config.Metadata.AllowAutoTopicCreation = how.autoCreate
-	producer, err := sarama.NewSyncProducer([]string{bootstrap}, config)
+	producer, err := sarama.NewSyncProducer(seeds, config)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func saramaProduce(topic string, all []*message, how sending) error {
 }
 
 func saramaRead(topic string, partition int32, from int64, count int, wait time.Duration) ([]*message, error) {
-	consumer, err := sarama.NewConsumer([]string{bootstrap}, saramaConfig())
+	consumer, err := sarama.NewConsumer(seeds, saramaConfig())
 	must(err, "new consumer")
 	defer consumer.Close()
 	reading, err := consumer.ConsumePartition(topic, partition, from)
@@ -145,7 +145,7 @@ func saramaJoin(group, topic, assignor, instance string, noted func(string)) fun
 		"range": sarama.NewBalanceStrategyRange, "roundrobin": sarama.NewBalanceStrategyRoundRobin, "sticky": sarama.NewBalanceStrategySticky,
 	}
 	config.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{strategies[assignor]()}
-	member, err := sarama.NewConsumerGroup([]string{bootstrap}, group, config)
+	member, err := sarama.NewConsumerGroup(seeds, group, config)
 	must(err, "new group member")
 	running, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup

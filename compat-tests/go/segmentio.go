@@ -12,7 +12,7 @@ import (
 )
 
 func kafkaGo() *kafka.Client {
-	return &kafka.Client{Addr: kafka.TCP(bootstrap), Timeout: 20 * time.Second, Transport: &kafka.Transport{MetadataTTL: 5 * time.Second, IdleTimeout: time.Second}}
+	return &kafka.Client{Addr: kafka.TCP(seeds...), Timeout: 20 * time.Second, Transport: &kafka.Transport{MetadataTTL: 5 * time.Second, IdleTimeout: time.Second}}
 }
 
 func kafkaGoCode(err error) int {
@@ -38,7 +38,7 @@ func kafkaGoCode(err error) int {
 func kafkaGoProduce(topic string, all []*message, how sending) error {
 	next := 0
 	writer := &kafka.Writer{
-		Addr: kafka.TCP(bootstrap), Topic: topic, BatchBytes: 3000000, BatchTimeout: 5 * time.Millisecond, MaxAttempts: 100, WriteBackoffMax: 200 * time.Millisecond,
+		Addr: kafka.TCP(seeds...), Topic: topic, BatchBytes: 3000000, BatchTimeout: 5 * time.Millisecond, MaxAttempts: 100, WriteBackoffMax: 200 * time.Millisecond,
 		AllowAutoTopicCreation: how.autoCreate, Transport: &kafka.Transport{MetadataTTL: 5 * time.Second},
 		RequiredAcks: map[string]kafka.RequiredAcks{"": kafka.RequireAll, "all": kafka.RequireAll, "1": kafka.RequireOne, "0": kafka.RequireNone}[how.acks],
 		Balancer:     kafka.BalancerFunc(func(kafka.Message, ...int) int { next++; return int(all[next-1].partition) }),
@@ -72,7 +72,7 @@ func kafkaGoProduce(topic string, all []*message, how sending) error {
 
 func kafkaGoRead(topic string, partition int32, from int64, count int, wait time.Duration) ([]*message, error) {
 	reader := kafka.NewReader(kafka.ReaderConfig{
-		Brokers: []string{bootstrap}, Topic: topic, Partition: int(partition), MaxWait: 100 * time.Millisecond, MinBytes: 1, MaxBytes: 10000000,
+		Brokers: seeds, Topic: topic, Partition: int(partition), MaxWait: 100 * time.Millisecond, MinBytes: 1, MaxBytes: 10000000,
 		OffsetOutOfRangeError: true, ReadBackoffMin: 10 * time.Millisecond, MaxAttempts: 3,
 	})
 	defer reader.Close()
@@ -109,7 +109,7 @@ func kafkaGoRead(topic string, partition int32, from int64, count int, wait time
 func kafkaGoJoin(group, topic, assignor, _ string, noted func(string)) func() {
 	balancers := map[string]kafka.GroupBalancer{"range": kafka.RangeGroupBalancer{}, "roundrobin": kafka.RoundRobinGroupBalancer{}}
 	reader := kafka.NewReader(kafka.ReaderConfig{
-		Brokers: []string{bootstrap}, GroupID: group, Topic: topic, GroupBalancers: []kafka.GroupBalancer{balancers[assignor]}, StartOffset: kafka.FirstOffset,
+		Brokers: seeds, GroupID: group, Topic: topic, GroupBalancers: []kafka.GroupBalancer{balancers[assignor]}, StartOffset: kafka.FirstOffset,
 		HeartbeatInterval: 500 * time.Millisecond, SessionTimeout: membersSessionLimit, RebalanceTimeout: membersSessionLimit, MaxWait: 100 * time.Millisecond,
 		MinBytes: 1, MaxBytes: 10000000, JoinGroupBackoff: 200 * time.Millisecond, MaxAttempts: 30,
 	})

@@ -144,7 +144,7 @@ func txTransform() {
 	create(target, 2, nil)
 	must(send(records(source, 2, names(60, "v"))), "produce")
 	session, err := kgo.NewGroupTransactSession(
-		kgo.SeedBrokers(bootstrap), kgo.TransactionalID("transformer"), kgo.ConsumerGroup("transform"), kgo.ConsumeTopics(source),
+		kgo.SeedBrokers(seeds...), kgo.TransactionalID("transformer"), kgo.ConsumerGroup("transform"), kgo.ConsumeTopics(source),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(500*time.Millisecond),
 		kgo.FetchMaxWait(300*time.Millisecond),

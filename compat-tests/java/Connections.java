@@ -81,7 +81,7 @@ final class Connections {
     /** A connection from the address that asks for ApiVersions, version 0. */
     private static Socket from(String address) {
         try {
-            String[] broker = Player.BOOTSTRAP.split(":");
+            String[] broker = Player.BOOTSTRAP.split("[:,]");
             Socket socket = new Socket();
             socket.bind(new InetSocketAddress(InetAddress.getByName(address), 0));
             socket.connect(new InetSocketAddress(broker[0], Integer.parseInt(broker[1])), SLOW_MS);

@@ -190,7 +190,7 @@ final class Quotas {
     /** A connection that asks for ApiVersions, version 0. */
     private static Socket ask() {
         try {
-            String[] address = Player.BOOTSTRAP.split(":");
+            String[] address = Player.BOOTSTRAP.split("[:,]");
             Socket socket = new Socket(address[0], Integer.parseInt(address[1]));
             socket.setSoTimeout((int) Duration.ofSeconds(10).toMillis());
             ByteBuffer request = ByteBuffer.allocate(14).putInt(10).putShort((short) 18).putShort((short) 0).putInt(7).putShort((short) -1);

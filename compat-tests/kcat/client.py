@@ -34,17 +34,28 @@ def text(value):
     return struct.pack(">h", len(data)) + data
 
 
+def ask(frame):
+    """The answer of a broker; of several the first one that runs."""
+    refused = None
+    for address in BOOTSTRAP.split(","):
+        host, port = address.split(":")
+        try:
+            with socket.create_connection((host, int(port)), timeout=20) as connection:
+                connection.sendall(struct.pack(">i", len(frame)) + frame)
+                stream = connection.makefile("rb")
+                return stream.read(struct.unpack(">i", stream.read(4))[0])
+        except (OSError, struct.error) as error:
+            refused = error
+    raise refused
+
+
 def create(name, partitions=1, config=None):
     """CreateTopics v2, written out here because kcat has no such command."""
     config = config or {}
     body = struct.pack(">i", 1) + text(name) + struct.pack(">ih", partitions, 1) + struct.pack(">i", 0) + struct.pack(">i", len(config))
     body += b"".join(text(key) + text(value) for key, value in config.items()) + struct.pack(">ib", 10000, 0)
     frame = struct.pack(">hhi", 19, 2, 1) + text("kcat-scenarios") + body
-    host, port = BOOTSTRAP.split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(struct.pack(">i", len(frame)) + frame)
-        stream = connection.makefile("rb")
-        answer = stream.read(struct.unpack(">i", stream.read(4))[0])
+    answer = ask(frame)
     code = struct.unpack(">h", answer[12 + 2 + len(name.encode()) :][:2])[0]
     equal(code, 0, f"CreateTopics of {name}, error code")
     return name

@@ -9,7 +9,7 @@ const { BOOTSTRAP, LARGEST_VALUE_BYTES, scenario, check, equal, sleep, until, co
 const GROUP = { sessionTimeout: 6000, heartbeatInterval: 500, rebalanceTimeout: 10000, maxWaitTimeInMs: 200 }
 const kafka = new Kafka({
   clientId: 'node-scenarios',
-  brokers: [BOOTSTRAP],
+  brokers: BOOTSTRAP.split(','),
   logLevel: logLevel.NOTHING,
   connectionTimeout: 3000,
   retry: { initialRetryTime: 50, maxRetryTime: 500, retries: 40 },

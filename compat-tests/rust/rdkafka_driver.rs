@@ -7,7 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, Resourc
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -66,11 +66,16 @@ fn record(message: &BorrowedMessage<'_>) -> Record {
     }
 }
 
+/// One poll. That a connection has ended is told as an error, which librdkafka means as news: it connects anew by itself.
+pub fn next(consumer: &BaseConsumer, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
+    consumer.poll(wait).filter(|polled| !matches!(polled, Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))))
+}
+
 /// What the consumer gets until there are count records or the time is over.
 fn poll(consumer: &BaseConsumer, count: usize, patience: Duration) -> Answer<Vec<Record>> {
     let (mut got, deadline) = (Vec::new(), Instant::now() + patience);
     while got.len() < count && Instant::now() < deadline {
-        if let Some(message) = consumer.poll(Duration::from_millis(100).min(patience)) {
+        if let Some(message) = next(consumer, Duration::from_millis(100).min(patience)) {
             got.push(record(&message.map_err(refusal)?));
         }
     }

@@ -9,7 +9,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::{Message, Offset};
 
 use crate::player::{PATIENCE, Played, Table, check, control, equal, names};
-use crate::rdkafka_driver::{Rdkafka, config, reader, refusal};
+use crate::rdkafka_driver::{Rdkafka, config, next, reader, refusal};
 
 pub fn table() -> Table<Rdkafka> {
     vec![
@@ -63,7 +63,7 @@ fn read(isolation: &str, topic: &str, partition: i32, offset: i64, count: usize)
     let (mut got, mut silent) = (Vec::new(), Duration::ZERO);
     // One more poll than needed looks that nothing follows.
     while got.len() <= count && silent < if got.len() == count { Duration::from_millis(400) } else { PATIENCE * 2 } {
-        match consumer.poll(Duration::from_millis(100)) {
+        match next(&consumer, Duration::from_millis(100)) {
             None => silent += Duration::from_millis(100),
             Some(message) => {
                 let message = message.map_err(refusal)?;

@@ -24,8 +24,8 @@ pub(crate) const fn partition(error: &PartitionError) -> ErrorCode {
 pub(crate) const fn control(error: ControlError) -> ErrorCode {
     match error {
         ControlError::NotController => ErrorCode::NotController,
-        ControlError::FateUnknown => ErrorCode::RequestTimedOut,
-        ControlError::Stopped => ErrorCode::BrokerNotAvailable,
+        // A controller that stops has perhaps recorded the change, too. Clients ask again, which they would not after BROKER_NOT_AVAILABLE.
+        ControlError::FateUnknown | ControlError::Stopped => ErrorCode::RequestTimedOut,
         ControlError::Refused => ErrorCode::InvalidRequest,
     }
 }
