@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod absences;
 mod broker_connection;
 mod cleaner;
 mod cluster;
@@ -77,6 +78,8 @@ pub struct Broker {
     pub producer_ids: Arc<producer_ids::ProducerIds>,
     /// What consumers asked for last time.
     pub fetch_sessions: fetch_session::FetchSessions,
+    /// Who has just gone.
+    pub absences: Arc<absences::Absences>,
     /// The way to the active controller, which may be another broker; `None` in tests of one that is a cluster by itself.
     pub channel: Option<controller_channel::ControllerChannel>,
     /// What is counted.

@@ -6,6 +6,7 @@ use log_store::StorageError;
 use metadata::{Delta, Image};
 use quorum::MetadataQuorum;
 
+use crate::absences::Absences;
 use crate::config::BrokerConfig;
 use crate::config_notices::ConfigNotices;
 use crate::coordination::Coordination;
@@ -25,6 +26,7 @@ pub(crate) struct Followers {
     pub live_limits: Arc<LiveLimits>,
     pub config: Arc<BrokerConfig>,
     pub notices: Arc<ConfigNotices>,
+    pub absences: Arc<Absences>,
 }
 
 impl Followers {
@@ -46,6 +48,9 @@ pub(crate) fn follow_metadata(quorum: &dyn MetadataQuorum, followers: Followers,
         let (metadata, partitions) = (metadata.clone(), Arc::clone(&partitions));
         move |index: u64, image: &Arc<Image>, delta: &Delta| {
             let result = followers.apply(image, delta);
+            if !delta.brokers_changed.is_empty() {
+                followers.absences.note(&metadata.image(), image);
+            }
             metadata.publish(index, Arc::clone(image));
             partitions.announce(delta);
             result

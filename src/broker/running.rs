@@ -84,13 +84,16 @@ impl RunningBroker {
         Ok(self.quorum.propose(self.quorum.leader_term(), records).await?)
     }
 
-    /// Stops serving and leaves the data so that the next start scans nothing.
-    ///
-    /// One of several hands its partitions over first.
-    pub async fn stop(self) {
+    /// Has one of several hand its partitions over (controlled shutdown). It serves meanwhile, so that clients are told who leads next; before
+    /// [`Self::stop`].
+    pub async fn hand_over(&self) {
         if let Some(member) = &self.member {
             member.leave(&*self.broker.clock).await;
         }
+    }
+
+    /// Stops serving and leaves the data so that the next start scans nothing.
+    pub async fn stop(self) {
         self.stopping.cancel();
         // A disk that is full must not hold this up.
         self.store.end_waits();

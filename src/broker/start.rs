@@ -22,6 +22,7 @@ use wire::Life;
 use wire::clock::SharedClock;
 
 use crate::Broker;
+use crate::absences::Absences;
 use crate::cluster;
 use crate::config::{BrokerConfig, HostPort, QuorumConfig};
 use crate::controller::{Controller, ControllerSettings};
@@ -175,12 +176,14 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
         clock: Arc::clone(&clock),
         tasks: tasks.clone(),
     });
+    let absences = Arc::new(Absences::new(Arc::clone(&clock)));
     let fetchers = ReplicaFetchers::new(FetchersParts {
         broker_id: config.broker_id,
         config: config.replica_fetch,
         listener: config.inter_broker_listener.clone(),
         partitions: Arc::clone(&partitions),
         metadata: metadata.clone(),
+        absences: Arc::clone(&absences),
         clock: Arc::clone(&clock),
         tasks: tasks.clone(),
         runtime: tokio::runtime::Handle::current(),
@@ -198,6 +201,7 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
         live_limits: Arc::clone(&live_limits),
         config: Arc::clone(&config),
         notices: Arc::default(),
+        absences: Arc::clone(&absences),
     };
     let broker = Arc::new(Broker {
         metadata,
@@ -209,6 +213,7 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
         producer_ids: coordination.producer_ids,
         controller,
         fetch_sessions: FetchSessions::new(config.fetch_sessions_max),
+        absences,
         channel,
         metrics,
         live_limits,

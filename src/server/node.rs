@@ -177,11 +177,12 @@ impl Node {
         &self.running.broker
     }
 
-    /// Ends the connections, then the broker; the data is left so that the next start scans nothing.
+    /// Hands over what the broker leads, ends the connections, then the broker; the data is left so that the next start scans nothing.
     pub async fn stop(self) {
         if let Some(told) = &self.told {
             told.stopping();
         }
+        self.running.hand_over().await;
         self.shutdown.cancel();
         for accepting in self.accepting {
             if let Err(error) = accepting.await {

@@ -6,6 +6,8 @@
 //! - Addresses are those of the listener that the request came by.
 //!
 //! # Deviations
+//! - An answer that names another broker as a leader leaves after 4 ms. If that leader's process has just ended, it waits up to 200 ms for the next leader; without one it says LEADER_NOT_AVAILABLE (for at most 2 s). Kafka tells the dead leader until its session is over.
+//! - A broker that was fenced stays in the list for 3 s more; Kafka takes 9 s to fence one that died, and lists it as long.
 //! - Auto-create answers with leaders at once; Kafka first answers a retriable error and the client asks again.
 //! - A topic with neither name nor id is UNKNOWN_TOPIC_ID; Kafka answers UNKNOWN_SERVER_ERROR for the whole request.
 //!
@@ -13,6 +15,8 @@
 //! kcat `-L`, `unknown_topic` and `create_describe_delete` of every client.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use metadata::{Image, Topic};
 use model::{BrokerId, TopicId};
@@ -21,9 +25,17 @@ use protocol::messages::metadata_request::MetadataRequestTopic;
 use protocol::messages::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
 use protocol::messages::{CreateTopicsRequest, MetadataRequest, MetadataResponse, TopicName};
 use protocol::{ErrorCode, StrBytes};
+use wire::clock::timeout_at;
 
 use super::authorized_operations;
 use crate::api::{Api, Context, Versions};
+
+/// So long an answer waits for the next leader of a partition whose leader has just gone. The connection's other answers wait with it.
+const NEXT_LEADER_WITHIN: Duration = Duration::from_millis(200);
+
+/// A client that lost its leader asks at once, often before this broker has seen that its own connection to the leader is closed too. So long it
+/// looks before it names a leader that is not itself.
+const LOSS_SEEN_WITHIN: Duration = Duration::from_millis(4);
 
 pub(crate) struct Metadata;
 
@@ -46,7 +58,7 @@ impl Api for Metadata {
         if !wants_all && (cx.version < 4 || request.allow_auto_topic_creation) {
             create_missing(&cx, &asked).await;
         }
-        let image = cx.broker.metadata.image();
+        let image = once_led(&cx, (!wants_all).then_some(&asked)).await;
         let mut response = MetadataResponse::default();
         response.brokers = brokers(&cx, &image);
         response.cluster_id = Some(StrBytes::from_string(image.cluster_id().unwrap_or_default().to_owned()));
@@ -55,9 +67,9 @@ impl Api for Metadata {
             response.cluster_authorized_operations = authorized_operations::CLUSTER;
         }
         response.topics = if wants_all {
-            image.topics().map(|topic| describe(topic)).collect()
+            image.topics().map(|topic| describe(&cx, topic)).collect()
         } else {
-            asked.iter().map(|asked| look_up(&image, asked)).collect()
+            asked.iter().map(|asked| look_up(&cx, &image, asked)).collect()
         };
         if cx.version >= 8 && request.include_topic_authorized_operations {
             for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
@@ -66,6 +78,40 @@ impl Api for Metadata {
         }
         response
     }
+}
+
+/// The newest image; where a leader of what is asked (all, if that is none) has just gone, the next one that names another leader, if it comes in
+/// time.
+async fn once_led(cx: &Context, asked: Option<&Vec<MetadataRequestTopic>>) -> Arc<Image> {
+    let broker = &cx.broker;
+    let leads_any = |image: &Image, counts: &dyn Fn(BrokerId) -> bool| {
+        let of_topic = |topic: &Topic| topic.partitions().any(|(_, state)| state.leader.is_some_and(counts));
+        match asked {
+            None => image.topics().any(|topic| of_topic(topic)),
+            Some(asked) => asked.iter().any(|asked| find(image, asked).is_some_and(of_topic)),
+        }
+    };
+    let (began, own) = (broker.clock.monotonic(), broker.config.broker_id);
+    if leads_any(&broker.metadata.image(), &|leader| leader != own) {
+        broker.clock.sleep_until(began + LOSS_SEEN_WITHIN).await;
+    }
+    let mut published = broker.metadata.subscribe();
+    loop {
+        published.borrow_and_update();
+        let image = broker.metadata.image();
+        let waits = broker.absences.is_any_lost() && leads_any(&image, &|leader| broker.absences.is_lost(leader));
+        if !waits || timeout_at(&*broker.clock, began + NEXT_LEADER_WITHIN, published.changed()).await.is_err() {
+            return image;
+        }
+    }
+}
+
+fn find<'a>(image: &'a Image, asked: &MetadataRequestTopic) -> Option<&'a Topic> {
+    match &asked.name {
+        Some(name) if asked.topic_id.is_nil() => image.topic_by_name(name.as_str()),
+        _ => image.topic_by_id(TopicId(asked.topic_id)),
+    }
+    .map(|topic| &**topic)
 }
 
 /// What is asked, each topic once. Where one is asked by id, those without an id are passed over, as in Kafka.
@@ -98,7 +144,8 @@ pub(crate) fn wire_id(id: Option<BrokerId>) -> protocol::messages::BrokerId {
 }
 
 fn brokers(cx: &Context, image: &Image) -> Vec<MetadataResponseBroker> {
-    let advertised = image.brokers().filter(|broker| !broker.fenced).filter_map(|broker| {
+    let listed = image.brokers().filter(|broker| !broker.fenced || cx.broker.absences.is_just_fenced(broker.id));
+    let advertised = listed.filter_map(|broker| {
         let endpoint = broker.endpoint(cx.listener())?;
         let mut row = MetadataResponseBroker::default();
         row.node_id = wire_id(Some(broker.id));
@@ -145,7 +192,7 @@ async fn create_missing(cx: &Context, asked: &[MetadataRequestTopic]) {
     }
 }
 
-fn look_up(image: &Image, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
+fn look_up(cx: &Context, image: &Image, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
     let by_id = !asked.topic_id.is_nil();
     let refused = |error: ErrorCode| {
         let mut topic = MetadataResponseTopic::default();
@@ -156,15 +203,15 @@ fn look_up(image: &Image, asked: &MetadataRequestTopic) -> MetadataResponseTopic
     };
     match &asked.name {
         Some(name) if !by_id => match image.topic_by_name(name.as_str()) {
-            Some(topic) => describe(topic),
+            Some(topic) => describe(cx, topic),
             None if metadata::controller::check_topic_name(name.as_str()).is_err() => refused(ErrorCode::InvalidTopicException),
             None => refused(ErrorCode::UnknownTopicOrPartition),
         },
-        _ => image.topic_by_id(TopicId(asked.topic_id)).map_or_else(|| refused(ErrorCode::UnknownTopicId), |topic| describe(topic)),
+        _ => image.topic_by_id(TopicId(asked.topic_id)).map_or_else(|| refused(ErrorCode::UnknownTopicId), |topic| describe(cx, topic)),
     }
 }
 
-fn describe(topic: &Topic) -> MetadataResponseTopic {
+fn describe(cx: &Context, topic: &Topic) -> MetadataResponseTopic {
     let mut row = MetadataResponseTopic::default();
     row.name = Some(TopicName(StrBytes::from_string(topic.name.as_str().to_owned())));
     row.topic_id = topic.id.0;
@@ -174,11 +221,12 @@ fn describe(topic: &Topic) -> MetadataResponseTopic {
         .map(|(index, state)| {
             let mut partition = MetadataResponsePartition::default();
             partition.partition_index = index.get();
-            partition.leader_id = wire_id(state.leader);
+            let leader = state.leader.filter(|leader| !cx.broker.absences.is_lost(*leader));
+            partition.leader_id = wire_id(leader);
             partition.leader_epoch = state.leader_epoch.get();
             partition.replica_nodes = state.replicas.iter().map(|id| wire_id(Some(*id))).collect();
             partition.isr_nodes = state.isr.iter().map(|id| wire_id(Some(*id))).collect();
-            if state.leader.is_none() {
+            if leader.is_none() {
                 partition.error_code = ErrorCode::LeaderNotAvailable.code();
             }
             partition

@@ -152,6 +152,7 @@ impl Fetcher {
             match result {
                 // From here on nothing is given up half-way.
                 Ok(Answers { bounds, records }) => {
+                    self.parts.absences.found(shared.leader);
                     if std::mem::take(&mut self.failures) > 0 {
                         tracing::info!(leader = %shared.leader, "fetches from a leader again");
                     }
@@ -160,6 +161,9 @@ impl Fetcher {
                 }
                 Err(error) => {
                     self.connection = None;
+                    if is_closed(&error) {
+                        self.parts.absences.lost(shared.leader);
+                    }
                     let pause = RECONNECT_PAUSE_FIRST.saturating_mul(1 << self.failures.min(16)).min(self.parts.config.backoff_max);
                     if self.failures == 0 {
                         tracing::warn!(leader = %shared.leader, %error, "cannot fetch from a leader; it is tried until it works or another one leads");
@@ -365,6 +369,18 @@ impl Fetcher {
         let (now_ms, backoff_max_ms) = (self.now_ms(), self.backoff_max_ms());
         self.shared.change(id, leader_epoch, |state| state.failed(fault, now_ms, backoff_max_ms));
     }
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        self.parts.absences.found(self.shared.leader);
+    }
+}
+
+/// Whether the other side has ended a connection, or lets nobody in. Silence is neither.
+fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionRefused | ConnectionReset | UnexpectedEof)
 }
 
 /// What the leader said.

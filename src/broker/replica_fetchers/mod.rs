@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::clock::SharedClock;
 
+use crate::absences::Absences;
 use crate::config::ReplicaFetchConfig;
 use crate::metadata_view::MetadataView;
 use crate::partitions::Partitions;
@@ -46,6 +47,8 @@ pub struct FetchersParts {
     pub partitions: Arc<Partitions>,
     /// Where leaders are, and the epoch of this broker.
     pub metadata: MetadataView,
+    /// Where the loss of a leader is noted.
+    pub absences: Arc<Absences>,
     /// Time.
     pub clock: SharedClock,
     /// Where the fetchers' tasks are counted.

@@ -11,8 +11,9 @@ use model::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdParti
 use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use protocol::messages::metadata_request::MetadataRequestTopic;
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use protocol::messages::{DeleteRecordsRequest, FetchRequest, ListOffsetsRequest, ProduceRequest};
+use protocol::messages::{DeleteRecordsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -20,6 +21,7 @@ use wire::BoxFuture;
 
 use crate::support::{TestBroker, TestClient, batch, topic_name};
 
+const LEADER_NOT_AVAILABLE: i16 = 5;
 const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 const REQUEST_TIMED_OUT: i16 = 7;
 const NOT_ENOUGH_REPLICAS: i16 = 19;
@@ -225,6 +227,39 @@ async fn all_replicas_have_what_acks_all_acknowledges_byte_for_byte() {
         assert_eq!(produce(&mut cluster.client(2).await, -1, 1_000, "elsewhere").await.0, NOT_LEADER_OR_FOLLOWER);
         cluster.stop().await;
     }
+}
+
+/// Leader and error code of the partition, and the listed brokers.
+async fn led_by(client: &mut TestClient) -> (i32, i16, Vec<i32>) {
+    let topic = MetadataRequestTopic::default().with_name(Some(topic_name("t")));
+    let response = client.call(12, &MetadataRequest::default().with_topics(Some(vec![topic]))).await;
+    let partition = &response.topics[0].partitions[0];
+    (partition.leader_id.0, partition.error_code, response.brokers.iter().map(|broker| broker.node_id.0).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_when_a_leader_has_just_gone_is_told_the_next_one_or_that_there_is_none() {
+    let cluster = Cluster::start(3, &[]).await;
+    // Broker 3 follows nobody, so it is the test that tells it who is gone.
+    cluster.create(&[1, 2]).await;
+    let (first, asked) = (ids(&[1])[0], Arc::clone(&cluster.brokers[2].running.broker));
+    let (mut client, mut other) = (cluster.client(3).await, cluster.client(3).await);
+    assert_eq!(led_by(&mut client).await, (1, 0, vec![1, 2, 3]));
+    asked.absences.lost(first);
+    assert_eq!(led_by(&mut client).await, (-1, LEADER_NOT_AVAILABLE, vec![1, 2, 3]));
+    asked.absences.found(first);
+    assert_eq!(led_by(&mut client).await, (1, 0, vec![1, 2, 3]));
+    asked.absences.lost(first);
+    let waiting = tokio::spawn(async move { led_by(&mut client).await });
+    let broker_epoch = asked.metadata.image().broker(first).unwrap().epoch;
+    let fenced = MetadataRecord::BrokerChange { broker_id: first, broker_epoch, fenced: Some(true), in_controlled_shutdown: None };
+    cluster.brokers[2].running.propose_metadata(vec![elect(2, None), fenced]).await.unwrap();
+    let (leader, code, brokers) = waiting.await.unwrap();
+    assert!((leader, code) == (2, 0) || (leader, code) == (-1, LEADER_NOT_AVAILABLE), "not the one that is gone: {leader}");
+    // One that is fenced is listed for a while.
+    assert_eq!(brokers, [1, 2, 3]);
+    assert_eq!(led_by(&mut other).await, (2, 0, vec![1, 2, 3]));
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
