@@ -44,6 +44,7 @@ pub mod quotas;
 pub mod read_pool;
 mod registration;
 pub mod replica_fetchers;
+pub mod replication_throttle;
 mod running;
 mod start;
 pub mod verification;
@@ -88,6 +89,8 @@ pub struct Broker {
     pub live_limits: Arc<live_limits::LiveLimits>,
     /// What clients may use per second, and what they did.
     pub quotas: Arc<quotas::Quotas>,
+    /// How fast replicas that catch up may be filled.
+    pub replication_throttle: Arc<replication_throttle::ReplicationThrottle>,
     /// Randomness, real or fixed by a test.
     pub entropy: Arc<dyn entropy::Entropy>,
     /// Time, real or moved by a test.

@@ -15,6 +15,7 @@ use crate::metadata_view::MetadataView;
 use crate::partitions::Partitions;
 use crate::quotas::Quotas;
 use crate::replica_fetchers::ReplicaFetchers;
+use crate::replication_throttle::ReplicationThrottle;
 
 /// The parts that act on changes of the metadata.
 #[derive(Clone)]
@@ -27,10 +28,12 @@ pub(crate) struct Followers {
     pub config: Arc<BrokerConfig>,
     pub notices: Arc<ConfigNotices>,
     pub absences: Arc<Absences>,
+    pub replication_throttle: Arc<ReplicationThrottle>,
 }
 
 impl Followers {
     fn apply(&self, image: &Arc<Image>, delta: &Delta) -> Result<(), StorageError> {
+        self.replication_throttle.apply(image, delta);
         let result = self.partitions.apply(image, delta);
         self.fetchers.apply(image, delta);
         self.coordination.apply(image, delta);

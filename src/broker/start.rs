@@ -41,6 +41,7 @@ use crate::quorum_door::QuorumDoor;
 use crate::quotas::Quotas;
 use crate::registration::{cluster_on_disk, register, registration};
 use crate::replica_fetchers::{FetchersParts, ReplicaFetchers};
+use crate::replication_throttle::ReplicationThrottle;
 use crate::running::{RunningBroker, by_controller};
 use crate::voter_peers::VoterPeers;
 
@@ -128,12 +129,7 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
 /// One sentence that says what is wrong and what to do.
 pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<StartingBroker, StartError> {
     let BrokerParts { clock, entropy, bound_ports, failpoints, metrics, life, quorum_started } = parts;
-    let mut options = StoreOptions::new(&config.data_directory);
-    options.thread_label = config.broker_id.to_string();
-    options.failpoints = failpoints;
-    options.durability = config.durability;
-    options.journal_file_bytes = config.journal_file_bytes;
-    let store = Store::open(options)?;
+    let store = Store::open(store_options(&config, failpoints))?;
     let registration = registration(&config, &bound_ports, &*entropy);
     let peers = VoterPeers::new(voters(&config, &registration));
     let known_cluster = cluster_on_disk(&config, &store)?;
@@ -177,6 +173,7 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
         tasks: tasks.clone(),
     });
     let absences = Arc::new(Absences::new(Arc::clone(&clock)));
+    let replication_throttle = Arc::new(ReplicationThrottle::new(config.broker_id, Arc::clone(&clock)));
     let fetchers = ReplicaFetchers::new(FetchersParts {
         broker_id: config.broker_id,
         config: config.replica_fetch,
@@ -184,6 +181,7 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
         partitions: Arc::clone(&partitions),
         metadata: metadata.clone(),
         absences: Arc::clone(&absences),
+        throttle: Arc::clone(&replication_throttle),
         clock: Arc::clone(&clock),
         tasks: tasks.clone(),
         runtime: tokio::runtime::Handle::current(),
@@ -202,6 +200,7 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
         config: Arc::clone(&config),
         notices: Arc::default(),
         absences: Arc::clone(&absences),
+        replication_throttle: Arc::clone(&replication_throttle),
     };
     let broker = Arc::new(Broker {
         metadata,
@@ -218,6 +217,7 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
         metrics,
         live_limits,
         quotas,
+        replication_throttle,
         entropy,
         clock,
         config,
@@ -270,6 +270,15 @@ impl StartingBroker {
         running.member = member;
         Ok(running)
     }
+}
+
+fn store_options(config: &BrokerConfig, failpoints: Failpoints) -> StoreOptions {
+    let mut options = StoreOptions::new(&config.data_directory);
+    options.thread_label = config.broker_id.to_string();
+    options.failpoints = failpoints;
+    options.durability = config.durability;
+    options.journal_file_bytes = config.journal_file_bytes;
+    options
 }
 
 /// The voters that are known before anybody is asked, and where they take what is meant for them.

@@ -8,7 +8,7 @@
 //! - What nobody limits is not tracked, and what is tracked is bounded in number and forgotten after an hour without use ([`sensors`]).
 //! - A wait is what it takes to bring the rate to the quota over a window longer by the wait: (rate - quota) / quota * window, as in Kafka.
 //!
-//! In Kafka: `ClientQuotaManager`, `ClientRequestQuotaManager`, `ControllerMutationQuotaManager`, `ConnectionQuotas`, `QuotaUtils`, and of its
+//! In Kafka: `ClientQuotaManager`, `ClientRequestQuotaManager`, `ControllerMutationQuotaManager`, `ReplicationQuotaManager`, `ConnectionQuotas`, `QuotaUtils`, and of its
 //! metrics `Rate`, `SampledStat` and `TokenBucket`.
 //!
 //! The path: [`RateQuota::record`] -> `limited` -> `limits` (whose quota is it), `sensors` (what did they use) -> `rate` (how fast is that).
@@ -22,6 +22,7 @@ mod limits;
 mod mutation_quota;
 mod rate;
 mod rate_quota;
+mod replication_quota;
 mod sensors;
 mod token_bucket;
 
@@ -32,6 +33,7 @@ pub use connection_rate::ConnectionRate;
 pub use limits::{Client, Limits};
 pub use mutation_quota::MutationQuota;
 pub use rate_quota::RateQuota;
+pub use replication_quota::ReplicationQuota;
 
 /// Kafka's names of the quotas' values.
 pub mod key {

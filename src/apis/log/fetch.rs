@@ -7,6 +7,7 @@
 //! - Followers read up to the log's end. What one asks for tells how far it is: by that the high watermark moves and the in-sync replicas grow. A broker
 //!   that holds no replica, or comes with the epoch of an earlier registration (KIP-903), is answered NOT_LEADER_OR_FOLLOWER; by another listener than
 //!   the brokers' own TOPIC_AUTHORIZATION_FAILED.
+//! - A throttled follower that is not in sync gets nothing while `leader.replication.throttled.rate` is used up (KIP-73).
 //! - Sessions as KIP-227: an incremental answer holds only partitions with news (see `broker::fetch_session`).
 //! - Beyond `consumer_byte_rate` or `request_percentage` an empty answer tells the wait, its bytes do not count, and the connection is muted.
 //! - Version 12 tells a diverging epoch (KIP-595), version 13 names topics by id (KIP-516), version 16 tells who leads and where with
@@ -31,6 +32,7 @@ use std::time::Duration;
 use broker::fetch_session::{RequestedPartition, SessionPlan, SessionRefusal, SessionRequest, TopicKey};
 use broker::partitions::{FetchBound, Follower, PartitionRead};
 use broker::quotas::QuotaKind;
+use broker::replication_throttle::ReplicationSide;
 use bytes::Bytes;
 use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicId};
 use protocol::ErrorCode;
@@ -131,7 +133,13 @@ async fn handle(cx: Context, request: FetchRequest) -> Outcome {
     } else {
         gather(&cx, partitions, &limits).await
     };
-    if !limits.by_follower() {
+    if limits.by_follower() {
+        for answer in &answers {
+            if let Some(partition) = &answer.partition {
+                cx.broker.replication_throttle.record(ReplicationSide::Leader, partition.id(), answer.length_bytes());
+            }
+        }
+    } else {
         wait = cx.broker.quotas.record_fetch(cx.client(), answer_bytes(&answers), wait);
     }
     if !wait.is_zero() {

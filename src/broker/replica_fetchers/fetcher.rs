@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker_connection::Connection;
 use crate::partitions::{FollowError, Partition};
 use crate::read_pool::off_thread;
+use crate::replication_throttle::ReplicationSide;
 
 use super::FetchersParts;
 use super::wire_form;
@@ -27,6 +28,9 @@ use super::wire_form;
 const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 /// The first pause after a connection that failed; each further one is twice as long, up to `replica.fetch.backoff.ms`.
 const RECONNECT_PAUSE_FIRST: Duration = Duration::from_millis(20);
+
+/// What is held up by a throttle is looked at again after this time, a tenth of the throttle's sample.
+const THROTTLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A partition that is fetched.
 pub(super) struct Followed {
@@ -191,6 +195,13 @@ impl Fetcher {
         u64::try_from(self.parts.config.backoff_max.as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Whether a partition has to leave room for others: it is throttled, catches up, and the rate is used up.
+    fn is_held_up(&self, id: TopicIdPartition) -> bool {
+        let parts = &self.parts;
+        let is_in_sync = || parts.metadata.image().partition(id).is_some_and(|state| state.isr.contains(&parts.broker_id));
+        parts.throttle.holds_up(ReplicationSide::Follower, id) && !is_in_sync()
+    }
+
     fn plan(&self) -> Plan {
         let now = self.parts.clock.monotonic();
         let now_ms = self.now_ms();
@@ -206,6 +217,7 @@ impl Fetcher {
                 Err(_) => continue,
             };
             match followed.state.next(&log, now_ms) {
+                Ask::Records(_) if self.is_held_up(*id) => plan.not_before(now + THROTTLE_PAUSE),
                 Ask::Records(position) => plan.records.push((*id, position)),
                 Ask::Bounds { current_leader_epoch } => plan.bounds.push((*id, current_leader_epoch)),
                 Ask::NothingUntil { until_ms } => plan.not_before(Duration::from_millis(until_ms)),
@@ -289,7 +301,10 @@ impl Fetcher {
             } else {
                 (bytes, last) = (bytes + records.len(), Some(id));
                 match SequencedBatch::all_replicated(&records) {
-                    Ok(batches) => Some(partition.replicate(batches, leader_epoch, self.parts.clock.now())),
+                    Ok(batches) => {
+                        self.parts.throttle.record(ReplicationSide::Follower, id, records.len());
+                        Some(partition.replicate(batches, leader_epoch, self.parts.clock.now()))
+                    }
                     Err(error) => {
                         tracing::error!(partition = %id, leader = %self.shared.leader, offset = %position.offset, %error, "the leader sent damaged batches; they are not kept");
                         self.failed(id, leader_epoch, ErrorCode::CorruptMessage);

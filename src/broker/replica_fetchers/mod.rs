@@ -32,6 +32,7 @@ use crate::absences::Absences;
 use crate::config::ReplicaFetchConfig;
 use crate::metadata_view::MetadataView;
 use crate::partitions::Partitions;
+use crate::replication_throttle::ReplicationThrottle;
 
 use fetcher::{Fetcher, Followed, Shared};
 
@@ -49,6 +50,8 @@ pub struct FetchersParts {
     pub metadata: MetadataView,
     /// Where the loss of a leader is noted.
     pub absences: Arc<Absences>,
+    /// How fast replicas that catch up may be filled.
+    pub throttle: Arc<ReplicationThrottle>,
     /// Time.
     pub clock: SharedClock,
     /// Where the fetchers' tasks are counted.

@@ -71,7 +71,7 @@ pub const TOPIC_ROWS: &[Row] = &[
         Kind::List(&[]),
         "",
         None,
-        "The replicas whose fetching is throttled, as partition:broker pairs, or * for all. Nothing in klamm acts on it.",
+        "The replicas whose fetching is throttled, as partition:broker pairs, or * for all.",
     ),
     row(
         "index.interval.bytes",
@@ -85,7 +85,7 @@ pub const TOPIC_ROWS: &[Row] = &[
         Kind::List(&[]),
         "",
         None,
-        "The replicas whose serving of followers is throttled, as partition:broker pairs, or * for all. Nothing in klamm acts on it.",
+        "The replicas whose serving of followers is throttled, as partition:broker pairs, or * for all.",
     ),
     row(
         "local.retention.bytes",

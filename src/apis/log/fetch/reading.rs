@@ -7,6 +7,7 @@ use broker::metrics::ParkedFetch;
 use broker::partitions::{Follower, Partition, PartitionError, PartitionFetch, PartitionRead};
 use broker::purgatory::{FetchWaiter, WatchList};
 use broker::read_pool::off_thread;
+use broker::replication_throttle::ReplicationSide;
 use model::{BrokerId, LeaderEpoch, Offset};
 use protocol::ErrorCode;
 
@@ -70,6 +71,8 @@ impl Answer {
 struct Resolved {
     asked: RequestedPartition,
     partition: Result<Arc<Partition>, ErrorCode>,
+    /// Whether it is throttled and has had its share.
+    is_held_up: bool,
 }
 
 impl Resolved {
@@ -80,28 +83,37 @@ impl Resolved {
 }
 
 /// Looks all partitions up, anew for each pass: a topic may be gone since the last one.
-fn resolve(cx: &Context, partitions: &[RequestedPartition]) -> Vec<Resolved> {
+fn resolve(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Vec<Resolved> {
     let image = cx.broker.metadata.image();
     let resolved = partitions.iter().map(|asked| {
         let topic = match &asked.topic {
             TopicKey::Id(id) => TopicRef::Id(id.0),
             TopicKey::Name(name) => TopicRef::Name(name.as_str()),
         };
-        Resolved { asked: asked.clone(), partition: find_partition(cx, &image, topic, asked.partition) }
+        let partition = find_partition(cx, &image, topic, asked.partition);
+        let is_held_up = partition.as_ref().is_ok_and(|partition| is_held_up(cx, partition, limits));
+        Resolved { asked: asked.clone(), partition, is_held_up }
     });
     resolved.collect()
 }
 
+/// Whether a follower that catches up has had its share (KIP-73).
+fn is_held_up(cx: &Context, partition: &Partition, limits: &Limits) -> bool {
+    let Reader::Follower(Follower { broker, .. }) = limits.reader else { return false };
+    cx.broker.replication_throttle.holds_up(ReplicationSide::Leader, partition.id())
+        && !partition.in_sync().is_some_and(|in_sync| in_sync.contains(&broker))
+}
+
 /// Reads here what is in memory or the page cache, and on the read pool what may need the disk.
 pub(super) async fn read_where_it_may_wait(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Vec<Answer> {
-    let (resolved, limits) = (resolve(cx, partitions), limits.clone());
+    let (resolved, limits) = (resolve(cx, partitions, limits), limits.clone());
     let of_files = resolved.iter().filter(|one| !one.is_warm()).count();
     if of_files <= READ_NOW_MAX
         && let Some(answers) = read_all(resolved, &limits, Partition::read_now)
     {
         return answers;
     }
-    let resolved = resolve(cx, partitions);
+    let resolved = resolve(cx, partitions, &limits);
     let failed = || {
         partitions.iter().map(|asked| Answer {
             asked: asked.clone(),
@@ -123,7 +135,7 @@ fn read_all(
     let mut bytes_left = limits.bytes_max;
     let mut nothing_yet = true;
     let mut answers = Vec::with_capacity(resolved.len());
-    for Resolved { asked, partition } in resolved {
+    for Resolved { asked, partition, is_held_up } in resolved {
         let bytes_max = usize::try_from(asked.bytes_max).unwrap_or(0).min(bytes_left);
         let known = partition.as_ref().ok().map(Arc::clone);
         let fetch = |partition: Arc<Partition>| {
@@ -153,7 +165,7 @@ fn read_all(
         let result = match partition.and_then(fetch) {
             Ok((partition, mut fetch)) => {
                 preferred = limits.near.as_deref().and_then(|near| partition.fullest_follower(near, fetch.offset));
-                if preferred.is_some() {
+                if preferred.is_some() || is_held_up {
                     (fetch.bytes_max, fetch.at_least_one_batch) = (0, false);
                 }
                 read(&partition, &fetch)?.map_err(|error| error_codes::partition(&error))
@@ -179,7 +191,7 @@ pub(super) struct Parked {
 impl Parked {
     pub(super) fn new(cx: &Context, partitions: &[RequestedPartition], limits: &Limits) -> Self {
         let (waiter, by_follower) = (FetchWaiter::new(), limits.by_follower());
-        let found = resolve(cx, partitions).into_iter().filter_map(|resolved| resolved.partition.ok());
+        let found = resolve(cx, partitions, limits).into_iter().filter_map(|resolved| resolved.partition.ok());
         let places = found.map(|partition| {
             let key = watch_list(&partition, by_follower).register(&waiter);
             (partition, key)

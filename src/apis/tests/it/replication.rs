@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use broker::isr_changes::IsrProposer;
 use broker::partitions::{FetchBound, Partition, PartitionFetch, PartitionProposal, ProposalAnswer};
-use metadata::{Endpoint, MetadataRecord};
+use broker::replication_throttle::ReplicationSide;
+use metadata::{ConfigResource, Endpoint, MetadataRecord};
 use model::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition};
 use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
@@ -159,8 +160,12 @@ async fn until(what: &str, mut fact: impl FnMut() -> bool) {
 }
 
 async fn produce(client: &mut TestClient, acks: i16, timeout_ms: i32, value: &str) -> (i16, i64) {
+    produce_to("t", client, acks, timeout_ms, value).await
+}
+
+async fn produce_to(topic: &str, client: &mut TestClient, acks: i16, timeout_ms: i32, value: &str) -> (i16, i64) {
     let data = PartitionProduceData::default().with_index(0).with_records(Some(batch(1, &[value])));
-    let topic = TopicProduceData::default().with_name(topic_name("t")).with_partition_data(vec![data]);
+    let topic = TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![data]);
     let request = ProduceRequest::default().with_acks(acks).with_timeout_ms(timeout_ms).with_topic_data(vec![topic]);
     let response = client.call(9, &request).await.responses.remove(0).partition_responses.remove(0);
     (response.error_code, response.base_offset)
@@ -563,4 +568,58 @@ async fn a_consumer_is_sent_to_the_replica_in_its_rack_and_reads_there_what_is_r
     let response = waiting.await.unwrap();
     assert!(response.responses[0].partitions[0].records.as_ref().is_some_and(|records| !records.is_empty()));
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_throttled_replica_that_catches_up_gets_nothing_beyond_its_rate_while_others_do() {
+    for (side, throttling) in [(ReplicationSide::Leader, 1), (ReplicationSide::Follower, 2)] {
+        let word = format!("{side:?}").to_lowercase();
+        let cluster = Cluster::start(2, &[]).await;
+        let free = TopicIdPartition { topic_id: TopicId(Uuid::from_u128(0xf3ee)), partition: PartitionIndex::ZERO };
+        let throttled = MetadataRecord::Config {
+            resource: ConfigResource::topic("t"),
+            key: format!("{word}.replication.throttled.replicas"),
+            value: Some(format!("0:{throttling}")),
+        };
+        for (name, id) in [("t", partition_id()), ("free", free)] {
+            cluster.tell_all(&MetadataRecord::Topic { name: name.to_owned(), topic_id: id.topic_id }).await;
+            let partition = MetadataRecord::Partition {
+                topic_id: id.topic_id,
+                partition: id.partition,
+                replicas: ids(&[1, 2]),
+                isr: ids(&[1]),
+                leader: BrokerId::new(1),
+                leader_epoch: LeaderEpoch::ZERO,
+                partition_epoch: 0,
+            };
+            cluster.tell_all(&partition).await;
+        }
+        cluster.tell_all(&throttled).await;
+        let rate = |value: Option<&str>| MetadataRecord::Config {
+            resource: ConfigResource::cluster_default(),
+            key: format!("{word}.replication.throttled.rate"),
+            value: value.map(str::to_owned),
+        };
+        cluster.tell_all(&rate(Some("0"))).await;
+        let mut client = cluster.client(1).await;
+        let at_follower = |id: TopicIdPartition| {
+            let partition = cluster.brokers[1].running.broker.partitions.get(id).unwrap();
+            move |end: i64| partition.offsets().log_end() == Offset::new(end).unwrap()
+        };
+        let (followed, free) = (at_follower(partition_id()), at_follower(free));
+        // What comes first uses the rate up.
+        assert_eq!(produce(&mut client, 1, 30_000, "a").await, (0, 0));
+        until("the first record at the follower", || followed(1)).await;
+        let throttle = &cluster.brokers[throttling - 1].running.broker.replication_throttle;
+        until("the throttle", || throttle.holds_up(side, partition_id())).await;
+        for number in 0..3 {
+            assert_eq!(produce(&mut client, 1, 30_000, "held up").await, (0, number + 1));
+            assert_eq!(produce_to("free", &mut client, 1, 30_000, "b").await, (0, number));
+            until("the other topic's record", || free(number + 1)).await;
+            assert!(followed(1), "{side:?}");
+        }
+        cluster.tell_all(&rate(None)).await;
+        until("the rest", || followed(4)).await;
+        cluster.stop().await;
+    }
 }
