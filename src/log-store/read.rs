@@ -103,10 +103,10 @@ impl PartitionLog {
             return Ok(ReadRange::default());
         }
         if let Some(batches) = log.tail.range(from, end, max_bytes) {
-            let range = log.tail_range(&batches, max_bytes, at_least_one_batch);
-            if range.is_ok() || log.has_same_segments(&view) {
-                return Ok(range?);
+            if let Ok(range) = log.tail_range(&batches, max_bytes, at_least_one_batch) {
+                return Ok(range);
             }
+            // The batches may be of a segment that was just replaced or dropped, and still be in memory for a moment.
             view = log.view();
         }
         let mut range = log.file_range(&view, from, bound.min(view.log_end), max_bytes, at_least_one_batch);
