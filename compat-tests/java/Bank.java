@@ -34,11 +34,11 @@ import org.apache.kafka.common.TopicPartition;
  */
 final class Bank {
     private static final int PARTITIONS = 4;
-    private static final int TELLERS = 3;
+    private static final int TELLERS = 6;
     private static final int MOVES_BETWEEN_KILLS = 100;
     private static final int TIMEOUT_S = 30;
     private static final Object[] PATIENT =
-        {"max.block.ms", 20000, "delivery.timeout.ms", 20000, "request.timeout.ms", 5000, "transaction.timeout.ms", TIMEOUT_S * 1000};
+        {"linger.ms", 0, "max.block.ms", 20000, "delivery.timeout.ms", 20000, "request.timeout.ms", 5000, "transaction.timeout.ms", TIMEOUT_S * 1000};
     /** The timeout of a deserted move, and when it must be over; longer where a stopped broker answers nothing and keeps its connections. */
     private static final int DESERTED_S = 5;
     private static final int ABORTED_WITHIN_S = DESERTED_S + 10 + Integer.parseInt(System.getenv().getOrDefault("COMPAT_SILENT_SECONDS", "0"));
@@ -63,7 +63,7 @@ final class Bank {
         try {
             for (int i = 0; !closing; i++) {
                 String move = number + "-" + i;
-                boolean gives = chance.nextInt(5) != 0;
+                boolean gives = chance.nextInt(3) != 0;
                 try {
                     if (producer == null) producer = Transactions.transactional("teller-" + number, PATIENT);
                     producer.beginTransaction();
