@@ -46,7 +46,7 @@ def differences():
 EXAMPLES = (
     ("python", "python/client.py", "BOOTSTRAP", '"127.0.0.1:9092"', "from confluent_kafka import Producer\n"),
     ("java", "java/Client.java", "BOOTSTRAP", '"127.0.0.1:9092"', ""),
-    ("go", "go/main.go", "bootstrap", '"127.0.0.1:9092"', ""),
+    ("go", "go/main.go", "seeds...", '"127.0.0.1:9092"', ""),
     ("rust", "rust/rdkafka_driver.rs", ", bootstrap)", ', "127.0.0.1:9092")', ""),
     ("js", "node/client.js", "BOOTSTRAP", "'127.0.0.1:9092'", ""),
 )
