@@ -33,7 +33,8 @@ impl Rskafka {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let hasty =
             BackoffConfig { init_backoff: Duration::from_millis(50), max_backoff: Duration::from_millis(300), ..BackoffConfig::default() };
-        let client = runtime.block_on(ClientBuilder::new(bootstrap().split(',').map(str::to_owned).collect()).backoff_config(hasty).build())?;
+        let client =
+            runtime.block_on(ClientBuilder::new(bootstrap().split(',').map(str::to_owned).collect()).backoff_config(hasty).build())?;
         Ok(Rskafka { runtime, client })
     }
 
