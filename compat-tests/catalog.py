@@ -148,7 +148,7 @@ _LOST_MARKERS = (
     "a restarted broker drops the markers that it owes to partitions without a leader, as all of its own are until it is unfenced: it takes them for deleted, "
     "and the next transaction of the producer decides what lies there (KRaftMetadataCache.getPartitionLeaderEndpoint, TransactionMarkerChannelManager)"
 )
-UNSTEADY_ON_KAFKA = {"transactions-bank": _LOST_MARKERS, "transactions-copier": _LOST_MARKERS}
+UNSTEADY_ON_KAFKA = {"transactions-bank": _LOST_MARKERS, "transactions-copier": _LOST_MARKERS, "transactions-kill-behind-end": _LOST_MARKERS}
 
 SCENARIOS = {**LIBRARY_SCENARIOS, **TOOL_SCENARIOS, **KLAMM_TOOL_SCENARIOS, **PROGRAM_SCENARIOS}
 TARGETS = ("kafka", "klamm")
