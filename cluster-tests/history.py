@@ -4,6 +4,9 @@ A write is (value, partition, offset), as acknowledged; a read is (value, partit
 sends once each, rising, and each producer's values are its own (value % producers). Each rule gives one sentence per breach.
 """
 
+import shutil
+import sys
+
 
 def lost(acknowledged, read):
     """What was acknowledged and never read, although all partitions were read to their ends."""
@@ -63,6 +66,20 @@ def judge(acknowledged, read, producers=1):
         if breaches:
             found[rule.__name__] = breaches
     return found
+
+
+def conclude(breaches, keep, directory, logs):
+    """Prints what was found, with the ends of these logs; keeps the directory where there is something to look at; ends the program."""
+    for rule, found in breaches.items():
+        print(f"FAILED {rule}: {len(found)} times, as: {found[0]}")
+    if breaches or keep:
+        print(f"data and logs are in {directory}")
+        for log in logs if breaches else ():
+            print(f"--- {log}\n" + (directory / log).read_text()[-3000:])
+    else:
+        shutil.rmtree(directory)
+    print(f"{0 if breaches else 1} passed, {1 if breaches else 0} failed")
+    sys.exit(1 if breaches else 0)
 
 
 def check_itself():

@@ -12,7 +12,6 @@ import argparse
 import json
 import pathlib
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -148,14 +147,7 @@ def main():
         code = brokers.stop()
     if code != 0:
         breaches["stop"] = [f"klamm ended with code {code}"]
-    for rule, found in breaches.items():
-        print(f"FAILED {rule}: {len(found)} times, as: {found[0]}")
-    if breaches or options.keep:
-        print(f"data and log are in {directory}\n" + (directory / "klamm.log").read_text()[-3000:])
-    else:
-        shutil.rmtree(directory)
-    print(f"{0 if breaches else 1} passed, {1 if breaches else 0} failed")
-    sys.exit(1 if breaches else 0)
+    history.conclude(breaches, options.keep, directory, ["klamm.log"])
 
 
 if __name__ == "__main__":

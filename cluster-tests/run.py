@@ -223,16 +223,7 @@ def main():
     finally:
         cluster.stop()
         network.remove()
-    for rule, found in breaches.items():
-        print(f"FAILED {rule}: {len(found)} times, as: {found[0]}")
-    if breaches or options.keep:
-        print(f"data and logs are in {directory}")
-        for broker in BROKERS if breaches else ():
-            print(f"--- broker {broker}\n" + (directory / f"broker-{broker}.log").read_text()[-3000:])
-    else:
-        shutil.rmtree(directory)
-    print(f"{0 if breaches else 1} passed, {1 if breaches else 0} failed")
-    sys.exit(1 if breaches else 0)
+    history.conclude(breaches, options.keep, directory, [f"broker-{broker}.log" for broker in BROKERS])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ is stopped (SIGSTOP) for up to twelve seconds, and with several one of them is d
 """
 
 import argparse
-import http.server
 import json
 import os
 import pathlib
@@ -22,14 +21,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 
 # No __pycache__ in the work tree.
 sys.dont_write_bytecode = True
 
-from cluster import BROKERS, CACHE, Cluster, Loopback, free_port
+from cluster import BROKERS, CACHE, ROOT, Cluster, Loopback, free_port
+
+sys.path.insert(0, str(ROOT / "compat-tests"))
+import control_address
 
 SCENARIOS = ("transactions-bank", "transactions-copier")
 # Beside the seconds under faults: seeding, the last heal, the wait for the last stable offsets, the audit.
@@ -42,26 +43,11 @@ class Control:
     def __init__(self, cluster, options):
         self.cluster, self.kinds, self.rng = cluster, options.how, random.Random(options.seed)
         self.kind, self.unknown_errors = None, 0
-        control = self
+        self.server = control_address.serve(self.act)
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                try:
-                    what, broker = self.path.strip("/").split("/")
-                    {"kill9": control.kill, "start": control.start}[what](int(broker))
-                    status, text = 200, "done"
-                except Exception as error:  # The client reports it as its scenario's reason.
-                    status, text = 500, str(error)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(text.encode())))
-                self.end_headers()
-                self.wfile.write(text.encode())
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+    def act(self, path):
+        what, broker = path.strip("/").split("/")
+        {"kill9": self.kill, "start": self.start}[what](int(broker))
 
     def address(self):
         return f"http://127.0.0.1:{self.server.server_address[1]}"

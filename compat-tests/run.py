@@ -7,7 +7,6 @@ address and a control address, nothing else (README.md says what a client must p
 
 import argparse
 import concurrent.futures
-import http.server
 import json
 import os
 import pathlib
@@ -29,6 +28,7 @@ import urllib.request
 # No __pycache__ in the work tree.
 sys.dont_write_bytecode = True
 
+import control_address
 from catalog import AWAITED_SCENARIOS, BROKER_SETTINGS, CLIENTS, NOT_WITH_SEVERAL, SCENARIOS, TARGETS, UNSTEADY_ON_KAFKA
 from scoreboard import load, markdown, record, save
 
@@ -228,27 +228,15 @@ class KillOne:
 def control_server(broker):
     """Serves POST /kill9, /start and /kill9-and-restart to the clients; each returns when it is done."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            steps = {"/kill9": ["kill9"], "/start": ["start"], "/kill9-and-restart": ["kill9", "start"]}.get(self.path)
-            status, text = (404, "unknown path") if steps is None else (200, "done")
-            try:
-                with broker.lock:
-                    for step in steps or []:
-                        getattr(broker, step)()
-            except Exception as error:  # The client reports it as its scenario's reason.
-                status, text = 500, str(error)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text.encode())))
-            self.end_headers()
-            self.wfile.write(text.encode())
+    def act(path):
+        steps = {"/kill9": ["kill9"], "/start": ["start"], "/kill9-and-restart": ["kill9", "start"]}.get(path)
+        if steps is None:
+            raise control_address.UnknownPath
+        with broker.lock:
+            for step in steps:
+                getattr(broker, step)()
 
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+    return control_address.serve(act)
 
 
 def pump(stream, lines):
@@ -338,11 +326,11 @@ def play(name, target, options, work):
         scenarios = [scenario for scenario in scenarios if scenario not in NOT_WITH_SEVERAL]
     try:
         broker.start()
-        control = control_server(broker)
+        server = control_server(broker)
         environment = {
             **os.environ,
             "COMPAT_BOOTSTRAP": ",".join(f"127.0.0.1:{broker.port + place}" for place in range(broker.brokers)),
-            "COMPAT_CONTROL": f"http://127.0.0.1:{control.server_address[1]}",
+            "COMPAT_CONTROL": f"http://127.0.0.1:{server.server_address[1]}",
             "COMPAT_WORK": str(directory),
             "COMPAT_TRANSCRIPTS": str(HERE / "java" / "transcripts"),
             "COMPAT_KLAMM": str(options.klamm_binary),
@@ -350,7 +338,7 @@ def play(name, target, options, work):
         }
         while scenarios:
             scenarios = play_once(name, scenarios, environment, directory / "client.log", options.timeout, report, killer)
-        control.shutdown()
+        server.shutdown()
         if not options.scenario and all(result == "-" for result, _ in results.values()):
             results[next(iter(SCENARIOS))] = ("fail", f"the client played nothing; log: {directory / 'client.log'}")
     except Exception as error:  # A broker that does not start fails what is left, with its reason.
