@@ -92,11 +92,16 @@ impl RunningBroker {
         }
     }
 
+    /// From now on what has no space on the disk fails, which waited before: for who ends the broker's threads.
+    pub fn end_waits(&self) {
+        self.store.end_waits();
+    }
+
     /// Stops serving and leaves the data so that the next start scans nothing.
     pub async fn stop(self) {
         self.stopping.cancel();
         // A disk that is full must not hold this up.
-        self.store.end_waits();
+        self.end_waits();
         self.fetchers.stop();
         self.broker.groups.stop();
         self.broker.transactions.stop();

@@ -26,22 +26,6 @@ impl Drop for Claim {
     }
 }
 
-/// Waits until no store holds the directory, as long as that takes. For who has dropped one and wants to open the next: the last handle to it
-/// may be with a thread that has not ended yet. It blocks its thread.
-///
-/// # Errors
-/// If the lock's file cannot be read. A directory that is not there is free.
-pub fn until_free(directory: &Path) -> std::io::Result<()> {
-    match OpenOptions::new().read(true).open(directory.join(FILE)) {
-        Ok(file) => {
-            file.lock()?;
-            file.unlock()
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 /// Takes the directory for this process, or says why not. Nothing is written before all doubts are gone. The returned file holds the lock.
 pub(crate) fn claim(directory: &Path) -> Result<File, OpenError> {
     let unreadable = |action: &'static str, path: &Path| {
@@ -120,7 +104,8 @@ pub(crate) fn look(directory: &Path) -> Result<Option<File>, OpenError> {
     }
 }
 
-/// Whether a store has the directory open, or somebody looks at it.
+/// Whether a store has the directory open, or somebody looks at it. After the last handle was dropped it may be so for a moment: a thread of the
+/// store's that has not ended yet holds one, too.
 #[must_use]
 pub fn is_in_use(directory: &Path) -> bool {
     let Ok(file) = File::open(directory.join(FILE)) else { return false };

@@ -97,7 +97,7 @@ pub use compaction::{
 pub use errors::{AppendError, OpenError, ReadError, StorageError};
 pub use failpoints::{FAILPOINTS, FailAction, Failpoints, InvalidFailpoint};
 pub use figures::StoreFigures;
-pub use layout::{is_in_use, until_free};
+pub use layout::is_in_use;
 pub use options::{Durability, LogConfig, StoreOptions};
 pub use partition_log::PartitionLog;
 pub use producer_state::ProducerSnapshot;
@@ -105,7 +105,7 @@ pub use read::ReadRange;
 pub use replicate::ReplicateRequest;
 pub use retention::plan::{DropReason, Retention};
 pub use retention::{Retained, RetentionCheck};
-pub use store::Store;
+pub use store::{Appends, Store};
 pub use synced_log::SyncedLog;
 pub use timestamps::TimedOffset;
 pub use transactions::AbortedTransaction;

@@ -194,24 +194,15 @@ impl Store {
 
     /// Hands batches to the committer. The request's `done` is called in any case.
     pub fn append(&self, request: AppendRequest) {
-        self.enqueue(request);
-        self.wake_committer();
+        let appends = self.appends();
+        appends.enqueue(request);
+        appends.wake_committer();
     }
 
-    /// The same for who will hand over more at once: the append may wait until [`Store::wake_committer`] is called, which must be soon.
-    pub fn enqueue(&self, request: AppendRequest) {
-        // If the committer is gone, dropping the command answers `Closed`.
-        self.0.commands.push(Command::Append(Queued::from(request)));
-    }
-
-    /// Hands batches of a leader's log to the committer, as [`Store::enqueue`] does with a leader's own.
-    pub fn enqueue_replicated(&self, request: ReplicateRequest) {
-        self.0.commands.push(Command::Append(Queued::from(request)));
-    }
-
-    /// Sees to it that all enqueued appends are under way. Cheap if they are.
-    pub fn wake_committer(&self) {
-        self.0.commands.wake();
+    /// The way to the committer, for who appends and is not to keep the store.
+    #[must_use]
+    pub fn appends(&self) -> Appends {
+        Appends(Arc::clone(&self.0.commands))
     }
 
     /// A value that the broker keeps about itself.
@@ -283,12 +274,44 @@ impl Drop for Inner {
         // Without senders the committer ends after what it has, and with it the sync thread.
         self.commands.close();
         let me = std::thread::current().id();
-        for thread in self.threads.drain(..) {
-            // A `done` may hold the last handle: then this runs on the committer itself.
-            if thread.thread().id() != me {
+        // A `done` may hold the last handle. IMPORTANT: then this runs on one of the threads, which must not wait for the others: they end only after
+        // it has.
+        if self.threads.iter().all(|thread| thread.thread().id() != me) {
+            for thread in self.threads.drain(..) {
                 let _ = thread.join();
             }
         }
+    }
+}
+
+/// The way of appends into a store. It does not keep the store: once that is gone, appends are answered `Closed`. IMPORTANT: what an append
+/// calls at its end should hold nothing more of the store than this and logs, since as long as appends wait (for space, or for somebody to wake the
+/// committer) it would keep the store from ending.
+#[derive(Clone)]
+pub struct Appends(Arc<CommandQueue>);
+
+impl fmt::Debug for Appends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Appends").finish_non_exhaustive()
+    }
+}
+
+impl Appends {
+    /// Hands batches to the committer. The append may wait until [`Self::wake_committer`] is called, which must be soon. Its `done` is called in
+    /// any case.
+    pub fn enqueue(&self, request: AppendRequest) {
+        // If the committer is gone, dropping the command answers `Closed`.
+        self.0.push(Command::Append(Queued::from(request)));
+    }
+
+    /// Hands batches of a leader's log to the committer, as [`Self::enqueue`] does with a leader's own.
+    pub fn enqueue_replicated(&self, request: ReplicateRequest) {
+        self.0.push(Command::Append(Queued::from(request)));
+    }
+
+    /// Sees to it that all enqueued appends are under way. Cheap if they are.
+    pub fn wake_committer(&self) {
+        self.0.wake();
     }
 }
 

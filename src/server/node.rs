@@ -177,6 +177,11 @@ impl Node {
         &self.running.broker
     }
 
+    /// From now on what has no space on the disk fails, which waited before: for who ends the broker's threads.
+    pub(crate) fn end_waits(&self) {
+        self.running.end_waits();
+    }
+
     /// Hands over what the broker leads, ends the connections, then the broker; the data is left so that the next start scans nothing.
     pub async fn stop(self) {
         if let Some(told) = &self.told {

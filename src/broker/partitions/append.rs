@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use log_store::{AppendError, AppendRequest, Appended, Store, TransactionCheck, VerifiedProducer};
+use log_store::{AppendError, AppendRequest, Appended, Appends, TransactionCheck, VerifiedProducer};
 use metadata::configs::TimestampType;
 use model::{LeaderEpoch, Offset, Timestamp};
 use record_batch::{AppendOrigin, CheckedBatch};
@@ -74,7 +74,7 @@ pub enum AppendRefusal {
 #[derive(Debug)]
 pub struct AppendTicket {
     answer: oneshot::Receiver<Result<AppendOutcome, AppendRefusal>>,
-    store: Store,
+    appends: Appends,
 }
 
 impl Future for AppendTicket {
@@ -85,7 +85,7 @@ impl Future for AppendTicket {
         let polled = Pin::new(&mut self.answer).poll(cx);
         if polled.is_pending() {
             // At each poll: others may have been enqueued behind this one.
-            self.store.wake_committer();
+            self.appends.wake_committer();
         }
         polled
     }
@@ -93,7 +93,7 @@ impl Future for AppendTicket {
 
 impl Drop for AppendTicket {
     fn drop(&mut self) {
-        self.store.wake_committer();
+        self.appends.wake_committer();
     }
 }
 
@@ -132,10 +132,10 @@ impl Partition {
                         partition.appended(result, acks, leader_epoch, reply);
                     }),
                 };
-                self.store.enqueue(request);
+                self.appends.enqueue(request);
             }
         }
-        AppendTicket { answer, store: self.store.clone() }
+        AppendTicket { answer, appends: self.appends.clone() }
     }
 
     /// What a transactional batch of the producer needs before it is appended.

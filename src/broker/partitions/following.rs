@@ -52,7 +52,7 @@ impl Partition {
     ) -> oneshot::Receiver<Result<Appended, AppendError>> {
         let (reply, answer) = oneshot::channel();
         let partition = Arc::clone(self);
-        self.store.enqueue_replicated(ReplicateRequest {
+        self.appends.enqueue_replicated(ReplicateRequest {
             log: self.log.clone(),
             batches,
             leader_epoch,
@@ -67,7 +67,7 @@ impl Partition {
 
     /// Sees to it that handed over batches are under way.
     pub fn wake_committer(&self) {
-        self.store.wake_committer();
+        self.appends.wake_committer();
     }
 
     /// Takes over how far the log is acknowledged, whoever this broker is to the partition by now.

@@ -199,7 +199,7 @@ impl Partitions {
         }
         let (config, log_config) = self.configs_of(image, id.topic_id, topic.name.as_str(), configs);
         let log = self.store.open_partition(id, log_config)?;
-        let home = Home { broker_id: self.broker_id, store: self.store.clone(), proposals: self.proposals.clone() };
+        let home = Home { broker_id: self.broker_id, appends: self.store.appends(), proposals: self.proposals.clone() };
         let partition = Arc::new(Partition::new(topic.name.clone(), log, config, self.traffic_of(id.topic_id), home));
         partition.apply_state(state, self.now_ms());
         self.by_id.write().insert(id, partition);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log_store::{CompactionRules, LogConfig, LogToClean, PartitionLog, ProducerSnapshot, Store};
+use log_store::{Appends, CompactionRules, LogConfig, LogToClean, PartitionLog, ProducerSnapshot};
 use metadata::configs::TopicConfig;
 use model::{BrokerId, LeaderEpoch, LogOffsets, Offset, TopicIdPartition, TopicName};
 use parking_lot::Mutex;
@@ -78,7 +78,7 @@ pub(super) struct Waiting {
 #[derive(Clone)]
 pub(super) struct Home {
     pub(super) broker_id: BrokerId,
-    pub(super) store: Store,
+    pub(super) appends: Appends,
     pub(super) proposals: ProposalSender,
 }
 
@@ -87,7 +87,8 @@ pub struct Partition {
     topic: TopicName,
     pub(super) broker_id: BrokerId,
     pub(super) log: PartitionLog,
-    pub(super) store: Store,
+    /// Not the store: what an append calls at its end holds the partition.
+    pub(super) appends: Appends,
     pub(super) role: Mutex<()>,
     pub(super) state: Mutex<State>,
     pub(super) traffic: Traffic,
@@ -100,7 +101,7 @@ pub struct Partition {
 
 impl Partition {
     pub(super) fn new(topic: TopicName, log: PartitionLog, config: Arc<TopicConfig>, traffic: Traffic, home: Home) -> Self {
-        let Home { broker_id, store, proposals } = home;
+        let Home { broker_id, appends, proposals } = home;
         let offsets = LogOffsets::opened(log.log_start_offset(), log.log_end_offset());
         let state = State {
             log: log.clone(),
@@ -115,7 +116,7 @@ impl Partition {
         };
         let (watchers, follower_watchers) = (WatchList::default(), Arc::default());
         let (role, state) = (Mutex::default(), Mutex::new(state));
-        Self { topic, broker_id, log, store, role, state, traffic, proposals, watchers, follower_watchers }
+        Self { topic, broker_id, log, appends, role, state, traffic, proposals, watchers, follower_watchers }
     }
 
     /// The partition's id.

@@ -60,7 +60,8 @@ pub(super) async fn answer(head: &Parts, path: &str, listener: SocketAddr, broke
             let status = match refusal {
                 Refusal::Unknown(_) => StatusCode::NOT_FOUND,
                 Refusal::Dead(_) => StatusCode::CONFLICT,
-                Refusal::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+                Refusal::Failed { .. } | Refusal::NotEnded { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+                Refusal::Late { .. } => StatusCode::GATEWAY_TIMEOUT,
             };
             refused(status, &refusal.to_string())
         }

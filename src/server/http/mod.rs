@@ -54,7 +54,7 @@ use crate::several::Brokers;
 /// Connections at once; who comes later waits in the system's queue.
 const CONNECTIONS_MAX: usize = 32;
 /// What a connection may take from its first byte to its last.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// The longest head of a request.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// How long accepting rests when the process is out of descriptors.
@@ -99,9 +99,12 @@ struct TellsOf {
 }
 
 impl Told {
-    /// The broker serves.
+    /// The broker serves. IMPORTANT: one that was killed in the middle of its start is not kept, since it holds its data directory.
     pub(crate) fn serving(&self, served: Served) {
-        self.enter(Phase::Serving(Arc::new(served)));
+        let mut told = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if matches!(told.phase, Phase::Starting) {
+            told.phase = Phase::Serving(Arc::new(served));
+        }
     }
 
     /// The broker begins to stop; it is not looked at any more.

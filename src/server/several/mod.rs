@@ -21,7 +21,7 @@ use model::BrokerId;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use wire::clock::{SharedClock, SystemClock, timeout_at};
+use wire::clock::{Clock, SharedClock, SystemClock, timeout_at};
 
 use crate::Problem;
 use crate::http::{HttpServer, Told};
@@ -29,10 +29,14 @@ use crate::node::{Address, NodeParts};
 
 use plan::Planned;
 pub(crate) use plan::plan;
-use run::{Run, Started};
+use run::{FREE_WITHIN, Run, Started, await_free};
 
 /// An order waits so long for a broker that starts.
 const RESTART_WITHIN: Duration = Duration::from_secs(20);
+
+/// After this time who gave an order is told that it is not carried out yet: before his connection ends.
+const ORDER_WITHIN: Duration = Duration::from_secs(25);
+const _: () = assert!(ORDER_WITHIN.as_secs() < crate::http::ANSWER_MAX.as_secs());
 
 /// What a broker is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +119,22 @@ pub(crate) enum Refusal {
         /// Why.
         sentence: String,
     },
+    /// The broker answers nobody any more, but cannot be started again either: a defect.
+    #[error("Broker {id} did not end in order: {sentence}; end the process and start it anew.")]
+    NotEnded {
+        /// The broker.
+        id: i32,
+        /// Why.
+        sentence: String,
+    },
+    /// The order is not carried out yet.
+    #[error("Broker {id} has not carried out the order to {order} within {} s; it may yet.", ORDER_WITHIN.as_secs())]
+    Late {
+        /// The broker.
+        id: i32,
+        /// The order's word.
+        order: &'static str,
+    },
 }
 
 /// A broker as it is shown.
@@ -172,14 +192,18 @@ impl Seat {
     }
 
     /// Ends the present life, if there is one.
-    async fn kill(&self) {
+    ///
+    /// # Errors
+    /// If its data is not free for the next one.
+    async fn kill(&self, clock: &dyn Clock) -> Result<(), Refusal> {
         self.told.killed();
-        let run = self.run().take();
-        if let Some(run) = run {
-            run.end(self.planned.config.data_directory.clone()).await;
-        }
-        // It may have begun to serve in its last moment.
-        self.told.killed();
+        let (run, directory) = (self.run().take(), &self.planned.config.data_directory);
+        let ended = match run {
+            Some(run) => run.end(directory, clock).await,
+            // It may have been killed, and not ended.
+            None => await_free(directory, clock, FREE_WITHIN).await,
+        };
+        ended.map_err(|sentence| Refusal::NotEnded { id: self.id(), sentence })
     }
 
     async fn pause(&self) -> Result<State, Refusal> {
@@ -267,7 +291,8 @@ impl Brokers {
             seat.told.paused(false);
             let run = seat.run().take();
             if let Some(run) = run {
-                stopping.spawn(run.stop(seat.planned.config.data_directory.clone()));
+                let (directory, clock) = (seat.planned.config.data_directory.clone(), Arc::clone(&self.clock));
+                stopping.spawn(async move { run.stop(&directory, &*clock).await });
             }
         }
         let _ended = stopping.join_all().await;
@@ -294,7 +319,11 @@ impl Brokers {
         let brokers = Arc::clone(self);
         // A task of its own: who ordered may go away in the middle.
         let carried_out = tokio::spawn(async move { brokers.carry_out(id, order).await });
-        carried_out.await.unwrap_or_else(|error| Err(Refusal::Failed { id, sentence: error.to_string() }))
+        match timeout_at(&*self.clock, self.clock.monotonic() + ORDER_WITHIN, carried_out).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panicked)) => Err(Refusal::NotEnded { id, sentence: panicked.to_string() }),
+            Err(_elapsed) => Err(Refusal::Late { id, order: order.word() }),
+        }
     }
 
     async fn carry_out(&self, id: i32, order: Order) -> Result<State, Refusal> {
@@ -305,11 +334,11 @@ impl Brokers {
             Order::Pause => seat.pause().await,
             Order::Resume => seat.resume(),
             Order::Kill => {
-                seat.kill().await;
+                seat.kill(&*self.clock).await?;
                 Ok(State::Killed)
             }
             Order::Restart => {
-                seat.kill().await;
+                seat.kill(&*self.clock).await?;
                 let mut started = seat.begin().map_err(|problem| Refusal::Failed { id, sentence: problem.to_string() })?;
                 drop(turn);
                 if self.is_majority_up() {

@@ -1,7 +1,7 @@
 //! One life of one of several brokers.
 
 use std::mem;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use broker::config::BrokerConfig;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use wire::Life;
+use wire::clock::Clock;
 
 use super::State;
 use crate::Problem;
@@ -17,6 +18,12 @@ use crate::process;
 
 /// How long the threads of a broker that was killed may take to reach the end of what they do at that moment.
 const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long after that the last of them may take to let go of the data directory, which the committer does once it has written what it was given.
+pub(super) const FREE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Who waits for that looks again after this time.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 
 /// How a start goes.
 #[derive(Clone)]
@@ -106,25 +113,27 @@ impl Run {
     }
 
     /// Ends its threads wherever they are, and waits until the data directory is free.
-    pub(super) async fn end(mut self, directory: PathBuf) {
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(super) async fn end(mut self, directory: &Path, clock: &dyn Clock) -> Result<(), String> {
         let ended = tokio::task::spawn_blocking(move || {
             self.life.end();
+            if let Some(node) = &*self.node.lock().unwrap_or_else(PoisonError::into_inner) {
+                node.end_waits();
+            }
             if let Some(runtime) = self.runtime.take() {
                 runtime.shutdown_timeout(END_WITHIN);
             }
             // With it goes the last handle to the store that is not a thread's.
             drop(self);
-            log_store::until_free(&directory)
         });
-        match ended.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "whether the data directory of a killed broker is free is not known"),
-            Err(error) => tracing::error!(%error, "a broker was not killed in order"),
-        }
+        ended.await.map_err(|error| error.to_string())?;
+        await_free(directory, clock, FREE_WITHIN).await
     }
 
     /// Stops it in order; if it does not serve yet, it just ends.
-    pub(super) async fn stop(mut self, directory: PathBuf) {
+    pub(super) async fn stop(mut self, directory: &Path, clock: &dyn Clock) {
         self.go_on();
         let node = self.node.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let (Some(node), Some(runtime)) = (node, &self.runtime)
@@ -132,6 +141,43 @@ impl Run {
         {
             tracing::error!(%error, "a broker did not stop in order");
         }
-        self.end(directory).await;
+        if let Err(sentence) = self.end(directory, clock).await {
+            tracing::error!("a broker has not ended: {sentence}");
+        }
+    }
+}
+
+/// Waits until no thread has the data directory open any more.
+///
+/// # Errors
+/// That one has.
+pub(super) async fn await_free(directory: &Path, clock: &dyn Clock, within: Duration) -> Result<(), String> {
+    let until = clock.monotonic() + within;
+    // The system tells nobody when a lock goes.
+    while log_store::is_in_use(directory) {
+        let now = clock.monotonic();
+        if now >= until {
+            return Err(format!("{} is still in use after {} s", directory.display(), within.as_secs()));
+        }
+        clock.sleep_until(now + ASK_AGAIN_AFTER).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::clock::SystemClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_a_directory_that_stays_in_use_is_told_so() {
+        let (scratch, clock) = (tempfile::tempdir().unwrap(), SystemClock::new());
+        await_free(&scratch.path().join("not-there"), &clock, FREE_WITHIN).await.unwrap();
+        let store = log_store::Store::open(log_store::StoreOptions::new(scratch.path())).unwrap();
+        let sentence = await_free(scratch.path(), &clock, Duration::from_millis(20)).await.unwrap_err();
+        assert_eq!(sentence, format!("{} is still in use after 0 s", scratch.path().display()));
+        drop(store);
+        await_free(scratch.path(), &clock, FREE_WITHIN).await.unwrap();
     }
 }

@@ -73,11 +73,11 @@ impl Window {
 
     fn enqueue(&mut self, store: &Store, log: &PartitionLog, batch: &CheckedBatch) -> Result<(), Box<dyn Error>> {
         if self.open == self.open_max {
-            store.wake_committer();
+            store.appends().wake_committer();
             self.wait()?;
         }
         let sender = self.sender.clone();
-        store.enqueue(AppendRequest {
+        store.appends().enqueue(AppendRequest {
             log: log.clone(),
             batches: vec![batch.clone()],
             leader_epoch: LeaderEpoch::ZERO,
@@ -101,7 +101,7 @@ impl Window {
     }
 
     fn finish(&mut self, store: &Store) -> Result<(), Box<dyn Error>> {
-        store.wake_committer();
+        store.appends().wake_committer();
         while self.open > 0 {
             self.wait()?;
         }
@@ -149,7 +149,7 @@ impl Workload {
                 window.enqueue(&store, log, batch)?;
             }
             if number % PER_REQUEST == PER_REQUEST - 1 {
-                store.wake_committer();
+                store.appends().wake_committer();
             }
         }
         window.finish(&store)?;

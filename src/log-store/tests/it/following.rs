@@ -18,14 +18,14 @@ fn open_as(directory: &Path, durability: Durability, failpoints: Failpoints) -> 
 /// Appends a piece of the leader's log.
 fn replicate(store: &Store, log: &PartitionLog, piece: &Bytes, leader_epoch: LeaderEpoch) -> Answer {
     let (sender, answer) = channel();
-    store.enqueue_replicated(ReplicateRequest {
+    store.appends().enqueue_replicated(ReplicateRequest {
         log: log.clone(),
         batches: SequencedBatch::all_replicated(piece).unwrap(),
         leader_epoch,
         now: Timestamp(NOW),
         done: Box::new(move |result| sender.send(result).unwrap()),
     });
-    store.wake_committer();
+    store.appends().wake_committer();
     answer.recv().unwrap()
 }
 

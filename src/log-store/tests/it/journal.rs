@@ -52,7 +52,7 @@ fn an_append_that_is_alone_is_answered_by_the_committer_and_several_at_once_by_t
         for _ in 0..count {
             let sender = sender.clone();
             // Who appends several at once wakes the committer when all are there.
-            store.enqueue(AppendRequest {
+            store.appends().enqueue(AppendRequest {
                 log: log.clone(),
                 batches: vec![produced(7, 0, next, 1)],
                 leader_epoch: epoch(0),
@@ -67,7 +67,7 @@ fn an_append_that_is_alone_is_answered_by_the_committer_and_several_at_once_by_t
             });
             next += 1;
         }
-        store.wake_committer();
+        store.appends().wake_committer();
         let expected: Vec<_> = (next - count..next).map(|offset| (i64::from(offset), thread.to_owned())).collect();
         assert_eq!(answers.iter().take(expected.len()).collect::<Vec<_>>(), expected);
     }

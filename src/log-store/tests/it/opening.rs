@@ -1,6 +1,14 @@
-use log_store::{LogConfig, OpenError, Store, StoreOptions};
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use log_store::{AppendDone, AppendRequest, Durability, LogConfig, OpenError, PartitionLog, Store, StoreOptions, TransactionCheck};
+use model::Timestamp;
+use record_batch::AppendOrigin;
 
 use crate::scratch::*;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_foreign_directory_is_refused_and_untouched() {
@@ -41,20 +49,66 @@ fn a_second_open_is_refused_until_the_first_one_ends() {
 }
 
 #[test]
-fn who_waits_until_a_directory_is_free_opens_it_then() {
+fn a_directory_becomes_free_also_when_the_last_handle_goes_with_an_answer() {
+    for durability in [Durability::Os, Durability::Group] {
+        let dir = scratch();
+        let store = Store::open(StoreOptions { durability, ..options(dir.path()) }).unwrap();
+        let log = log(&store, 0);
+        let (others_go, others_gone) = channel::<()>();
+        let last = store.clone();
+        let done = move |answer: Answer| {
+            let _gone = others_gone.recv();
+            answer.unwrap();
+            drop(last);
+        };
+        enqueue(&store, log, Box::new(done));
+        store.appends().wake_committer();
+        drop(store);
+        drop(others_go);
+        until_free(dir.path());
+    }
+}
+
+#[test]
+fn a_directory_becomes_free_although_nobody_woke_the_committer_for_an_append() {
     let dir = scratch();
-    log_store::until_free(&dir.path().join("not-there")).unwrap();
     let store = open(dir.path());
-    let directory = dir.path().to_owned();
-    let (begins, begun) = std::sync::mpsc::channel();
-    let waiting = std::thread::spawn(move || {
-        begins.send(()).unwrap();
-        log_store::until_free(&directory).unwrap();
-        Store::open(options(&directory)).map(drop)
-    });
-    begun.recv().unwrap();
+    let (log, appends, (sender, answer)) = (log(&store, 0), store.appends(), channel());
+    let kept = appends.clone();
+    let done = move |answer: Answer| {
+        drop(kept);
+        sender.send(answer.map(|appended| appended.base_offset)).unwrap();
+    };
+    enqueue(&store, log.clone(), Box::new(done));
     drop(store);
-    waiting.join().unwrap().unwrap();
+    assert_eq!(answer.recv().unwrap().unwrap(), offset(0));
+    drop(log);
+    until_free(dir.path());
+    appends.wake_committer();
+}
+
+/// Waits until no thread of a store has the directory open.
+fn until_free(directory: &Path) {
+    let patience = Instant::now() + PATIENCE;
+    while log_store::is_in_use(directory) {
+        assert!(Instant::now() < patience, "the directory stays in use");
+        std::thread::yield_now();
+    }
+}
+
+/// Hands an append over, and wakes nobody.
+fn enqueue(store: &Store, log: PartitionLog, done: AppendDone) {
+    store.appends().enqueue(AppendRequest {
+        log,
+        batches: vec![batch(&[NOW], 10)],
+        leader_epoch: epoch(0),
+        log_append_time: None,
+        now: Timestamp(NOW),
+        origin: AppendOrigin::Client,
+        expected_end: None,
+        transaction: TransactionCheck::Unchecked,
+        done,
+    });
 }
 
 #[test]
