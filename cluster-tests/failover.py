@@ -19,7 +19,6 @@ import os
 import pathlib
 import random
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import threading
 import time
 
 import run
+from wire import Reader, Wire as AnyWire, text
 
 HERE = pathlib.Path(__file__).resolve().parent
 CACHE = run.CACHE
@@ -37,54 +37,13 @@ TOPICS = {broker: f"led-by-{broker}" for broker in run.BROKERS}
 GOALS = {"leader": (0.5, 1.0), "controller": (0.5, 1.5), "stop": (0.1, 0.1), "new controller": (None, 0.7)}
 
 
-def text(value):
-    return struct.pack(">h", len(value)) + value.encode()
-
-
-class Wire:
-    """A connection that asks what is needed here, in versions without flexible fields."""
-
-    def __init__(self, address, patience=5.0):
-        host, port = address.rsplit(":", 1)
-        self.socket = socket.create_connection((host, int(port)), timeout=patience)
-
-    def call(self, key, version, body):
-        frame = struct.pack(">hhi", key, version, 7) + text("failover") + body
-        self.socket.sendall(struct.pack(">i", len(frame)) + frame)
-        (length,) = struct.unpack(">i", self.read(4))
-        return self.read(length)[4:]
-
-    def read(self, length):
-        data = b""
-        while len(data) < length:
-            part = self.socket.recv(length - len(data))
-            if not part:
-                raise ConnectionError("closed")
-            data += part
-        return data
+class Wire(AnyWire):
+    """Knows the topics of one partition."""
 
     def metadata(self, topics=()):
-        """Of Metadata v7: the controller, and for each topic leader, leader epoch and in-sync replicas of partition 0."""
-        body = struct.pack(">i", len(topics)) + b"".join(text(name) for name in topics) + b"\0"
-        answer = Reader(self.call(3, 7, body))
-        answer.number("i")
-        answer.array(lambda: (answer.number("i"), answer.text(), answer.number("i"), answer.text()))
-        answer.text()
-        controller = answer.number("i")
-
-        def partition():
-            answer.number("h"), answer.number("i")
-            leader, epoch = answer.number("i"), answer.number("i")
-            _replicas, in_sync, _offline = (answer.array(lambda: answer.number("i")) for _ in range(3))
-            return leader, epoch, in_sync
-
-        def topic():
-            answer.number("h")
-            name = answer.text()
-            answer.number("b")
-            return name, answer.array(partition)
-
-        return controller, {name: partitions[0] for name, partitions in answer.array(topic) if partitions}
+        """The controller, and for each topic leader, leader epoch and in-sync replicas of partition 0."""
+        controller, found = self.topics(topics)
+        return controller, {name: partitions[0] for name, partitions in found.items() if partitions}
 
     def create_topics(self):
         rows = b""
@@ -100,28 +59,6 @@ class Wire:
     def elect_preferred_leaders(self):
         # A null list is all partitions.
         self.call(43, 1, struct.pack(">bii", 0, -1, 10_000))
-
-
-class Reader:
-    """Kafka's primitive types, from the front."""
-
-    def __init__(self, data):
-        self.data, self.place = data, 0
-
-    def number(self, form):
-        (value,) = struct.unpack_from(">" + form, self.data, self.place)
-        self.place += struct.calcsize(">" + form)
-        return value
-
-    def text(self):
-        length = self.number("h")
-        if length < 0:
-            return None
-        self.place += length
-        return self.data[self.place - length : self.place].decode()
-
-    def array(self, item):
-        return [item() for _ in range(self.number("i"))]
 
 
 class Load:

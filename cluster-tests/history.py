@@ -55,6 +55,18 @@ def went_back(_acknowledged, read):
     return breaches
 
 
+def fell(watermarks):
+    """A high watermark below one that was told before: by the same leader earlier, or by a leader of an earlier epoch at any time. Rows are (partition, leader
+    epoch, time, high watermark)."""
+    breaches, highest = [], {}
+    for partition, epoch, _, offset in sorted(watermarks):
+        known_epoch, known = highest.get(partition, (epoch, offset))
+        if offset < known:
+            breaches.append(f"the high watermark of partition {partition} is {offset} under epoch {epoch} and was {known} under {known_epoch}")
+        highest[partition] = max((known_epoch, known), (epoch, offset), key=lambda row: row[1])
+    return breaches
+
+
 RULES = (lost, doubled, overwritten, reordered, went_back)
 
 
@@ -97,3 +109,6 @@ def check_itself():
     for rule, (writes, reads) in bad.items():
         found = judge(writes, reads, 2)
         assert rule in found, f"{rule} is not found in {writes} {reads}: {found}"
+    assert fell([(0, 1, 0.5, 7), (0, 2, 0.1, 7), (1, 2, 0.0, 3), (0, 2, 0.6, 9)]) == [], "watermarks that rise are refused"
+    assert len(fell([(0, 1, 0.5, 7), (0, 2, 0.1, 6)])) == 1, "a later leader that tells less is not found"
+    assert len(fell([(0, 1, 0.1, 7), (0, 1, 0.2, 6), (0, 1, 0.3, 7)])) == 1, "a leader that tells less later is not found"

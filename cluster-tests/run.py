@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """Three klamm processes as one cluster, under Java's producers and a Java group, with one fault after the other.
 
-    cluster-tests/run.py [--faults N] [--seed N] [--kinds leader,kill,controller,cut,pause,wipe,stop,all] [--rate N] [--keep]
+    cluster-tests/run.py [--faults N] [--seed N] [--kinds leader,kill,...] [--rate N] [--keep]
 
-Kinds: kill (kill -9 of any broker), leader (of the one that leads most), controller (of the active controller), cut (of a broker's network, for a while;
-it needs root, for a network namespace per broker, and is left out without), pause (SIGSTOP for a while), wipe (kill -9, and its data is gone), stop (SIGTERM and a new start), all (kill -9 of
-all three at once). A fault counts if the broker led something or was the controller. After each the cluster
-must heal: every partition in sync on all three again. In the end all that was acknowledged must have been read by the group, once, in order, at its offset
-(history.py). Prints what was done and the gaps in acknowledgements, then 'N passed, N failed'.
+Kinds: kill (kill -9 of any broker), leader (of the one that leads most), controller (of the active controller), all (of all three at once), pause (SIGSTOP for
+a while), wipe (kill -9, and its data is gone), stop (SIGTERM and a new start), join (a fourth broker joins, takes what another has, gives it back and leaves);
+of a network, each for a while: cut, mute and mute-controller (the others do not hear the broker, which hears them), deaf (the other way round), flap (cut again
+and again); of a disk: full, power, power-all (what was not synced is gone). With a kind of a network the brokers have a network namespace each, with one of a
+disk an ext4 image each, and klamm.durability=group; both need root, and are left out without. Without --kinds all but those of a disk.
+
+A fault counts if it changed something: partitions were led anew, replicas fell out of sync, another controller was there, or acknowledgements paused for
+PAUSE_SECONDS. After each the cluster must heal: every partition in sync on three brokers again. In the end all that was acknowledged must have been read by the
+group, once, in order, at its offset, and no high watermark may have gone back (history.py). Prints what was done, then 'N passed, N failed'.
 """
 
 import argparse
@@ -24,11 +28,14 @@ import tempfile
 import threading
 import time
 
+import faults
 import history
-from cluster import BROKERS, CACHE, HEAL_SECONDS_MAX, Cluster, Loopback, Namespaces
+from cluster import BROKERS, CACHE, HEAL_SECONDS_MAX, NEWCOMER, Cluster, Disk, Loopback, Namespaces
+from watch import Watch
 
-KINDS = ("leader", "kill", "controller", "cut", "pause", "wipe", "stop", "all")
 TOPIC, PARTITIONS = "history", 6
+# A longer pause of acknowledgements is none of a calm cluster.
+PAUSE_SECONDS = 0.3
 
 
 class Java:
@@ -108,45 +115,6 @@ class Consumer:
             self.read.append((value, partition, offset))
 
 
-def inflict(cluster, kind, rng):
-    """One fault; a word on it, and whether it changed anything."""
-    metadata = cluster.metadata()
-    if metadata is None:
-        raise RuntimeError("no broker answers before the fault")
-    standings = {broker: cluster.standing(metadata, broker) for broker in BROKERS}
-    victim = rng.choice(BROKERS)
-    if kind == "leader":
-        victim = max(BROKERS, key=lambda broker: standings[broker][0])
-    elif kind == "controller":
-        victim = next((broker for broker in BROKERS if standings[broker][1]), victim)
-    led, controls = standings[victim]
-    what = f"{kind} of broker {victim} (led {led}{', controller' if controls else ''})"
-    if kind == "cut":
-        cluster.network.cut(victim, rng.uniform(1.0, 12.0))
-        return what, led > 0 or controls
-    if kind == "pause":
-        cluster.processes[victim].send_signal(signal.SIGSTOP)
-        time.sleep(rng.uniform(1.0, 12.0))
-        cluster.processes[victim].send_signal(signal.SIGCONT)
-        return what, led > 0 or controls
-    if kind == "all":
-        for broker in BROKERS:
-            cluster.processes[broker].send_signal(signal.SIGKILL)
-        for broker in BROKERS:
-            cluster.processes[broker].wait()
-            cluster.start(broker)
-        for broker in BROKERS:
-            cluster.await_ready(broker)
-        return "kill -9 of all three", True
-    cluster.kill(victim, signal.SIGTERM if kind == "stop" else signal.SIGKILL)
-    if kind == "wipe":
-        shutil.rmtree(cluster.directory / f"data-{victim}")
-    time.sleep(rng.uniform(0.0, 3.0))
-    cluster.start(victim)
-    cluster.await_ready(victim)
-    return what, led > 0 or controls
-
-
 def play(options, cluster):
     """Faults under load; the breaches of the rules, as sentences."""
     rng = random.Random(options.seed)
@@ -162,14 +130,19 @@ def play(options, cluster):
             raise RuntimeError("a Java program ended before it did anything")
         time.sleep(0.1)
     producer.take_gap()
-    effective, gaps = 0, []
+    effective, gaps, inflicted = {kind: 0 for kind in options.kinds}, [], faults.Faults(cluster, rng)
+    watch = Watch(cluster, TOPIC)
     for number in range(options.faults):
-        what, changed = inflict(cluster, options.kinds[number % len(options.kinds)], rng)
+        kind, before = options.kinds[number % len(options.kinds)], watch.begin()
+        what = inflicted.inflict(kind)
         producer.await_next()
         healed = cluster.heal()
-        effective += changed
         gaps.append(producer.take_gap())
-        print(f"fault {number + 1}: {what}; acknowledgements paused {gaps[-1]:.2f} s, in sync after {healed:.1f} s", flush=True)
+        changes = watch.changes(before)
+        effective[kind] += bool(changes) or gaps[-1] >= PAUSE_SECONDS
+        told = f"acknowledgements paused {gaps[-1]:.2f} s, in sync after {healed:.1f} s"
+        print(f"fault {number + 1}: {what}; {changes or 'nothing led anew'}; {told}", flush=True)
+    watermarks = watch.end()
     producer.java.end(signal.SIGTERM, 120)
     ends = {}
     for _, partition, offset in producer.acknowledged:
@@ -184,38 +157,54 @@ def play(options, cluster):
         time.sleep(0.2)
     consumer.java.end(signal.SIGTERM, 60)
     breaches = history.judge(producer.acknowledged, consumer.read)
+    breaches.update({"fell": found for found in [history.fell(watermarks)] if found})
     if producer.refused:
         breaches["refused"] = producer.refused
-    if options.faults and not effective:
+    if options.faults and not any(effective.values()):
         breaches["idle"] = ["no fault changed anything"]
     ranked = sorted(gaps)
     middle = ranked[len(ranked) // 2] if ranked else 0.0
     print(
-        f"{options.faults} faults, {effective} of them of a leader or the controller; {len(producer.acknowledged)} acknowledged, {len(consumer.read)} read; "
+        f"{options.faults} faults, {sum(effective.values())} changed something ({', '.join(f'{kind} {count}' for kind, count in effective.items())}); "
+        f"{len(producer.acknowledged)} acknowledged, {len(consumer.read)} read, {len(watermarks)} high watermarks; "
         f"pauses: median {middle:.2f} s, longest {ranked[-1] if ranked else 0.0:.2f} s"
     )
     return breaches
 
 
+def leave_out(options, kinds, needed):
+    print(f"skipped, since they need {needed}: {', '.join(kind for kind in options.kinds if kind in kinds)}")
+    options.kinds = [kind for kind in options.kinds if kind not in kinds]
+    if not options.kinds:
+        print("0 passed, 0 failed")
+        sys.exit(0)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=8)
+    parser.add_argument("--faults", type=int, default=13)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kinds", type=lambda text: text.split(","), default=list(KINDS))
+    parser.add_argument("--kinds", type=lambda text: text.split(","), default=[kind for kind in faults.KINDS if kind not in faults.OF_DISKS])
     parser.add_argument("--rate", type=int, default=1000, help="records a second")
     parser.add_argument("--keep", action="store_true", help="keep data and logs")
     parser.add_argument("--binary", type=pathlib.Path, default=CACHE / "target" / "release" / "klamm")
     options = parser.parse_args()
     history.check_itself()
     directory = pathlib.Path(tempfile.mkdtemp(prefix="klamm-cluster-"))
-    network = Loopback()
-    if "cut" in options.kinds:
+    network, disks = Loopback(), {}
+    if set(faults.OF_NETWORKS) & set(options.kinds):
         if os.geteuid() == 0 and shutil.which("ip"):
             network = Namespaces()
         else:
-            print("cut: skipped, it needs root and ip")
-            options.kinds = [kind for kind in options.kinds if kind != "cut"]
-    cluster = Cluster(options.binary, directory, network)
+            leave_out(options, faults.OF_NETWORKS, "root and ip")
+    if set(faults.OF_DISKS) & set(options.kinds):
+        if os.geteuid() == 0 and shutil.which("mkfs.ext4") and shutil.which("losetup"):
+            disks = {broker: Disk(directory, broker) for broker in BROKERS}
+        else:
+            leave_out(options, faults.OF_DISKS, "root, mkfs.ext4 and losetup")
+    cluster = Cluster(options.binary, directory, network, disks)
+    if disks:
+        cluster.settings["klamm.durability"] = "group"
     try:
         breaches = play(options, cluster)
     except RuntimeError as error:
@@ -223,7 +212,7 @@ def main():
     finally:
         cluster.stop()
         network.remove()
-    history.conclude(breaches, options.keep, directory, [f"broker-{broker}.log" for broker in BROKERS])
+    history.conclude(breaches, options.keep, directory, [f"broker-{broker}.log" for broker in (*BROKERS, NEWCOMER) if broker in cluster.processes])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@
 //! | `POST /brokers/ID/kill` | it ends at once, as after `kill -9`: its connections are closed, its ports refuse |
 //! | `POST /brokers/ID/restart` | it is started from its data directory, on its ports; killed first if need be |
 //!
-//! Each answers in JSON when it is done. A broker that has to wait for others (they are the majority that its start needs) answers `202`.
+//! Each answers in JSON when it is done. A broker that has to wait for others (they are the majority that its start needs) answers `202`; an order
+//! that is not carried out within 25 s is answered `504` with a sentence.
 //!
 //! Nobody has to say who he is, so only who stands on this machine is heard: the listener must be bound to a loopback address. A browser on this
 //! machine must not do it for somebody else's page: the request has to name a loopback host (a name that was rebound to one is refused), and if it
