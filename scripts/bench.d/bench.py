@@ -21,9 +21,9 @@ import systems
 import transactions
 import wire
 
-PARTS = ["startup", "fsync", "idle", "throughput", "latency", "subscribe", "scale", "durability", "restart", "transactions"]
+PARTS = ["startup", "fsync", "idle", "throughput", "latency", "subscribe", "scale", "durability", "restart", "transactions", "commits"]
 # Minutes of their own.
-ONLY_IF_ASKED = ["durability", "restart", "transactions"]
+ONLY_IF_ASKED = ["durability", "restart", "transactions", "commits"]
 Cell = collections.namedtuple("Cell", "partitions record batch acks codec window connections", defaults=("none", 5, 1))
 CELLS = [
     Cell(1, 1024, 16384, "1"),
@@ -325,6 +325,7 @@ def main():
         "subscribe": lambda: measure_subscribe(options, results, running),
         "scale": lambda: scale.measure(options, results, running),
         "transactions": lambda: transactions.measure(options, results, running),
+        "commits": lambda: transactions.commits(options, results, running),
         "durability": lambda: sections.extend(durability.cost(options, work, load, say)),
         "restart": lambda: sections.extend(durability.restart(options, work, load, say)),
     }

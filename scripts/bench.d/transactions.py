@@ -1,6 +1,7 @@
 """Transactions: how many per second, how long a commit takes, what a transaction costs the broker of processor time, and what stands on them:
-readers of committed records, Kafka Streams."""
+readers of committed records, Kafka Streams. Once with Java's client, once with `load`, which leaves the processors to the broker."""
 
+import json
 import os
 import subprocess
 
@@ -9,6 +10,10 @@ import wire
 
 # Partitions of each transaction, producers, and transactions a second of all together: 0 is as many as they can.
 SHAPES = [(partitions, producers, 0) for producers in (1, 50) for partitions in (1, 10, 100)] + [(1, 50, 200), (10, 50, 100), (100, 50, 30)]
+# The same for `load`; what is offered is less than half of what Apache Kafka reaches.
+BARE_SHAPES = [(1, 1, 50), (10, 1, 50), (100, 1, 30), (1, 50, 500), (10, 50, 500), (100, 50, 100)]
+BARE_SHAPES += [(partitions, producers, 0) for producers in (1, 50) for partitions in (1, 10, 100)]
+WARM_UP_SECONDS = 10
 LINES = {"at_least_once": 300_000, "exactly_once_v2": 300_000}
 
 
@@ -33,6 +38,46 @@ def measure(options, results, running):
             finally:
                 system.stop()
                 system.wipe()
+
+
+def commits(options, results, running):
+    """How long commits take for a client that costs next to nothing."""
+    for turn in range(options.rounds):
+        for system in running if turn % 2 == 0 else reversed(running):
+            if system.name == "yardstick":
+                continue
+            system.wipe()
+            system.start()
+            try:
+                bare_load(options, system, "warm-up", 10, 50, 0, WARM_UP_SECONDS)
+                for shape in BARE_SHAPES:
+                    bare(options, results, system, *shape)
+            finally:
+                system.stop()
+                system.wipe()
+
+
+def bare_load(options, system, topic, partitions, producers, offered, seconds):
+    flags = {"address": f"127.0.0.1:{system.port}", "topic": topic, "partitions": partitions, "producers": producers, "rate": offered, "seconds": seconds}
+    words = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
+    done = subprocess.run([os.path.join(options.binaries, "load"), "transactions", *words], capture_output=True, text=True, timeout=seconds + 300)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip() or f"code {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def bare(options, results, system, partitions, producers, offered):
+    row = f"load: transactions of {many(partitions, 'partition')}, {many(producers, 'producer')}" + (f", {offered} a second" if offered else "")
+    topic, before = f"bare-{partitions}-{producers}-{offered}", system.cpu_seconds()
+    try:
+        found = bare_load(options, system, topic, partitions, producers, offered, options.seconds)
+    except (RuntimeError, ValueError, subprocess.SubprocessError, OSError) as error:
+        results.fail(row, system.name, error)
+        return
+    results.add(row, "1/s", system.name, found["per_second"])
+    for name, key in (("commit, median", "commit_p50_us"), ("commit, 99th percentile", "commit_p99_us"), ("all of it, median", "transaction_p50_us")):
+        results.add(f"{row}: {name}", "ms", system.name, found[key] / 1000)
+    results.add(f"{row}: the broker's CPU per transaction", "ms", system.name, (system.cpu_seconds() - before) * 1000 / max(1, found["count"]))
 
 
 class Client:

@@ -11,10 +11,16 @@ pub mod key {
     pub const FETCH: i16 = 1;
     /// Metadata.
     pub const METADATA: i16 = 3;
+    /// FindCoordinator.
+    pub const FIND_COORDINATOR: i16 = 10;
     /// ApiVersions.
     pub const API_VERSIONS: i16 = 18;
     /// CreateTopics.
     pub const CREATE_TOPICS: i16 = 19;
+    /// InitProducerId.
+    pub const INIT_PRODUCER_ID: i16 = 22;
+    /// EndTxn.
+    pub const END_TXN: i16 = 26;
 }
 
 /// The length of a batch's header.
@@ -90,6 +96,40 @@ impl<'a> Reader<'a> {
     pub fn count(&mut self) -> Option<usize> {
         Some(usize::try_from(self.i32()?).unwrap_or(0))
     }
+
+    /// An UNSIGNED_VARINT.
+    pub fn unsigned_varint(&mut self) -> Option<usize> {
+        let mut value = 0;
+        for shift in [0, 7, 14, 21, 28] {
+            let byte = self.i8()?.cast_unsigned();
+            value |= usize::from(byte & 0x7F) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// The count of a COMPACT_ARRAY; null reads as empty.
+    pub fn compact_count(&mut self) -> Option<usize> {
+        Some(self.unsigned_varint()?.saturating_sub(1))
+    }
+
+    /// A COMPACT_STRING or COMPACT_NULLABLE_STRING; null reads as empty.
+    pub fn compact_string(&mut self) -> Option<&'a str> {
+        let length = self.compact_count()?;
+        std::str::from_utf8(self.take(length)?).ok()
+    }
+
+    /// Passes over tagged fields.
+    pub fn skip_tags(&mut self) -> Option<()> {
+        for _ in 0..self.unsigned_varint()? {
+            self.unsigned_varint()?;
+            let length = self.unsigned_varint()?;
+            self.take(length)?;
+        }
+        Some(())
+    }
 }
 
 /// Writes values one after the other.
@@ -105,6 +145,14 @@ impl Writer {
     pub fn request(api_key: i16, version: i16, correlation_id: i32) -> Self {
         let mut writer = Self::default();
         writer.i16(api_key).i16(version).i32(correlation_id).string("load");
+        writer
+    }
+
+    /// The header of a request of a flexible version, header version 2.
+    #[must_use]
+    pub fn flexible_request(api_key: i16, version: i16, correlation_id: i32) -> Self {
+        let mut writer = Self::request(api_key, version, correlation_id);
+        writer.no_tags();
         writer
     }
 
@@ -149,6 +197,24 @@ impl Writer {
     /// The count of an ARRAY, or the length of BYTES.
     pub fn count(&mut self, count: usize) -> &mut Self {
         self.i32(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
+    /// The count of a COMPACT_ARRAY, or the length of COMPACT_BYTES.
+    pub fn compact_count(&mut self, count: usize) -> &mut Self {
+        unsigned_varint(&mut self.0, count as u64 + 1);
+        self
+    }
+
+    /// A COMPACT_STRING.
+    pub fn compact_string(&mut self, text: &str) -> &mut Self {
+        self.compact_count(text.len());
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// No tagged fields.
+    pub fn no_tags(&mut self) -> &mut Self {
+        self.i8(0)
     }
 }
 
@@ -237,12 +303,15 @@ fn record_prefix_bytes(offset_delta: usize, record_bytes: usize) -> usize {
 }
 
 fn varint(into: &mut Vec<u8>, value: i64) {
-    let mut zigzag = (value << 1 ^ value >> 63).cast_unsigned();
-    while zigzag >= 0x80 {
-        into.push(zigzag.to_le_bytes()[0] | 0x80);
-        zigzag >>= 7;
+    unsigned_varint(into, (value << 1 ^ value >> 63).cast_unsigned());
+}
+
+fn unsigned_varint(into: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        into.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
     }
-    into.push(zigzag.to_le_bytes()[0]);
+    into.push(value.to_le_bytes()[0]);
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 //! `load` uses none of klamm's decoders, so that it cannot share a fault with them.
 //!
 //! Invariants:
-//! - Both speak fixed, non-flexible versions that Apache Kafka 4 serves: Metadata 4, CreateTopics 4, Produce 7, Fetch 11.
+//! - Both speak fixed, non-flexible versions that Apache Kafka 4 serves: Metadata 4, CreateTopics 4, Produce 7, Fetch 11. Transactions are those of
+//!   transaction.version 2, as current clients make them: Produce 12 and EndTxn 5, which are flexible.
 //! - The load client fails at the first error code; a number that it prints is of acknowledged records only.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -16,3 +17,4 @@ pub mod client;
 pub mod codec;
 pub mod load;
 pub mod sink;
+pub mod transactions;

@@ -269,10 +269,7 @@ impl Load {
         join_all(threads)?;
         let mut latencies = std::mem::take(&mut *latencies.lock().unwrap_or_else(PoisonError::into_inner));
         latencies.sort_unstable();
-        let at = |per_mille: usize| {
-            let index = (latencies.len() * per_mille / 1000).min(latencies.len().saturating_sub(1));
-            latencies.get(index).map_or(0, Duration::as_micros)
-        };
+        let at = |of_a_thousand: usize| per_mille(&latencies, of_a_thousand);
         Ok(format!(
             "{{\"count\":{},\"p50_us\":{},\"p99_us\":{},\"p999_us\":{},\"max_us\":{}}}",
             latencies.len(),
@@ -284,8 +281,14 @@ impl Load {
     }
 }
 
-fn join_all<T>(threads: Vec<thread::JoinHandle<io::Result<T>>>) -> io::Result<Vec<T>> {
+pub(crate) fn join_all<T>(threads: Vec<thread::JoinHandle<io::Result<T>>>) -> io::Result<Vec<T>> {
     threads.into_iter().map(|thread| thread.join().map_err(|_| fault("a thread panicked"))?).collect()
+}
+
+/// The value below which so many of a thousand lie, in microseconds.
+pub(crate) fn per_mille(sorted: &[Duration], of_a_thousand: usize) -> u128 {
+    let index = (sorted.len() * of_a_thousand / 1000).min(sorted.len().saturating_sub(1));
+    sorted.get(index).map_or(0, Duration::as_micros)
 }
 
 fn summary(payload_bytes: usize, records: usize, seconds: f64) -> String {
