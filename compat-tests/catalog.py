@@ -8,6 +8,7 @@ CLIENTS = {
     "spring": "Spring Kafka 4.0",
     "python": "confluent-kafka (librdkafka)",
     "aiokafka": "aiokafka",
+    "kafka-python": "kafka-python",
     "librdkafka": "librdkafka 2.16 (C)",
     "rdkafka": "rdkafka 0.39 (Rust)",
     "rskafka": "rskafka 0.6 (Rust)",

@@ -187,14 +187,14 @@ need java openjdk-17-jdk-headless
 need mvn maven
 need python3 python3
 "$here/kafka/kafka.sh" install
-if [ $# -eq 0 ]; then set -- java java-3.9 java-2.8 java-tools spring python aiokafka librdkafka rdkafka rskafka go sarama kafka-go node confluent-js kcat klamm-tools programs; fi
+if [ $# -eq 0 ]; then set -- java java-3.9 java-2.8 java-tools spring python aiokafka kafka-python librdkafka rdkafka rskafka go sarama kafka-go node confluent-js kcat klamm-tools programs; fi
 for client in "$@"; do
   case "$client" in
     java | java-tools) java_client ;;
     java-3.9) old_java_client 3.9.2 ;;
     java-2.8) old_java_client 2.8.2 ;;
     spring) spring_client ;;
-    python | aiokafka | klamm-tools) python_client ;;
+    python | aiokafka | kafka-python | klamm-tools) python_client ;;
     go | sarama | kafka-go) go_client ;;
     node) node_client ;;
     confluent-js) confluent_js_client ;;

@@ -56,6 +56,7 @@ def client_command(name):
         "spring": java_options + [f"{COMPAT}/spring-classes:{COMPAT}/spring/*", "compat.Spring"],
         "python": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "client.py")],
         "aiokafka": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "pure.py"), "aiokafka"],
+        "kafka-python": [f"{COMPAT}/python/bin/python", str(HERE / "python" / "pure.py"), "kafka-python"],
         "librdkafka": [f"{COMPAT}/c-client"],
         "rdkafka": [f"{COMPAT}/rust-client", "rdkafka"],
         "rskafka": [f"{COMPAT}/rust-client", "rskafka"],

@@ -1,4 +1,4 @@
-"""The named scenarios played by aiokafka: pure.py aiokafka. README.md tells the contract with the runner."""
+"""The named scenarios played by the clients written in Python alone: pure.py aiokafka | kafka-python. README.md tells the contract with the runner."""
 
 import pathlib
 import subprocess
@@ -347,12 +347,15 @@ def idempotent():
 
 
 if __name__ == "__main__":
-    # The library's name comes first, so that another one could be played by a driver of its own.
-    from aiokafka_driver import Driver, run
-    from aiokafka_transactions import Transactions
+    if sys.argv[1] == "aiokafka":
+        from aiokafka_driver import Driver, run
+        from aiokafka_transactions import Transactions
+
+        Transactions(sys.modules[__name__], run)
+    else:
+        from kafka_python_driver import Driver
 
     D = Driver()
-    Transactions(sys.modules[__name__], run)
     if len(sys.argv) > 2:
         child_member(*sys.argv[2:4])
     else:
