@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Three klamm processes beside three of Apache Kafka on this machine: replication factor 3, acks=all, min.insync.replicas=2.
 
-    scripts/bench.d/cluster.py BINARIES [--rounds N] [--seconds N] [--without klamm,kafka]
+    scripts/bench.d/cluster.py BINARIES [--rounds N] [--seconds N] [--without klamm,kafka] [--synced]
 
-BINARIES is the directory of the release binaries klamm and load. Throughput comes from `load` (one partition, its leader's address, pre-encoded frames),
-latency from Kafka's own kafka-producer-perf-test at 5,000 records of 1 KiB a second. CPU is of all three brokers. Prints a Markdown table of medians.
+BINARIES is the directory of the release binaries klamm and load. With --synced what is acknowledged is on the disk: klamm.durability=group beside
+flush.messages=1. Throughput comes from `load` (all partitions led by broker 1, whose address it knows; pre-encoded frames), latency from Kafka's own kafka-producer-perf-test at 5,000 records of 1 KiB a second. CPU is of all three brokers. Prints a Markdown table of medians.
 """
 
 import argparse
@@ -22,6 +22,8 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True
+
+import wire
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "klamm"
@@ -41,7 +43,18 @@ log.dirs={data}
 default.replication.factor=3
 offsets.topic.replication.factor=3
 min.insync.replicas=2
+{own}
 """
+SYNCED = {"klamm": "klamm.durability=group", "kafka": "log.flush.interval.messages=1"}
+# What it is called: partitions, bytes of a record, of a batch, of all.
+LOADS = {
+    "16 KiB batches": (1, 1024, 16 << 10, 128 << 20),
+    "16 KiB batches, 6 partitions": (6, 1024, 16 << 10, 128 << 20),
+    "16 KiB batches, 100 partitions": (100, 1024, 16 << 10, 128 << 20),
+    "16 KiB batches of 100 B records, 6 partitions": (6, 100, 16 << 10, 128 << 20),
+    "1 MiB batches": (1, 1024, 1 << 20, 1 << 30),
+    "1 MiB batches, 6 partitions": (6, 1024, 1 << 20, 1 << 30),
+}
 
 
 def free_ports(count):
@@ -55,7 +68,7 @@ def free_ports(count):
 
 
 class Cluster:
-    def __init__(self, name, directory, binaries):
+    def __init__(self, name, directory, binaries, is_synced=False):
         self.name, self.directory = name, directory / name
         ports = free_ports(2 * len(NODES))
         clients, controllers = ports[: len(NODES)], ports[len(NODES) :]
@@ -66,7 +79,7 @@ class Cluster:
             home = self.directory / str(node)
             home.mkdir(parents=True)
             file = home / "server.properties"
-            file.write_text(SETTINGS.format(node=node, port=port, controller=controller, voters=voters, data=home / "data"))
+            file.write_text(SETTINGS.format(node=node, port=port, controller=controller, voters=voters, data=home / "data", own=SYNCED[name] if is_synced else ""))
             if name == "klamm":
                 self.commands.append([str(binaries / "klamm"), "server", "-c", str(file)])
             else:
@@ -122,15 +135,19 @@ class Cluster:
             time.sleep(0.1)
 
 
-def throughput(cluster, options, topic, batch_bytes, total_bytes):
-    address = cluster.create(topic, 1)
-    command = [str(options.binaries / "load"), "produce", "--address", address, "--topic", topic, "--acks", "all"]
+def throughput(cluster, options, topic, partitions, record_bytes, batch_bytes, total_bytes):
+    wire.create_assigned(cluster.clients[0], topic, [[1, 2, 3]] * partitions)
+    while wire.in_sync(cluster.clients[0], topic) != [len(NODES)] * partitions:
+        time.sleep(0.1)
+    command = [str(options.binaries / "load"), "produce", "--address", f"127.0.0.1:{cluster.clients[0]}", "--topic", topic, "--acks", "all"]
+    command += ["--partitions", str(partitions), "--record-bytes", str(record_bytes)]
     command += ["--connections", "1", "--batch-bytes", str(batch_bytes), "--total-bytes"]
     # The first bytes warm it.
     subprocess.run([*command, str(total_bytes // 4)], check=True, stdout=subprocess.DEVNULL)
     before, began = cluster.cpu_seconds(), time.monotonic()
     subprocess.run([*command, str(total_bytes)], check=True, stdout=subprocess.DEVNULL)
     seconds, cpu = time.monotonic() - began, cluster.cpu_seconds() - before
+    wire.delete_topic(cluster.clients[0], topic)
     return {"MB/s": total_bytes / 1e6 / seconds, "CPU s/GB": cpu / (total_bytes / 1e9)}
 
 
@@ -152,6 +169,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=15)
     parser.add_argument("--without", default="")
+    parser.add_argument("--synced", action="store_true", help="what is acknowledged is on the disk")
     options = parser.parse_args()
     Cluster.tool = options.binaries / "klamm"
     names = [name for name in ("klamm", "kafka") if name not in options.without.split(",")]
@@ -159,12 +177,12 @@ def main():
     for number in range(options.rounds):
         for name in names:
             work = pathlib.Path(tempfile.mkdtemp(prefix="klamm-bench-cluster-"))
-            cluster = Cluster(name, work, options.binaries)
+            cluster = Cluster(name, work, options.binaries, options.synced)
             try:
                 ready = cluster.start()
                 rows = {"start": {"s": ready}}
-                rows["16 KiB batches"] = throughput(cluster, options, "small", 16 << 10, 128 << 20)
-                rows["1 MiB batches"] = throughput(cluster, options, "large", 1 << 20, 1 << 30)
+                for number_of_load, (what, load) in enumerate(LOADS.items()):
+                    rows[what] = throughput(cluster, options, f"load-{number_of_load}", *load)
                 rows["5,000 records/s"] = latency(cluster, options, "paced")
                 rows["memory after it"] = {"MB": cluster.resident_bytes() / 1e6}
             finally:

@@ -73,6 +73,44 @@ def create_topics(port, names, partitions=1):
             raise RuntimeError(f"CreateTopics: error {code}")
 
 
+def create_assigned(port, name, replicas):
+    """A topic with these replicas for each partition, the preferred leader first."""
+    body = struct.pack(">i", 1) + text(name) + struct.pack(">ihi", -1, -1, len(replicas))
+    for partition, brokers in enumerate(replicas):
+        body += struct.pack(f">ii{len(brokers)}i", partition, len(brokers), *brokers)
+    answer = exchange(port, request(19, 4, body + struct.pack(">iib", 0, 60000, 0)))
+    (code,) = struct.unpack_from(">h", answer, 12 + 2 + len(name.encode()))
+    if code != 0:
+        raise RuntimeError(f"CreateTopics: error {code}")
+
+
+def in_sync(port, name):
+    """How many replicas of each partition are in sync (Metadata version 4)."""
+    answer = exchange(port, request(3, 4, struct.pack(">i", 1) + text(name) + b"\0"))
+    place = 8
+
+    def number(form):
+        nonlocal place
+        (value,) = struct.unpack_from(">" + form, answer, place)
+        place += struct.calcsize(">" + form)
+        return value
+
+    def skip_text():
+        nonlocal place
+        length = number("h")
+        place += max(length, 0)
+
+    for _ in range(number("i")):
+        number("i"), skip_text(), number("i"), skip_text()
+    skip_text(), number("i"), number("i"), number("h"), skip_text(), number("b")
+    found = []
+    for _ in range(number("i")):
+        number("h"), number("i"), number("i")
+        _replicas, isr = ([number("i") for _ in range(number("i"))] for _ in range(2))
+        found.append(len(isr))
+    return found
+
+
 def crc32c(data):
     crc = 0xFFFFFFFF
     for byte in data:

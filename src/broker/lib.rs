@@ -25,6 +25,7 @@ mod coordination;
 pub mod coordinators;
 pub mod entropy;
 pub mod fetch_session;
+pub mod hand_over_gate;
 mod isr_by_controller;
 pub mod isr_changes;
 pub mod live_limits;
@@ -79,6 +80,8 @@ pub struct Broker {
     pub producer_ids: Arc<producer_ids::ProducerIds>,
     /// What consumers asked for last time.
     pub fetch_sessions: fetch_session::FetchSessions,
+    /// Whether produce requests are taken at present.
+    pub hand_over_gate: hand_over_gate::HandOverGate,
     /// Who has just gone.
     pub absences: Arc<absences::Absences>,
     /// The way to the active controller, which may be another broker; `None` in tests of one that is a cluster by itself.

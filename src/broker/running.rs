@@ -9,6 +9,7 @@ use metadata::controller::BrokerRegistration;
 use quorum::MetadataQuorum;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use wire::clock::timeout_at;
 
 use crate::Broker;
 use crate::cluster;
@@ -16,6 +17,9 @@ use crate::isr_by_controller::ByController;
 use crate::isr_changes::{IsrChanges, IsrProposer};
 use crate::replica_fetchers::ReplicaFetchers;
 use crate::start::StartError;
+
+/// How long a broker that stops waits to see who leads what it led.
+const SEES_WITHIN: Duration = Duration::from_millis(500);
 
 /// A broker that serves.
 pub struct RunningBroker {
@@ -87,9 +91,11 @@ impl RunningBroker {
     /// Has one of several hand its partitions over (controlled shutdown). It serves meanwhile, so that clients are told who leads next; before
     /// [`Self::stop`].
     pub async fn hand_over(&self) {
-        if let Some(member) = &self.member {
-            member.leave(&*self.broker.clock).await;
-        }
+        let Some(member) = &self.member else { return };
+        let broker = &*self.broker;
+        broker.hand_over_gate.close(&*broker.clock).await;
+        // The controller lets it go some time after others lead.
+        tokio::join!(member.leave(&*broker.clock), open_once_others_lead(broker));
     }
 
     /// From now on what has no space on the disk fails, which waited before: for who ends the broker's threads.
@@ -116,6 +122,21 @@ impl RunningBroker {
             tracing::error!(%error, "closing the store panicked");
         }
     }
+}
+
+async fn open_once_others_lead(broker: &Broker) {
+    let mut published = broker.metadata.subscribe();
+    let others_lead = published.wait_for(|_| !leads_what_others_could(broker));
+    if timeout_at(&*broker.clock, broker.clock.monotonic() + SEES_WITHIN, others_lead).await.is_err() {
+        tracing::info!("what this broker led has no other leader yet");
+    }
+    broker.hand_over_gate.open();
+}
+
+fn leads_what_others_could(broker: &Broker) -> bool {
+    let (image, own) = (broker.metadata.image(), broker.config.broker_id);
+    let mut partitions = image.topics().flat_map(|topic| topic.partitions());
+    partitions.any(|(_, partition)| partition.leader == Some(own) && partition.isr.len() > 1)
 }
 
 pub(crate) fn by_controller(broker: &Broker) -> Result<Arc<ByController>, StartError> {

@@ -30,6 +30,7 @@ use crate::controller_channel::ControllerChannel;
 use crate::coordination::{self, Coordination, CoordinationParts};
 use crate::entropy::Entropy;
 use crate::fetch_session::FetchSessions;
+use crate::hand_over_gate::HandOverGate;
 use crate::live_limits::{LiveLimits, UnknownHost};
 use crate::maintenance;
 use crate::metadata_followers::{Followers, follow_metadata};
@@ -212,6 +213,7 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
         producer_ids: coordination.producer_ids,
         controller,
         fetch_sessions: FetchSessions::new(config.fetch_sessions_max),
+        hand_over_gate: HandOverGate::default(),
         absences,
         channel,
         metrics,

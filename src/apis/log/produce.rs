@@ -8,6 +8,7 @@
 //! - Beyond `producer_byte_rate` or `request_percentage` the answer tells the wait and the connection is muted; with acks=0 only the bytes count.
 //! - The first batch of a transaction waits for its coordinator's word, and later requests of the connection for that (KIP-890).
 //! - Later requests of the connection are taken while this one waits for its replicas; answers stay in order.
+//! - A broker that stops answers what it has taken before others lead its partitions, and takes no other request meanwhile.
 //!
 //! # Deviations
 //! - A disk with less than 64 MiB of free space (a small one: less than a sixteenth) gives KAFKA_STORAGE_ERROR until there is more; Kafka goes
@@ -22,6 +23,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker::hand_over_gate::Pass;
 use broker::partitions::{AppendAs, AppendOutcome, AppendRefusal, AppendTicket, Partition, RequiredAcks, TransactionCheck};
 use broker::quotas::QuotaKind;
 use bytes::Bytes;
@@ -82,8 +84,33 @@ impl ErasedApi for Produce {
             -1 => Ok(RequiredAcks::All),
             _ => Err(ErrorCode::InvalidRequiredAcks),
         };
-        let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+        // IMPORTANT: the next request must not overtake what is not appended yet.
+        let Some(pass) = cx.broker.hand_over_gate.try_pass() else {
+            return Outcome::serial(async move {
+                let pass = cx.broker.hand_over_gate.pass().await;
+                UnderWay::begin(cx, request, acks, pass).end().await
+            });
+        };
         // The appends happen here, before anything is awaited: that is what keeps the order of pipelined requests.
+        let request = UnderWay::begin(cx, request, acks, pass);
+        if request.waits_for_coordinator() { Outcome::serial(request.end()) } else { Outcome::pipelined(request.end()) }
+    }
+}
+
+/// A request whose appends are under way, or wait for their transaction's coordinator.
+struct UnderWay {
+    cx: Context,
+    topics: Vec<TopicUnderWay>,
+    writer: Option<Writer>,
+    acks: RequiredAcks,
+    wait: Wait,
+    /// Until it is answered.
+    _pass: Pass,
+}
+
+impl UnderWay {
+    fn begin(cx: Context, request: ProduceRequest, acks: Result<RequiredAcks, ErrorCode>, pass: Pass) -> Self {
+        let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         let begin = cx.broker.quotas.is_active(QuotaKind::Request).then(|| cx.broker.clock.monotonic());
         let image = cx.broker.metadata.image();
         let writer = writer(cx.version, request.transactional_id);
@@ -91,17 +118,20 @@ impl ErasedApi for Produce {
         let topics: Vec<_> = named.map(|topic| begin_topic(&cx, &image, writer.as_ref(), topic, acks)).collect();
         let acks = acks.unwrap_or(RequiredAcks::Leader);
         let wait = Wait { timeout, throttle_time_ms: charge(&cx, begin.filter(|_| acks != RequiredAcks::None)) };
-        if !topics.iter().any(TopicUnderWay::waits_for_coordinator) {
-            return Outcome::pipelined(finish(cx, topics, acks, wait));
+        Self { cx, topics, writer, acks, wait, _pass: pass }
+    }
+
+    fn waits_for_coordinator(&self) -> bool {
+        self.topics.iter().flat_map(|topic| &topic.partitions).any(|partition| matches!(partition.state, Ok(Append::ToVerify(_))))
+    }
+
+    async fn end(self) -> Outcome {
+        let waits = self.waits_for_coordinator();
+        let Self { cx, mut topics, writer, acks, wait, _pass } = self;
+        if let Some(writer) = writer.as_ref().filter(|_| waits) {
+            topics = verify(&cx, writer, topics, acks).await;
         }
-        // The next request must not overtake what is not appended yet.
-        Outcome::serial(async move {
-            let topics = match &writer {
-                Some(writer) => verify(&cx, writer, topics, acks).await,
-                None => topics,
-            };
-            finish(cx, topics, acks, wait).await
-        })
+        finish(cx, topics, acks, wait).await
     }
 }
 
@@ -142,12 +172,6 @@ struct ToVerify {
     batch: CheckedBatch,
     check: TransactionCheck,
     producer: (ProducerId, ProducerEpoch),
-}
-
-impl TopicUnderWay {
-    fn waits_for_coordinator(&self) -> bool {
-        self.partitions.iter().any(|partition| matches!(partition.state, Ok(Append::ToVerify(_))))
-    }
 }
 
 /// Who writes in a transaction; `None` without an id, and then no batch may belong to one.
