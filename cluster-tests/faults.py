@@ -173,7 +173,7 @@ class Faults:
     def ended(drain):
         said, problem = drain.communicate(timeout=120)
         if drain.returncode != 0:
-            raise RuntimeError(f"a broker is not drained: {problem[-300:]}")
+            raise RuntimeError(f"{' '.join(drain.args[1:])} ended with code {drain.returncode}: {problem[-300:]}{said[-300:]}")
         return said.strip()
 
 
