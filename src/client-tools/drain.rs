@@ -18,10 +18,15 @@ use crate::output;
 /// A partition, by topic and number.
 type Place = (String, i32);
 
+/// A broker may be behind the controller: what was on its way is looked for in the metadata so often before it counts as not moved.
+const LOOKS_UNTIL_SEEN: u32 = 10;
+
 pub(crate) async fn run(args: &DrainArgs) -> Result<(), ToolProblem> {
     let mut cluster = Cluster::connect(&args.common).await?;
-    let (mut first, mut told) = (None, None);
+    let (mut first, mut told, mut moving) = (None, None, BTreeMap::new());
     loop {
+        // First, so that what is on its way no more is gone from the broker in the metadata.
+        let leaving = leaving(&mut cluster, args.broker).await?;
         let topics = cluster.metadata(None, false).await?;
         let left = held(&topics, args.broker).len();
         let all = *first.get_or_insert(left);
@@ -33,9 +38,9 @@ pub(crate) async fn run(args: &DrainArgs) -> Result<(), ToolProblem> {
             let is_known = cluster.view.brokers.contains_key(&args.broker);
             return done(args, all, is_known);
         }
-        let leaving = leaving(&mut cluster, args.broker).await?;
-        let moves = plan(&topics, &cluster.view.brokers, args.broker, &leaving)?;
+        let moves = plan(&topics, &cluster.view.brokers, args.broker, &left_alone(&mut moving, leaving))?;
         if !moves.is_empty() {
+            moving.extend(moves.keys().map(|place| (place.clone(), LOOKS_UNTIL_SEEN)));
             ask(&mut cluster, args, moves).await?;
         }
         cluster.clock.sleep_until(cluster.clock.monotonic() + crate::cluster::LOOK_AGAIN).await;
@@ -78,6 +83,17 @@ async fn leaving(cluster: &mut Cluster, broker: i32) -> Result<BTreeSet<Place>, 
         found.extend(leaving.map(|partition| (topic.name.to_string(), partition.partition_index)));
     }
     Ok(found)
+}
+
+/// The partitions that are not to be moved now: those that are leaving, and those that were in one of the last looks. Their replicas may be told as they
+/// were on the way, the new one beside the old one.
+fn left_alone(moving: &mut BTreeMap<Place, u32>, leaving: BTreeSet<Place>) -> BTreeSet<Place> {
+    moving.retain(|_, looks| {
+        *looks = looks.saturating_sub(1);
+        *looks > 0
+    });
+    moving.extend(leaving.into_iter().map(|place| (place, LOOKS_UNTIL_SEEN)));
+    moving.keys().cloned().collect()
 }
 
 /// Which replicas each partition is to have that is not leaving the broker yet. A partition whose replicas move for another reason has its turn
@@ -182,6 +198,18 @@ mod tests {
     fn planned(topics: &[Topic], brokers: &BTreeMap<i32, Broker>, drained: i32, leaving: &[Place]) -> Vec<(i32, Vec<i32>)> {
         let moves = plan(topics, brokers, drained, &leaving.iter().cloned().collect()).unwrap();
         moves.into_iter().map(|((_, index), replicas)| (index, replicas)).collect()
+    }
+
+    #[test]
+    fn what_was_leaving_a_moment_ago_is_not_moved_again_until_the_metadata_had_time_to_tell() {
+        let (mut moving, place) = (BTreeMap::new(), ("t".to_owned(), 0));
+        let one = BTreeSet::from([place.clone()]);
+        assert_eq!(left_alone(&mut moving, one.clone()), one);
+        for _ in 1..LOOKS_UNTIL_SEEN {
+            // The broker that is asked still tells of the replica that goes and of the one that came.
+            assert_eq!(left_alone(&mut moving, BTreeSet::new()), one);
+        }
+        assert_eq!(left_alone(&mut moving, BTreeSet::new()), BTreeSet::new(), "it was given up, and is asked for again");
     }
 
     #[test]
