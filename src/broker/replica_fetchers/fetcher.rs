@@ -22,7 +22,8 @@ use crate::read_pool::off_thread;
 use crate::replication_throttle::ReplicationSide;
 
 use super::FetchersParts;
-use super::wire_form;
+use super::session::FetcherSession;
+use super::wire_form::{self, Fetched};
 
 /// How long to wait for bytes that are on their way to the disk, once, when a partition changes its role.
 const SETTLE_PAUSE: Duration = Duration::from_millis(5);
@@ -115,6 +116,7 @@ pub(super) struct Fetcher {
     parts: Arc<FetchersParts>,
     shared: Arc<Shared>,
     connection: Option<Connection>,
+    session: FetcherSession,
     /// Connections in a row that failed.
     failures: u32,
     /// The last partition that had records in an answer that was full: the next request begins behind it, so that none starves.
@@ -123,7 +125,7 @@ pub(super) struct Fetcher {
 
 impl Fetcher {
     pub(super) fn new(parts: Arc<FetchersParts>, shared: Arc<Shared>) -> Self {
-        Self { parts, shared, connection: None, failures: 0, served: None }
+        Self { parts, shared, connection: None, session: FetcherSession::default(), failures: 0, served: None }
     }
 
     pub(super) async fn run(mut self, stopping: CancellationToken) {
@@ -242,6 +244,8 @@ impl Fetcher {
                 let leader = image.broker(self.shared.leader);
                 let endpoint = leader.and_then(|leader| leader.endpoint(&parts.listener));
                 let endpoint = endpoint.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "its address is not known"))?;
+                // What was asked by the last one may have been heard or not.
+                self.session.give_up();
                 let (clock, timeout) = (Arc::clone(&parts.clock), parts.config.socket_timeout);
                 let client_id = format!("broker-{}-fetcher", parts.broker_id);
                 self.connection.insert(Connection::open(&endpoint.host, endpoint.port, client_id, clock, timeout).await?)
@@ -254,8 +258,16 @@ impl Fetcher {
         let mut records = Vec::new();
         if !plan.records.is_empty() {
             let wait_ms = plan.wait_ms(parts.clock.monotonic(), parts.config.wait_max_ms);
-            let request = wire_form::fetch_request(parts.broker_id, broker_epoch, &parts.config, wait_ms, &plan.records);
-            records = wire_form::fetch(connection, &request).await?;
+            let named = self.session.ask(&plan.records);
+            let request = wire_form::fetch_request(parts.broker_id, broker_epoch, &parts.config, wait_ms, &named);
+            match wire_form::fetch(connection, &request).await? {
+                Fetched::Rows(session_id, rows) => {
+                    self.session.answered(session_id);
+                    records = rows;
+                }
+                // The next request begins another one.
+                Fetched::NoSession => self.session.give_up(),
+            }
         }
         Ok(Answers { bounds, records })
     }
@@ -319,25 +331,30 @@ impl Fetcher {
         if let Some(one) = appending.first() {
             one.partition.wake_committer();
         }
+        // A leader says each thing once: where it was not taken over, it must be told anew.
+        let mut has_missed = !parted.is_empty();
         for one in appending {
-            self.settle(one).await;
+            has_missed |= !self.settle(one).await;
         }
         for (id, partition, position, leaders) in parted {
             self.part(id, &partition, &position, leaders).await;
         }
+        if has_missed {
+            self.session.give_up();
+        }
     }
 
-    /// Waits until an append counts, and takes over the leader's offsets.
-    async fn settle(&self, appending: Appending) {
+    /// Waits until an append counts, and takes over the leader's offsets. Returns whether it did.
+    async fn settle(&self, appending: Appending) -> bool {
         let Appending { id, leader_epoch, partition, appended, high_watermark, log_start } = appending;
         if let Some(appended) = appended {
             match appended.await {
                 Ok(Ok(_)) => {}
-                Ok(Err(AppendError::StaleLeaderEpoch { .. } | AppendError::Deleted | AppendError::Closed)) | Err(_) => return,
+                Ok(Err(AppendError::StaleLeaderEpoch { .. } | AppendError::Deleted | AppendError::Closed)) | Err(_) => return false,
                 Ok(Err(error)) => {
                     tracing::error!(partition = %id, %error, "batches of the leader cannot be appended");
                     self.failed(id, leader_epoch, ErrorCode::KafkaStorageError);
-                    return;
+                    return false;
                 }
             }
         }
@@ -347,9 +364,10 @@ impl Fetcher {
         } else {
             partition.follow_offsets(leader_epoch, high_watermark, log_start)
         };
-        if let Err(error @ (FollowError::Append(_) | FollowError::Storage(_))) = result {
+        if let Err(error @ (FollowError::Append(_) | FollowError::Storage(_))) = &result {
             tracing::error!(partition = %id, %error, "the log's start cannot follow the leader's");
         }
+        result.is_ok()
     }
 
     /// Cuts the log where it parts from the leader's.

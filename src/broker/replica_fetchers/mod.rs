@@ -9,12 +9,14 @@
 //! - A partition has one fetcher, of the leader and the term that the newest applied metadata names; what an answer says of an older term changes
 //!   nothing.
 //! - A request leaves only after all that the last answer brought counts as written, so an offset in a request is a promise.
+//! - A request names only what the leader does not remember of the last one (`session`). What was not taken over from an answer is asked for anew.
 //! - When partitions come to a fetcher that waits for an answer, it gives that up and asks anew, so that a new leader's first acknowledgement does
 //!   not wait for another partition's long poll.
 //!
 //! In Kafka: `ReplicaFetcherManager`, `ReplicaFetcherThread`, `RemoteLeaderEndPoint`.
 
 mod fetcher;
+mod session;
 mod wire_form;
 
 use std::collections::HashMap;

@@ -5,15 +5,16 @@ use std::io;
 
 use metadata::Image;
 use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition};
-use protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
+use protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
 use protocol::messages::fetch_response::PartitionData;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use protocol::messages::{FetchRequest, ListOffsetsRequest, TopicName};
 use protocol::{ErrorCode, StrBytes};
-use replication::FetchPosition;
 
 use crate::broker_connection::Connection;
 use crate::config::ReplicaFetchConfig;
+
+use super::session::Named;
 
 /// With topic ids, the follower's broker epoch, and its log start.
 const FETCH_VERSION: i16 = 17;
@@ -22,19 +23,19 @@ const LIST_OFFSETS_VERSION: i16 = 10;
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
 
-/// A fetch of these partitions, in this order.
+/// A fetch of what is named, in this order.
 pub(super) fn fetch_request(
     broker_id: BrokerId,
     broker_epoch: Option<BrokerEpoch>,
     config: &ReplicaFetchConfig,
     wait_ms: i32,
-    positions: &[(TopicIdPartition, FetchPosition)],
+    named: &Named,
 ) -> FetchRequest {
     let replica = ReplicaState::default()
         .with_replica_id(protocol::messages::BrokerId(broker_id.get()))
         .with_replica_epoch(BrokerEpoch::to_wire(broker_epoch));
     let mut topics: Vec<FetchTopic> = Vec::new();
-    for (id, position) in positions {
+    for (id, position) in &named.positions {
         let partition = FetchPartition::default()
             .with_partition(id.partition.get())
             .with_current_leader_epoch(position.current_leader_epoch.get())
@@ -47,21 +48,41 @@ pub(super) fn fetch_request(
             None => topics.push(FetchTopic::default().with_topic_id(id.topic_id.0).with_partitions(vec![partition])),
         }
     }
+    let mut forgotten: Vec<ForgottenTopic> = Vec::new();
+    for id in &named.forgotten {
+        match forgotten.last_mut().filter(|topic| topic.topic_id == id.topic_id.0) {
+            Some(topic) => topic.partitions.push(id.partition.get()),
+            None => forgotten.push(ForgottenTopic::default().with_topic_id(id.topic_id.0).with_partitions(vec![id.partition.get()])),
+        }
+    }
     FetchRequest::default()
         .with_replica_state(replica)
         .with_max_wait_ms(wait_ms)
         .with_min_bytes(config.bytes_min)
         .with_max_bytes(config.response_bytes_max)
-        .with_session_id(0)
-        .with_session_epoch(-1)
+        .with_session_id(named.session_id)
+        .with_session_epoch(named.epoch)
         .with_topics(topics)
+        .with_forgotten_topics_data(forgotten)
 }
 
-/// Fetches, and gives the answer's rows by partition.
-pub(super) async fn fetch(connection: &mut Connection, request: &FetchRequest) -> io::Result<Vec<(TopicIdPartition, PartitionData)>> {
+/// An answer to a fetch.
+pub(super) enum Fetched {
+    /// The session's id, 0 if there is none, and the answer's rows by partition.
+    Rows(i32, Vec<(TopicIdPartition, PartitionData)>),
+    /// The leader does not know the session, or not as we do.
+    NoSession,
+}
+
+/// Fetches.
+pub(super) async fn fetch(connection: &mut Connection, request: &FetchRequest) -> io::Result<Fetched> {
     let response = connection.call(FETCH_VERSION, request).await?;
-    if response.error_code != 0 {
-        return Err(io::Error::other(format!("it answered {}", protocol::error_name(response.error_code))));
+    match code_of(response.error_code) {
+        _ if response.error_code == 0 => {}
+        ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch | ErrorCode::FetchSessionTopicIdError => {
+            return Ok(Fetched::NoSession);
+        }
+        _ => return Err(io::Error::other(format!("it answered {}", protocol::error_name(response.error_code)))),
     }
     let mut rows = Vec::new();
     for topic in response.responses {
@@ -72,7 +93,7 @@ pub(super) async fn fetch(connection: &mut Connection, request: &FetchRequest) -
             }
         }
     }
-    Ok(rows)
+    Ok(Fetched::Rows(response.session_id, rows))
 }
 
 /// Where a leader's log begins and ends.
