@@ -11,6 +11,8 @@ import subprocess
 import time
 import uuid
 
+from wire import Wire
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "klamm"
 BROKERS = (1, 2, 3)
@@ -276,7 +278,19 @@ class Cluster:
             if partitions and all(len(partition["isrs"]) == len(BROKERS) and partition["leader"] > 0 for partition in partitions):
                 return time.monotonic() - began
             time.sleep(0.1)
-        raise RuntimeError(f"the cluster does not heal: {json.dumps(metadata)}")
+        views = {broker: self.view(broker) for broker in BROKERS}
+        raise RuntimeError(f"the cluster does not heal; by broker the controller, and by topic and partition leader, epoch and in-sync replicas: {views}")
+
+    def view(self, broker):
+        """What this broker tells of the cluster."""
+        try:
+            wire = Wire(self.network.client_address(broker))
+            try:
+                return wire.topics()
+            finally:
+                wire.close()
+        except OSError as error:
+            return str(error)
 
     def stop(self):
         for process in self.processes.values():

@@ -36,9 +36,9 @@ class Wire:
             data += part
         return data
 
-    def topics(self, names=()):
-        """Of Metadata v7: the controller, and for each topic by partition the leader, its epoch and the in-sync replicas."""
-        body = struct.pack(">i", len(names)) + b"".join(text(name) for name in names) + b"\0"
+    def topics(self, names=None):
+        """Of Metadata v7: the controller, and for each topic (all, if none are named) by partition the leader, its epoch and the in-sync replicas."""
+        body = struct.pack(">i", -1 if names is None else len(names)) + b"".join(text(name) for name in names or ()) + b"\0"
         answer = Reader(self.call(METADATA, 7, body))
         answer.number("i")
         answer.array(lambda: (answer.number("i"), answer.text(), answer.number("i"), answer.text()))
