@@ -58,7 +58,8 @@ pub async fn start(log: SyncedLog, options: QuorumOptions) -> Result<Arc<dyn Met
 
 pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Result<Arc<dyn MetadataQuorum>, StartError> {
     let is_complete = !options.has_peers() || is_complete(&*disk).map_err(StartError::Storage)?;
-    let shared = Arc::new(Shared::new(is_complete));
+    let began_with = disk.last_index().map_err(StartError::Storage)?;
+    let shared = Arc::new(Shared::new(is_complete, began_with));
     let (ready_sender, ready) = oneshot::channel();
     let (stop, stop_receiver) = oneshot::channel::<()>();
     let (stopped_sender, stopped) = oneshot::channel();
@@ -190,7 +191,7 @@ async fn tell_leadership(raft: &Raft, told: &watch::Sender<Option<BrokerId>>, sh
     loop {
         let leader = {
             let now = metrics.borrow_and_update();
-            if now.state == ServerState::Leader && has_caught_up(&now) {
+            if now.state == ServerState::Leader && has_caught_up(&now, shared.began_with()) {
                 shared.complete();
             }
             now.current_leader.and_then(broker_of)
@@ -205,9 +206,13 @@ async fn tell_leadership(raft: &Raft, told: &watch::Sender<Option<BrokerId>>, sh
     }
 }
 
-/// Whether all that was committed before the current leader was elected is applied here: an entry of its own term is, and so all before it.
-fn has_caught_up(metrics: &RaftMetrics<u64, EmptyNode>) -> bool {
-    metrics.current_leader.is_some() && metrics.last_applied.is_some_and(|applied| applied.leader_id.term == metrics.current_term)
+/// Whether all that was committed before the current leader was elected is applied here: an entry of its own term is, and so all before it. And all that
+/// this voter had itself when it began, as far as it was not cut: IMPORTANT: a leader that comes back before the others have noticed goes on in the same
+/// term, and while it replays its log it has applied an entry of that term, but not all of them.
+fn has_caught_up(metrics: &RaftMetrics<u64, EmptyNode>, began_with: Option<u64>) -> bool {
+    let replayed_to = began_with.min(metrics.last_log_index);
+    let of_its_term = |applied: openraft::LogId<u64>| applied.leader_id.term == metrics.current_term && Some(applied.index) >= replayed_to;
+    metrics.current_leader.is_some() && metrics.last_applied.is_some_and(of_its_term)
 }
 
 fn stopped(error: impl ToString) -> StartError {
@@ -300,7 +305,7 @@ impl MetadataQuorum for RaftQuorum {
             && self.shared.is_live()
             && now.current_leader == Some(self.id)
             && now.state == ServerState::Leader
-            && has_caught_up(&now)
+            && has_caught_up(&now, self.shared.began_with())
     }
 
     fn caught_up(&self) -> BoxFuture<Result<(), ProposeError>> {
@@ -312,7 +317,7 @@ impl MetadataQuorum for RaftQuorum {
                 {
                     let now = metrics.borrow_and_update();
                     now.running_state.clone().map_err(|error| ended(&error))?;
-                    if has_caught_up(&now) && *completeness.borrow_and_update() {
+                    if has_caught_up(&now, shared.began_with()) && *completeness.borrow_and_update() {
                         break;
                     }
                 }
@@ -378,4 +383,27 @@ fn progress(own: u64, now: &RaftMetrics<u64, EmptyNode>, of: impl Iterator<Item 
 
 fn broker_of(node: u64) -> Option<BrokerId> {
     i32::try_from(node).ok().and_then(BrokerId::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::{CommittedLeaderId, LogId};
+
+    use super::*;
+
+    #[test]
+    fn a_leader_that_goes_on_in_its_term_has_caught_up_once_it_has_replayed_all_that_it_had() {
+        let mut metrics = RaftMetrics::new_initial(3);
+        (metrics.current_term, metrics.current_leader, metrics.last_log_index) = (38, Some(3), Some(3_107));
+        let mut after = |term, index, last_log_index, began_with| {
+            metrics.last_applied = Some(LogId::new(CommittedLeaderId::new(term, 3), index));
+            metrics.last_log_index = Some(last_log_index);
+            has_caught_up(&metrics, began_with)
+        };
+        assert!(!after(38, 3_084, 3_107, Some(3_107)), "it still replays");
+        assert!(after(38, 3_107, 3_107, Some(3_107)));
+        assert!(!after(37, 3_107, 3_107, Some(3_107)), "another leader's entries are not known to be committed");
+        assert!(after(38, 3_100, 3_100, Some(3_107)), "the rest of what it had was cut");
+        assert!(after(38, 0, 0, None), "it began empty");
+    }
 }

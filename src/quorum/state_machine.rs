@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     index: watch::Sender<u64>,
     /// Whether this voter has all that was committed when it began. False for one whose log was empty, until a leader has filled it.
     is_complete: watch::Sender<bool>,
+    /// The last entry of the log when this voter began.
+    began_with: Option<u64>,
 }
 
 struct Watched {
@@ -39,7 +41,7 @@ struct Watched {
 }
 
 impl Shared {
-    pub(crate) fn new(is_complete: bool) -> Self {
+    pub(crate) fn new(is_complete: bool, began_with: Option<u64>) -> Self {
         let image = Arc::new(Image::default());
         Self {
             applying: Mutex::new(Watched { image: Arc::clone(&image), observers: Vec::new(), live: false }),
@@ -47,6 +49,7 @@ impl Shared {
             is_live: AtomicBool::new(false),
             index: watch::Sender::new(0),
             is_complete: watch::Sender::new(is_complete),
+            began_with,
         }
     }
 
@@ -57,6 +60,11 @@ impl Shared {
     /// A watch on whether this voter has all that was committed when it began.
     pub(crate) fn completeness(&self) -> watch::Receiver<bool> {
         self.is_complete.subscribe()
+    }
+
+    /// The last entry of the log when this voter began; none if it was empty.
+    pub(crate) fn began_with(&self) -> Option<u64> {
+        self.began_with
     }
 
     pub(crate) fn is_complete(&self) -> bool {
