@@ -56,6 +56,8 @@ pub(crate) const APIS: &[&dyn ErasedApi] = &[
     &Serial::<transactions::list_transactions::ListTransactions>::NEW,
     &Serial::<configs::list_config_resources::ListConfigResources>::NEW,
     &Serial::<topics::describe_topic_partitions::DescribeTopicPartitions>::NEW,
+    &Serial::<cluster::add_raft_voter::AddRaftVoter>::NEW,
+    &Serial::<cluster::remove_raft_voter::RemoveRaftVoter>::NEW,
 ];
 
 /// What brokers ask of the active controller, sorted by key.

@@ -32,6 +32,8 @@ macro_rules! throttled {
 
 throttled! {
     AddOffsetsToTxnResponse
+    AddRaftVoterResponse
+    RemoveRaftVoterResponse
     AddPartitionsToTxnResponse
     AlterClientQuotasResponse
     AllocateProducerIdsResponse

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use wire::clock::{Clock, timeout_at};
 
 use crate::Broker;
-use crate::config::QuorumConfig;
+use crate::config::HostPort;
 use crate::controller::ControlError;
 use crate::controller_channel::ControllerChannel;
 use crate::start::StartError;
@@ -44,20 +44,19 @@ const HEARTBEAT_VERSION: i16 = 1;
 const NO_EPOCH: i64 = -1;
 
 /// Waits until this broker knows what the metadata quorum has committed, which takes a majority of the voters.
-pub(crate) async fn catch_up(quorum: &dyn MetadataQuorum, part: &QuorumConfig, clock: &dyn Clock) -> Result<(), StartError> {
+pub(crate) async fn catch_up(quorum: &dyn MetadataQuorum, seeds: &[HostPort], clock: &dyn Clock) -> Result<(), StartError> {
     let mut caught_up = pin!(quorum.caught_up());
     loop {
         match timeout_at(clock, clock.monotonic() + PROGRESS_EVERY, caught_up.as_mut()).await {
             Ok(done) => return done.map_err(StartError::from),
-            Err(_) => match part {
-                QuorumConfig::Voter { .. } => {
-                    tracing::warn!("still waiting for a majority of the brokers in controller.quorum.voters; start the others");
-                }
-                QuorumConfig::Observer { seeds } => {
-                    let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
-                    tracing::warn!("still waiting for the metadata of the cluster; asking {} who votes in it", seeds.join(", "));
-                }
-            },
+            Err(_) if seeds.is_empty() => {
+                let voters: Vec<String> = quorum.voting().borrow().iter().map(ToString::to_string).collect();
+                tracing::warn!(voters = voters.join(","), "still waiting for a majority of the brokers that vote; start the others");
+            }
+            Err(_) => {
+                let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
+                tracing::warn!("still waiting for the metadata of the cluster; asking {} who votes in it", seeds.join(", "));
+            }
         }
     }
 }
@@ -204,6 +203,7 @@ fn request_of(registration: &BrokerRegistration, cluster_id: &str) -> BrokerRegi
         .with_incarnation_id(registration.incarnation_id)
         .with_listeners(listeners.collect())
         .with_features(features.collect())
+        .with_log_dirs(registration.directory_id.into_iter().collect())
         .with_rack(registration.rack.as_deref().map(text))
 }
 

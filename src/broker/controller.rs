@@ -7,6 +7,7 @@
 mod membership;
 #[cfg(test)]
 mod tests;
+mod voters;
 mod watch;
 
 pub use membership::Probe;

@@ -3,6 +3,7 @@
 //! In Kafka: `NodeToControllerChannelManager`, `ForwardingManager` (KIP-590). Ours forwards a client's request as it came, behind a head of
 //! klamm's own, so that the controller tells it from a client's on a listener that serves both.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -17,6 +18,7 @@ use quorum::MetadataQuorum;
 use wire::PeerClient;
 use wire::clock::{SharedClock, timeout_at};
 
+use crate::config::HostPort;
 use crate::controller::{ControlError, Probe};
 use crate::quorum_frames::{TO_CONTROLLER_KEY, framed};
 use crate::voter_peers::VoterPeers;
@@ -97,6 +99,12 @@ impl ControllerChannel {
     #[must_use]
     pub fn is_sole_voter(&self, broker_id: BrokerId) -> bool {
         self.quorum.voters().iter().map(|voter| voter.broker_id).eq([broker_id])
+    }
+
+    /// The voters of the metadata quorum, and where they take what is meant for them.
+    #[must_use]
+    pub fn voter_addresses(&self) -> BTreeMap<BrokerId, HostPort> {
+        self.peers.addresses()
     }
 
     /// Who leads the metadata quorum, if that is known.

@@ -33,6 +33,7 @@ mod mailboxes;
 mod maintenance;
 pub mod markers;
 mod metadata_followers;
+mod metadata_start;
 pub mod metadata_view;
 pub mod metrics;
 mod observing;

@@ -1,15 +1,17 @@
-//! An observer of the metadata quorum: it finds the voters, and asks each of them for what the quorum has for it.
+//! Who votes in the metadata quorum, and where. An observer asks each voter for what the quorum has for it.
 //!
-//! It asks all of them, so that whichever leads can reach it at once. Its way out is all it needs: nobody calls it.
+//! Who votes stands in the metadata log, where a voter is reached in its broker's registration, so that both are on the disk of every broker. A
+//! newcomer has neither and asks its seeds. An observer asks all voters, so that whichever leads can reach it at once. Its way out is all it needs: nobody calls it.
 //!
 //! In Kafka: the Fetch of a `KafkaRaftClient` that is no voter, and `controller.quorum.bootstrap.servers` (KIP-853).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use metadata::Image;
 use model::BrokerId;
 use quorum::MetadataQuorum;
 use tokio::task::JoinSet;
@@ -30,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Who votes is asked anew so often.
 const VOTERS_EVERY: Duration = Duration::from_secs(10);
 
-/// What an observer is.
+/// What this broker knows when it begins.
 pub(crate) struct Observing {
     pub(crate) broker_id: BrokerId,
     pub(crate) incarnation: u128,
@@ -38,9 +40,40 @@ pub(crate) struct Observing {
     pub(crate) cluster_id: String,
     /// Where to ask who votes.
     pub(crate) seeds: Vec<HostPort>,
+    /// How voters are found.
+    pub(crate) whereabouts: Whereabouts,
+    /// The image on the disk, until the quorum shows a newer one.
+    pub(crate) on_disk: Image,
     pub(crate) quorum: Arc<dyn MetadataQuorum>,
     pub(crate) peers: VoterPeers,
     pub(crate) clock: SharedClock,
+}
+
+/// What is known of where voters are, beside the metadata.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Whereabouts {
+    /// The voters that the configuration names.
+    pub(crate) configured: BTreeMap<BrokerId, HostPort>,
+    /// This broker itself.
+    pub(crate) own: Option<(BrokerId, HostPort)>,
+    /// The listener that brokers use among themselves.
+    pub(crate) listener: String,
+}
+
+impl Whereabouts {
+    /// Where these voters take what is meant for them: where the configuration says, or where they are registered; without those of which nobody
+    /// knows.
+    pub(crate) fn of(&self, voters: &BTreeSet<BrokerId>, image: &Image) -> BTreeMap<BrokerId, HostPort> {
+        let find = |id: BrokerId| {
+            let own = || self.own.clone().filter(|(own, _)| *own == id).map(|(_, address)| address);
+            let registered = || {
+                let endpoint = image.broker(id)?.endpoint(&self.listener)?;
+                Some(HostPort { host: endpoint.host.clone(), port: endpoint.port })
+            };
+            self.configured.get(&id).cloned().or_else(own).or_else(registered)
+        };
+        voters.iter().filter_map(|id| Some((*id, find(*id)?))).collect()
+    }
 }
 
 /// Asks a broker who is in its cluster, and for an id for a newcomer if one is wanted.
@@ -59,44 +92,88 @@ pub async fn ask_who(address: &HostPort, wants_id: bool, clock: &dyn Clock) -> i
 }
 
 impl Observing {
-    /// Observes until the broker stops.
+    /// Follows who votes until the broker stops. While this broker does not vote itself, it asks those who do for messages.
     pub(crate) async fn run(self, stopping: CancellationToken) {
         let this = Arc::new(self);
         let mut asking = JoinSet::new();
         let mut asked: BTreeMap<BrokerId, tokio::task::AbortHandle> = BTreeMap::new();
-        let mut leadership = this.quorum.leadership();
+        let (mut leadership, mut voting, mut published) = (this.quorum.leadership(), this.quorum.voting(), this.quorum.published());
         // Whoever stops drops this future, and the set with all its tasks.
         let _stopped = stopping
             .run_until_cancelled(async {
                 loop {
                     leadership.borrow_and_update();
-                    this.find_voters().await;
-                    let voters = this.peers.addresses();
+                    published.borrow_and_update();
+                    let voters = voting.borrow_and_update().clone();
+                    let votes = voters.contains(&this.broker_id);
+                    let is_known = this.look_up(&voters);
+                    if !votes || !is_known {
+                        this.find_voters(&voters).await;
+                    }
+                    let mut reached = if votes { BTreeMap::new() } else { this.peers.addresses() };
+                    reached.remove(&this.broker_id);
                     asked.retain(|id, task| {
-                        let stays = voters.contains_key(id) && !task.is_finished();
+                        let stays = reached.contains_key(id) && !task.is_finished();
                         if !stays {
                             task.abort();
                         }
                         stays
                     });
-                    for voter in voters.keys() {
+                    for voter in reached.keys() {
                         asked.entry(*voter).or_insert_with(|| asking.spawn(Arc::clone(&this).ask_for_messages(*voter)));
                     }
                     while asking.try_join_next().is_some() {}
-                    let pause = if voters.is_empty() || this.quorum.leader().is_none() { PAUSE } else { VOTERS_EVERY };
-                    // A change of the leader may be one of the voters too.
-                    let _changed_or_due = timeout_at(&*this.clock, this.clock.monotonic() + pause, leadership.changed()).await;
+                    let is_lost = reached.is_empty() || this.quorum.leader().is_none();
+                    let pause = async {
+                        match (votes && is_known, is_lost) {
+                            (true, _) => std::future::pending().await,
+                            (false, true) => this.clock.sleep_until(this.clock.monotonic() + PAUSE).await,
+                            (false, false) => this.clock.sleep_until(this.clock.monotonic() + VOTERS_EVERY).await,
+                        }
+                    };
+                    tokio::select! {
+                        () = pause => {}
+                        // A change of the leader may be one of the voters too.
+                        Ok(()) = leadership.changed(), if !votes => {}
+                        Ok(()) = voting.changed() => {}
+                        // A voter may be registered elsewhere now.
+                        Ok(()) = published.changed(), if votes => {}
+                        else => return,
+                    }
                 }
             })
             .await;
     }
 
+    /// Finds the voters in the metadata; whether all are found.
+    fn look_up(&self, voters: &BTreeSet<BrokerId>) -> bool {
+        let newest = self.quorum.image();
+        let image = if newest.index() > self.on_disk.index() { &*newest } else { &self.on_disk };
+        if let Some(cluster_id) = image.cluster_id() {
+            self.peers.is_of(cluster_id);
+        }
+        let found = self.whereabouts.of(voters, image);
+        let is_known = !voters.is_empty() && found.len() == voters.len();
+        if is_known {
+            self.peers.learn(found);
+        }
+        is_known
+    }
+
     /// Asks the seeds, and then the voters known so far, who votes.
-    async fn find_voters(&self) {
+    async fn find_voters(&self, voters: &BTreeSet<BrokerId>) {
         let known = self.peers.addresses();
         for address in self.seeds.iter().chain(known.values()) {
             match ask_who(address, false, &*self.clock).await {
-                Ok(who) if !who.voters.is_empty() => return self.peers.learn(who.voters),
+                Ok(who) if !who.voters.is_empty() => {
+                    // What the metadata says is newer than what another broker had in its file.
+                    let mut found = who.voters;
+                    if voters.contains(&self.broker_id) {
+                        found.retain(|id, _| voters.contains(id));
+                        found.extend(self.whereabouts.of(voters, &self.on_disk));
+                    }
+                    return self.peers.learn(found);
+                }
                 Ok(_) => {}
                 Err(error) => tracing::debug!(%address, %error, "a broker does not tell who votes"),
             }
@@ -105,16 +182,20 @@ impl Observing {
 
     /// Asks one voter for messages, on one connection after the other.
     async fn ask_for_messages(self: Arc<Self>, voter: BrokerId) {
-        let mut told = None;
+        let (mut last, mut told) = (None, None);
         loop {
             let trouble = self.fetch_messages(voter).await;
-            if told != Some(trouble.kind()) && matches!(trouble.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::PermissionDenied) {
+            let kind = trouble.kind();
+            // A voter that has just heard that this broker votes, or votes no more, before or after it did, refuses it once.
+            let is_refused = matches!(kind, io::ErrorKind::AlreadyExists | io::ErrorKind::PermissionDenied);
+            if told != Some(kind) && is_refused && last == Some(kind) {
                 tracing::warn!(%voter, "this broker does not get the cluster's metadata, and tries again: {trouble}");
-                told = Some(trouble.kind());
-            } else if told != Some(trouble.kind()) {
+                told = Some(kind);
+            } else if told != Some(kind) && !is_refused {
                 tracing::info!(%voter, error = %trouble, "a voter of the metadata quorum gives this observer nothing at present");
-                told = Some(trouble.kind());
+                told = Some(kind);
             }
+            last = Some(kind);
             self.clock.sleep_until(self.clock.monotonic() + PAUSE).await;
         }
     }

@@ -15,7 +15,7 @@ use quorum::MetadataQuorum;
 use wire::clock::{SharedClock, timeout_at};
 
 use crate::mailboxes::Visit;
-use crate::quorum_frames::{POLL_KEY, Poll, Polled, QUORUM_MESSAGE_KEY, Resident, TO_CONTROLLER_KEY, WHO_KEY, Who, opened};
+use crate::quorum_frames::{POLL_KEY, Poll, Polled, QUORUM_MESSAGE_KEY, Resident, TO_CONTROLLER_KEY, WHO_KEY, Who, opened, opened_message};
 use crate::voter_peers::VoterPeers;
 
 /// How long an id stays offered to one newcomer. Its question with an id must have come by then.
@@ -30,6 +30,8 @@ pub struct QuorumDoor {
     quorum: Arc<dyn MetadataQuorum>,
     peers: VoterPeers,
     clock: SharedClock,
+    /// Whether this broker needs nobody else to start.
+    is_alone: bool,
     /// The ids that were offered to newcomers, and until when.
     offered: Arc<Mutex<BTreeMap<BrokerId, Duration>>>,
 }
@@ -47,20 +49,20 @@ pub enum Opened {
 impl QuorumDoor {
     /// A door to this broker's quorum.
     #[must_use]
-    pub(crate) fn new(broker_id: BrokerId, quorum: Arc<dyn MetadataQuorum>, peers: VoterPeers, clock: SharedClock) -> Self {
-        Self { broker_id, quorum, peers, clock, offered: Arc::default() }
+    pub(crate) fn new(broker_id: BrokerId, quorum: Arc<dyn MetadataQuorum>, peers: VoterPeers, clock: SharedClock, is_alone: bool) -> Self {
+        Self { broker_id, quorum, peers, clock, is_alone, offered: Arc::default() }
+    }
+
+    /// Whether this broker starts as a cluster by itself. One that does not needs the others for it, and they need this one.
+    #[must_use]
+    pub const fn is_alone(&self) -> bool {
+        self.is_alone
     }
 
     /// Whether a frame is klamm's own.
     #[must_use]
     pub fn is_meant(frame: &[u8]) -> bool {
         frame.first_chunk().is_some_and(|key| (QUORUM_MESSAGE_KEY..=WHO_KEY).contains(&i16::from_be_bytes(*key)))
-    }
-
-    /// Whether a frame is from voter to voter, for which voters have their controller listeners.
-    #[must_use]
-    pub fn is_for_voters(frame: &[u8]) -> bool {
-        frame.starts_with(&QUORUM_MESSAGE_KEY.to_be_bytes())
     }
 
     /// Opens a frame that is klamm's own.
@@ -77,7 +79,13 @@ impl QuorumDoor {
         match key {
             TO_CONTROLLER_KEY => Opened::Request(body),
             QUORUM_MESSAGE_KEY => {
-                let answer = self.quorum.receive(body.to_vec());
+                let Some((theirs, message)) = opened_message(body) else { return Opened::Malformed };
+                let mine = self.peers.cluster_id();
+                if !theirs.is_empty() && !mine.is_empty() && theirs != mine {
+                    // Its log is another one. A leader that wrote to this one would destroy it.
+                    return Opened::Answer(Box::pin(async { Err("a message of another cluster's metadata quorum".to_owned()) }));
+                }
+                let answer = self.quorum.receive(message.to_vec());
                 Opened::Answer(Box::pin(async move { answer.await.map(|answer| answered(&answer)).map_err(|error| error.to_string()) }))
             }
             POLL_KEY => match Poll::decode(body) {

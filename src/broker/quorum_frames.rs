@@ -39,6 +39,19 @@ pub(crate) fn opened(frame: &Bytes) -> Option<(i16, [u8; 4], Bytes)> {
     (QUORUM_MESSAGE_KEY..=WHO_KEY).contains(&key).then(|| (key, correlation_id, frame.slice(HEAD_BYTES..)))
 }
 
+/// A message from voter to voter, and of which cluster it is; empty before that is known.
+pub(crate) fn framed_message(cluster_id: &str, message: &[u8]) -> Vec<u8> {
+    let mut body = BytesMut::new();
+    put_text(&mut body, cluster_id);
+    body.put_slice(message);
+    framed(QUORUM_MESSAGE_KEY, &body)
+}
+
+/// The same as it is received, without its head.
+pub(crate) fn opened_message(mut body: Bytes) -> Option<(String, Bytes)> {
+    Some((get_text(&mut body)?, body))
+}
+
 /// An observer's question for the next message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Poll {
@@ -202,6 +215,8 @@ mod tests {
         assert_eq!(opened(&frame), Some((QUORUM_MESSAGE_KEY, [0; 4], Bytes::from_static(b"hello"))));
         assert_eq!(opened(&Bytes::from_static(&[0, 18, 0, 0, 0, 0, 0, 1, 9])), None);
         assert_eq!(opened(&frame.slice(..7)), None);
+        let (_, _, body) = opened(&Bytes::from(framed_message("abc", b"hello"))).unwrap();
+        assert_eq!(opened_message(body), Some(("abc".to_owned(), Bytes::from_static(b"hello"))));
     }
 
     #[test]

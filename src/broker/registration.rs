@@ -4,24 +4,33 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use log_store::Store;
+use log_store::{StorageError, Store};
 use metadata::configs::ConfigView;
 use metadata::controller::{BrokerRegistration, RegistrationWish, admit_broker, bootstrap_cluster, register_broker};
 use metadata::{Endpoint, FeatureRange, Image, MetadataRecord};
 use quorum::MetadataQuorum;
+use uuid::Uuid;
 
 use crate::cluster;
-use crate::config::{BrokerConfig, QuorumConfig};
+use crate::config::BrokerConfig;
 use crate::coordinators::TRANSACTION_VERSION_FEATURE;
 use crate::entropy::Entropy;
 use crate::start::StartError;
+
+/// Under which key the data directory has its id.
+const DIRECTORY: &[u8] = b"directory";
 
 /// The features that this broker serves, and the levels that a new cluster begins with.
 const FEATURES: &[(&str, FeatureRange, i16)] =
     &[("metadata.version", FeatureRange { min: 7, max: 30 }, 30), (TRANSACTION_VERSION_FEATURE, FeatureRange { min: 0, max: 2 }, 2)];
 
 /// What this run of the broker says of itself.
-pub(crate) fn registration(config: &BrokerConfig, bound_ports: &HashMap<String, u16>, entropy: &dyn Entropy) -> BrokerRegistration {
+pub(crate) fn registration(
+    config: &BrokerConfig,
+    bound_ports: &HashMap<String, u16>,
+    entropy: &dyn Entropy,
+    directory_id: Uuid,
+) -> BrokerRegistration {
     let listeners = config.listeners.iter().map(|listener| {
         let bound = bound_ports.get(&listener.name).copied().unwrap_or(listener.bind.port);
         let advertised = listener.advertised_when_bound(bound);
@@ -38,7 +47,21 @@ pub(crate) fn registration(config: &BrokerConfig, bound_ports: &HashMap<String, 
         listeners: listeners.collect(),
         rack: config.rack.clone(),
         features: FEATURES.iter().map(|(name, range, _)| ((*name).to_owned(), *range)).collect::<BTreeMap<_, _>>(),
+        directory_id: Some(directory_id),
     }
+}
+
+/// The id of the data directory. It gets one when it is first used, and keeps it.
+///
+/// # Errors
+/// If the store fails.
+pub(crate) fn directory_id(store: &Store, entropy: &dyn Entropy) -> Result<Uuid, StorageError> {
+    if let Some(known) = store.kv_get(DIRECTORY)?.and_then(|bytes| Uuid::from_slice(&bytes).ok()) {
+        return Ok(known);
+    }
+    let id = entropy.uuid();
+    store.kv_put_synced(DIRECTORY, id.as_bytes())?;
+    Ok(id)
 }
 
 /// The records of a new cluster's birth; none if it has begun.
@@ -80,7 +103,7 @@ pub(crate) async fn register(
     Ok(())
 }
 
-fn check_identity(config: &BrokerConfig, image: &Image) -> Result<(), StartError> {
+pub(crate) fn check_identity(config: &BrokerConfig, image: &Image) -> Result<(), StartError> {
     if let (Some(found), Some(configured)) = (image.cluster_id(), config.cluster_id.as_deref())
         && found != configured
     {
@@ -94,12 +117,8 @@ fn check_identity(config: &BrokerConfig, image: &Image) -> Result<(), StartError
     }
 }
 
-/// Of which cluster an observer's directory is. The others find that out of their log before anybody writes to it.
-pub(crate) fn cluster_on_disk(config: &BrokerConfig, store: &Store) -> Result<Option<String>, StartError> {
-    if !matches!(config.quorum, Some(QuorumConfig::Observer { .. })) {
-        return Ok(None);
-    }
-    let image = quorum::image_on_disk(&store.synced_log("metadata")).map_err(|error| StartError::Metadata(error.to_string()))?;
+/// Of which cluster the directory of one of several is: nobody of another one is to write to its log.
+pub(crate) fn cluster_on_disk(config: &BrokerConfig, image: &Image) -> Result<Option<String>, StartError> {
     let Some(found) = image.cluster_id().map(str::to_owned) else { return Ok(None) };
     match config.cluster_id.clone().filter(|configured| *configured != found) {
         Some(configured) => Err(StartError::OtherCluster { found, configured }),
@@ -108,7 +127,7 @@ pub(crate) fn cluster_on_disk(config: &BrokerConfig, store: &Store) -> Result<Op
 }
 
 /// Kafka's form of a cluster id: 22 characters of URL-safe base64.
-fn uuid_text(id: uuid::Uuid) -> String {
+fn uuid_text(id: Uuid) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bits = id.as_u128();
     let mut text = [b'A'; 22];

@@ -6,15 +6,14 @@
 //! A broker alone does all of it by itself ([`start`]). One of several needs the others for it, and they need this one: [`prepare`] ends when it
 //! takes part in the metadata quorum, so that its controller listener can answer, and [`StartingBroker::join`] registers it and serves.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use log_store::{Failpoints, OpenError, StorageError, Store, StoreOptions};
 use metadata::configs::ConfigView;
-use metadata::controller::{BrokerRegistration, InternalTopic, TopicDefaults};
-use model::BrokerId;
-use quorum::{MetadataQuorum, ProposeError, QuorumOptions};
+use metadata::controller::{InternalTopic, TopicDefaults};
+use quorum::ProposeError;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,9 +23,8 @@ use wire::clock::SharedClock;
 use crate::Broker;
 use crate::absences::Absences;
 use crate::cluster;
-use crate::config::{BrokerConfig, HostPort, QuorumConfig};
+use crate::config::BrokerConfig;
 use crate::controller::{Controller, ControllerSettings};
-use crate::controller_channel::ControllerChannel;
 use crate::coordination::{self, Coordination, CoordinationParts};
 use crate::entropy::Entropy;
 use crate::fetch_session::FetchSessions;
@@ -34,17 +32,15 @@ use crate::hand_over_gate::HandOverGate;
 use crate::live_limits::{LiveLimits, UnknownHost};
 use crate::maintenance;
 use crate::metadata_followers::{Followers, follow_metadata};
+use crate::metadata_start::{Beginning, Begun};
 use crate::metadata_view::MetadataView;
 use crate::metrics::Metrics;
-use crate::observing::Observing;
 use crate::partitions::Partitions;
 use crate::quorum_door::QuorumDoor;
 use crate::quotas::Quotas;
-use crate::registration::{cluster_on_disk, register, registration};
 use crate::replica_fetchers::{FetchersParts, ReplicaFetchers};
 use crate::replication_throttle::ReplicationThrottle;
 use crate::running::{RunningBroker, by_controller};
-use crate::voter_peers::VoterPeers;
 
 /// What a broker is given beside its configuration.
 pub struct BrokerParts {
@@ -108,6 +104,7 @@ pub enum StartError {
 pub struct StartingBroker {
     running: RunningBroker,
     followers: Followers,
+    is_alone: bool,
 }
 
 impl From<ProposeError> for StartError {
@@ -131,26 +128,10 @@ pub async fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBr
 pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<StartingBroker, StartError> {
     let BrokerParts { clock, entropy, bound_ports, failpoints, metrics, life, quorum_started } = parts;
     let store = Store::open(store_options(&config, failpoints))?;
-    let registration = registration(&config, &bound_ports, &*entropy);
-    let peers = VoterPeers::new(voters(&config, &registration));
-    let known_cluster = cluster_on_disk(&config, &store)?;
-    let quorum = start_quorum(&config, &store, &peers, QuorumOptions::new(config.broker_id, Arc::clone(&clock)).under(life)).await?;
-    if let Some(quorum_started) = quorum_started {
-        quorum_started(QuorumDoor::new(config.broker_id, Arc::clone(&quorum), peers.clone(), Arc::clone(&clock)));
-    }
     let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
     let not_started = stopping.clone().drop_guard();
-    if let Some(QuorumConfig::Observer { seeds }) = &config.quorum {
-        let (broker_id, incarnation) = (config.broker_id, registration.incarnation_id.as_u128());
-        let cluster_id = known_cluster.or_else(|| config.cluster_id.clone()).unwrap_or_default();
-        let (quorum, peers, clock, seeds) = (Arc::clone(&quorum), peers.clone(), Arc::clone(&clock), seeds.clone());
-        tasks.spawn(Observing { broker_id, incarnation, cluster_id, seeds, quorum, peers, clock }.run(stopping.clone()));
-    }
-    let channel = ControllerChannel::new(Arc::clone(&quorum), peers, Arc::clone(&clock));
-    match &config.quorum {
-        Some(part) => cluster::catch_up(&*quorum, part, &*clock).await?,
-        None => register(&config, registration.clone(), &store, &*quorum, &*entropy).await?,
-    }
+    let beginning = Beginning { config: &config, store: &store, entropy: &*entropy, clock: &clock, tasks: &tasks, stopping: &stopping };
+    let Begun { registration, quorum, channel, is_alone } = beginning.begin(&bound_ports, life, quorum_started).await?;
     let channel = Some(channel);
 
     let partitions = Arc::new(Partitions::new(
@@ -226,7 +207,7 @@ pub async fn prepare(config: BrokerConfig, parts: BrokerParts) -> Result<Startin
     });
     let stopping = not_started.disarm();
     let running = RunningBroker { broker, store, quorum, fetchers, tasks, stopping, registration, member: None };
-    Ok(StartingBroker { running, followers })
+    Ok(StartingBroker { running, followers, is_alone })
 }
 
 impl StartingBroker {
@@ -241,9 +222,9 @@ impl StartingBroker {
     /// # Errors
     /// One sentence that says what is wrong and what to do.
     pub async fn join(self) -> Result<RunningBroker, StartError> {
-        let Self { mut running, followers } = self;
+        let Self { mut running, followers, is_alone } = self;
         let broker = &running.broker;
-        let channel = broker.channel.clone().filter(|_| broker.config.quorum.is_some());
+        let channel = broker.channel.clone().filter(|_| !is_alone);
         if channel.is_some() {
             running.tasks.spawn(broker.controller.clone().watch_members(running.stopping.clone()));
         }
@@ -281,31 +262,6 @@ fn store_options(config: &BrokerConfig, failpoints: Failpoints) -> StoreOptions 
     options.durability = config.durability;
     options.journal_file_bytes = config.journal_file_bytes;
     options
-}
-
-/// The voters that are known before anybody is asked, and where they take what is meant for them.
-fn voters(config: &BrokerConfig, registration: &BrokerRegistration) -> BTreeMap<BrokerId, HostPort> {
-    match &config.quorum {
-        Some(QuorumConfig::Voter { voters, .. }) => voters.clone(),
-        Some(QuorumConfig::Observer { .. }) => BTreeMap::new(),
-        None => {
-            let own = registration.listeners.iter().find(|endpoint| endpoint.listener == config.inter_broker_listener);
-            own.map(|own| (config.broker_id, HostPort { host: own.host.clone(), port: own.port })).into_iter().collect()
-        }
-    }
-}
-
-async fn start_quorum(
-    config: &BrokerConfig,
-    store: &Store,
-    peers: &VoterPeers,
-    options: QuorumOptions,
-) -> Result<Arc<dyn MetadataQuorum>, StartError> {
-    let options = match &config.quorum {
-        Some(QuorumConfig::Observer { .. }) => options.as_observer(),
-        Some(QuorumConfig::Voter { .. }) | None => options.with_peers(peers.addresses().into_keys().collect(), Arc::new(peers.clone())),
-    };
-    quorum::start(store.synced_log("metadata"), options).await.map_err(|error| StartError::Metadata(error.to_string()))
 }
 
 fn controller_settings(config: &BrokerConfig) -> ControllerSettings {

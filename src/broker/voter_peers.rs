@@ -14,7 +14,7 @@ use wire::PeerClient;
 
 use crate::config::HostPort;
 use crate::mailboxes::Mailboxes;
-use crate::quorum_frames::{QUORUM_MESSAGE_KEY, framed};
+use crate::quorum_frames::framed_message;
 
 /// The voters, by their addresses. Cheap to clone.
 #[derive(Clone)]
@@ -24,6 +24,8 @@ pub struct VoterPeers {
 
 struct Inner {
     addresses: RwLock<BTreeMap<BrokerId, HostPort>>,
+    /// The cluster that this broker is in; empty before it is known.
+    cluster_id: RwLock<String>,
     mailboxes: Mailboxes,
     idle: Mutex<Vec<(BrokerId, PeerClient)>>,
 }
@@ -32,7 +34,21 @@ impl VoterPeers {
     /// The ways to these addresses. Nothing is connected yet.
     #[must_use]
     pub fn new(addresses: BTreeMap<BrokerId, HostPort>) -> Self {
-        Self { inner: Arc::new(Inner { addresses: RwLock::new(addresses), mailboxes: Mailboxes::default(), idle: Mutex::default() }) }
+        let (addresses, cluster_id) = (RwLock::new(addresses), RwLock::default());
+        Self { inner: Arc::new(Inner { addresses, cluster_id, mailboxes: Mailboxes::default(), idle: Mutex::default() }) }
+    }
+
+    /// The cluster that this broker is in; empty before it is known.
+    #[must_use]
+    pub(crate) fn cluster_id(&self) -> String {
+        self.inner.cluster_id.read().clone()
+    }
+
+    /// Takes over which cluster this broker is in.
+    pub(crate) fn is_of(&self, cluster_id: &str) {
+        if *self.inner.cluster_id.read() != cluster_id {
+            cluster_id.clone_into(&mut self.inner.cluster_id.write());
+        }
     }
 
     /// The voters, and where they take what is meant for them.
@@ -47,7 +63,7 @@ impl VoterPeers {
         self.inner.addresses.read().get(&voter).cloned()
     }
 
-    /// Takes over who votes, as an observer hears it.
+    /// Takes over who votes.
     pub(crate) fn learn(&self, voters: BTreeMap<BrokerId, HostPort>) {
         let mut known = self.inner.addresses.write();
         if *known != voters {
@@ -110,7 +126,7 @@ impl Peers for VoterPeers {
         }
         let peers = self.clone();
         Box::pin(async move {
-            let answer = peers.exchange(to, &framed(QUORUM_MESSAGE_KEY, &message)).await?;
+            let answer = peers.exchange(to, &framed_message(&peers.cluster_id(), &message)).await?;
             // Behind the correlation id.
             answer.get(4..).map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::InvalidData.into())
         })

@@ -33,6 +33,8 @@ pub enum ToolCommand {
     Describe(DescribeArgs),
     /// `klamm drain`.
     Drain(DrainArgs),
+    /// `klamm voters`.
+    Voters(VotersArgs),
 }
 
 /// The examples of `klamm topics --help`.
@@ -51,6 +53,13 @@ Examples:
   klamm groups describe readers                             members, offsets, lag
   klamm groups reset readers --topic orders --to earliest   or latest, an offset, -PT1H, @MILLISECONDS
   klamm groups delete readers";
+
+/// The examples of `klamm voters --help`.
+pub const VOTERS_EXAMPLES: &str = "\
+Examples:
+  klamm voters                     who votes in the metadata quorum, and who has the metadata without a vote
+  klamm voters add 2               while a majority of the voters lives, the cluster can change: three voters bear the loss of one
+  klamm voters remove 1            also the active controller; the others elect the next one";
 
 /// The examples of `klamm produce --help`.
 pub const PRODUCE_EXAMPLES: &str = "\
@@ -285,6 +294,37 @@ pub struct DrainArgs {
     /// The broker's id
     #[arg(value_name = "BROKER")]
     pub broker: i32,
+}
+
+/// `klamm voters`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = VOTERS_EXAMPLES)]
+pub struct VotersArgs {
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do; list if nothing is said
+    #[command(subcommand)]
+    pub action: Option<VotersAction>,
+}
+
+/// What is to be done about voters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum VotersAction {
+    /// List the brokers that have the metadata, and which of them vote
+    List,
+    /// Have a broker vote
+    Add {
+        /// The broker's id
+        #[arg(value_name = "BROKER")]
+        broker: i32,
+    },
+    /// Have a broker vote no more
+    Remove {
+        /// The broker's id
+        #[arg(value_name = "BROKER")]
+        broker: i32,
+    },
 }
 
 /// A place in a partition.

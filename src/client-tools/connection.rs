@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::messages::{
-    AlterPartitionReassignmentsRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest, CreateTopicsRequest, DeleteGroupsRequest,
-    DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
-    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
-    MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, ResponseHeader, SyncGroupRequest,
+    AddRaftVoterRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest, CreateTopicsRequest,
+    DeleteGroupsRequest, DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeQuorumRequest, FetchRequest,
+    FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
+    ListOffsetsRequest, ListPartitionReassignmentsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest,
+    RemoveRaftVoterRequest, ResponseHeader, SyncGroupRequest,
 };
 use protocol::{Decodable as _, HeaderVersion as _, Request, StrBytes};
 use wire::PeerClient;
@@ -63,6 +64,9 @@ spoken! {
     LeaveGroupRequest "LeaveGroup" 4 5
     AlterPartitionReassignmentsRequest "AlterPartitionReassignments" 0 1
     ListPartitionReassignmentsRequest "ListPartitionReassignments" 0 0
+    DescribeQuorumRequest "DescribeQuorum" 2 2
+    AddRaftVoterRequest "AddRaftVoter" 0 0
+    RemoveRaftVoterRequest "RemoveRaftVoter" 0 0
 }
 
 /// A cluster-wide feature that was finalized, with its level.

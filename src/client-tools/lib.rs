@@ -40,6 +40,7 @@ mod produce;
 mod produce_batches;
 pub mod record_json;
 mod topics;
+mod voters;
 
 pub use problem::ToolProblem;
 
@@ -57,6 +58,7 @@ pub async fn run(command: &ToolCommand) -> Result<(), ToolProblem> {
         ToolCommand::Consume(args) => consume::run(args).await,
         ToolCommand::Describe(args) => describe::run(args).await,
         ToolCommand::Drain(args) => drain::run(args).await,
+        ToolCommand::Voters(args) => voters::run(args).await,
     };
     match outcome {
         // Whoever reads has seen enough, as in `klamm consume t | head`.

@@ -111,6 +111,12 @@ pub enum ToolProblem {
         /// Whose replica was to be moved.
         broker: i32,
     },
+    /// A broker does not have the metadata.
+    #[error("no broker {broker} has the cluster's metadata; see klamm voters")]
+    NoReplica {
+        /// The broker.
+        broker: i32,
+    },
     /// The broker refuses.
     #[error("{subject}: the broker answers {}{}; {}", name(*.code), told(.message.as_deref()), advice(*.code))]
     Refused {
@@ -170,6 +176,7 @@ impl ToolProblem {
             | Self::TooOld { .. }
             | Self::NoTopic(_)
             | Self::NoPartition { .. }
+            | Self::NoReplica { .. }
             | Self::NoRoom { .. }
             | Self::NoGroup(_)
             | Self::GroupInUse { .. }

@@ -123,6 +123,10 @@ impl Image {
                 self.brokers.remove(broker_id);
                 delta.brokers_changed.insert(*broker_id);
             }
+            MetadataRecord::BrokerDirectory { broker_id, directory_id } => {
+                Arc::make_mut(self.brokers.get_mut(broker_id)?).directory_id = Some(*directory_id);
+                delta.brokers_changed.insert(*broker_id);
+            }
             MetadataRecord::BumpLeaderEpochs { broker_id } => self.bump_leader_epochs(delta, *broker_id),
             MetadataRecord::Topic { name, topic_id } => return self.add_topic(delta, name, *topic_id),
             MetadataRecord::Partition { .. } => return self.add_partition(delta, record),
@@ -164,6 +168,7 @@ impl Image {
                 features: features.clone(),
                 fenced: *fenced,
                 in_controlled_shutdown: false,
+                directory_id: None,
             };
             self.brokers.insert(*broker_id, Arc::new(broker));
             delta.brokers_changed.insert(*broker_id);

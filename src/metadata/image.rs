@@ -42,6 +42,9 @@ pub struct Broker {
     pub fenced: bool,
     /// Whether it is about to stop.
     pub in_controlled_shutdown: bool,
+    /// The id of its data directory; `None` of one that registered before there were such ids. A snapshot has it in a part of its own.
+    #[serde(skip)]
+    pub directory_id: Option<Uuid>,
 }
 
 impl Broker {

@@ -238,6 +238,13 @@ pub enum MetadataRecord {
         /// The replicas that a reassignment removes, if they change.
         removing_replicas: Option<Vec<BrokerId>>,
     },
+    /// The id of a broker's data directory. It stands behind the [`MetadataRecord::RegisterBroker`] of the same proposal.
+    BrokerDirectory {
+        /// The broker.
+        broker_id: BrokerId,
+        /// A random id that its data directory got when it was first used.
+        directory_id: Uuid,
+    },
 }
 
 /// Why bytes are not records.

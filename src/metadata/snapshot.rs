@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::{BrokerId, PartitionIndex, ProducerId, TopicId, TopicName};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::client_quotas::{QuotaEntity, QuotaValues};
 use crate::image::{Broker, Image, Partition, Topic, collision_form};
@@ -61,6 +62,13 @@ struct Extension {
 struct PartitionsExtension {
     /// Of the partitions for which there is anything to say.
     details: Vec<Details>,
+}
+
+/// What came after [`PartitionsExtension`], and follows it.
+#[derive(Default, Serialize, Deserialize)]
+struct BrokersExtension {
+    /// The data directories of the brokers that told theirs.
+    directories: Vec<(BrokerId, Uuid)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -136,9 +144,12 @@ impl Image {
             topic.partitions().filter_map(|(partition, state)| Details::of(topic.id, partition, state)).collect::<Vec<_>>()
         });
         let partitions = PartitionsExtension { details: details.collect() };
+        let directories = self.brokers.values().filter_map(|broker| Some((broker.id, broker.directory_id?)));
+        let brokers = BrokersExtension { directories: directories.collect() };
         let body = postcard::to_stdvec(&body)
             .and_then(|body| postcard::to_extend(&extension, body))
             .and_then(|body| postcard::to_extend(&partitions, body))
+            .and_then(|body| postcard::to_extend(&brokers, body))
             .unwrap_or_default();
         let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
         bytes.push(FORMAT_VERSION);
@@ -163,7 +174,8 @@ impl Image {
         }
         let (body, rest): (Body, _) = postcard::take_from_bytes(body).map_err(SnapshotError::Malformed)?;
         let (extension, rest): (Extension, _) = take_or_default(rest)?;
-        let (partitions, _): (PartitionsExtension, _) = take_or_default(rest)?;
+        let (partitions, rest): (PartitionsExtension, _) = take_or_default(rest)?;
+        let (brokers, _): (BrokersExtension, _) = take_or_default(rest)?;
         let mut image = Image {
             index: body.index,
             cluster_id: body.cluster_id.map(Into::into),
@@ -185,6 +197,11 @@ impl Image {
         }
         for details in partitions.details {
             details.restore(&mut image);
+        }
+        for (id, directory_id) in brokers.directories {
+            if let Some(broker) = image.brokers.get_mut(&id).map(Arc::make_mut) {
+                broker.directory_id = Some(directory_id);
+            }
         }
         Ok(image)
     }

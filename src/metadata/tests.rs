@@ -42,6 +42,8 @@ fn record() -> impl Strategy<Value = MetadataRecord> {
             features: BTreeMap::new(),
             fenced,
         }),
+        (broker_id(), any::<u128>())
+            .prop_map(|(broker_id, id)| MetadataRecord::BrokerDirectory { broker_id, directory_id: Uuid::from_u128(id) }),
         (broker_id(), 0_i64..9, any::<Option<bool>>()).prop_map(|(broker_id, epoch, fenced)| MetadataRecord::BrokerChange {
             broker_id,
             broker_epoch: BrokerEpoch::new_or_zero(epoch),

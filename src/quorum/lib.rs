@@ -1,8 +1,9 @@
 //! The metadata quorum behind one small trait: records go in, agreed images and deltas come out.
 //!
 //! What it is *not*: it decides nothing (`metadata::controller` does), knows no Kafka request and opens no socket: its messages to other
-//! voters are carried by who starts it ([`Peers`]). The voters are those that it is started with; they do not change. Observers (openraft's
-//! learners) come and go: they have the log and no vote.
+//! voters are carried by who starts it ([`Peers`]). Voters come and go one at a time, by [`MetadataQuorum::add_voter`] and
+//! [`MetadataQuorum::remove_voter`]; who votes stands in the log ([why](docs/0001-voters-that-change.md)). So do observers (openraft's learners):
+//! they have the log and no vote.
 //!
 //! Invariants:
 //! - A proposal is answered only after its records are on the disk, applied, and seen by every observer; observers see deltas in the order
@@ -12,7 +13,10 @@
 //! - An entry is on the disk before it is answered, and so is a vote where there are other voters. Of a vote that a sole voter grants to
 //!   itself no copy is written: an entry of its term implies it. Its first start waits for the disk twice before it can propose, a restart
 //!   not at all.
-//! - A quorum of one voter that idles does not wake: its clock ticks every 90 seconds. One of several has its leader's heartbeats.
+//! - A quorum of one voter that idles does not wake: its clock ticks every 90 seconds. One of several has its leader's heartbeats, and so has one
+//!   that was one of several in this process's life, or wanted to be.
+//! - A change of the voters takes effect by a majority of the former and one of the new voters. One that was left half done is finished by whoever
+//!   leads next.
 //! - A voter whose log was lost votes for nobody until a leader has filled it, also over restarts, so that no majority is made of who has
 //!   forgotten. A new cluster's voters cannot be told from it: if the first leader dies before the others are filled, it is missed.
 //! - What was decided in one term is applied in no other. A proposal ends in bounded time; as long as the fate of one is unknown, and when this
@@ -46,8 +50,12 @@ mod state_machine;
 mod tests;
 mod types;
 #[cfg(test)]
+mod voter_change_tests;
+mod voters;
+#[cfg(test)]
 mod voters_tests;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -57,8 +65,9 @@ use model::BrokerId;
 
 pub use network::{NoPeers, Peers, ReceiveError};
 pub use node::start;
-pub use on_disk::{UnreadableMetadata, image_on_disk};
+pub use on_disk::{OnDisk, UnreadableMetadata, look};
 pub use options::{QuorumOptions, StartError};
+pub use voters::VoterChangeError;
 
 /// A future that can be kept and sent.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -129,6 +138,16 @@ pub trait MetadataQuorum: Send + Sync {
 
     /// Forgets an observer. A voter is left as it is.
     fn forget_observer(&self, broker_id: BrokerId) -> BoxFuture<Result<(), ProposeError>>;
+
+    /// Makes an observer a voter, if this broker leads the quorum: once it has all that was in the log when it was asked for, and ends when a
+    /// majority of both the former and the new voters has agreed. It ends in no bounded time; dropped before the end, the change may be made yet.
+    fn add_voter(&self, broker_id: BrokerId) -> BoxFuture<Result<(), VoterChangeError>>;
+
+    /// Takes a broker's vote: it is an observer then. A leader that is not to vote any more leads until that is agreed upon, and then no more.
+    fn remove_voter(&self, broker_id: BrokerId) -> BoxFuture<Result<(), VoterChangeError>>;
+
+    /// A watch on who votes, by the newest word in this broker's log. Empty while that has none.
+    fn voting(&self) -> tokio::sync::watch::Receiver<BTreeSet<BrokerId>>;
 
     /// Whether this broker leads the quorum, hears of most voters, and has applied all that was committed before and all that it proposed: the
     /// active controller.

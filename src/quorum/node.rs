@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use model::BrokerId;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::{AsyncRuntime, ChangeMembers, EmptyNode, RaftMetrics, ServerState};
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc, oneshot, watch};
 use wire::clock::{SharedClock, timeout_at};
 
 use crate::completeness::{is_complete, remember_completeness};
@@ -21,6 +22,7 @@ use crate::network::{self, Network};
 use crate::options::{QuorumOptions, StartError};
 use crate::state_machine::{Shared, StateMachine};
 use crate::types::{Proposal, Raft};
+use crate::voters::{self, Turn, VoterChangeError, finish_changes};
 use crate::{BoxFuture, MetadataQuorum, Observer, ProposeError, ReceiveError, VoterProgress};
 
 /// A leader that has not heard of most voters for so long does not decide: they will have, or have elected, another one. The same time as KRaft's,
@@ -35,11 +37,19 @@ const BEGIN_AFTER: Duration = Duration::from_secs(2);
 /// The quorum of one process.
 struct RaftQuorum {
     id: u64,
-    raft: Raft,
+    /// Another one takes its place when a sole voter becomes one of several.
+    rafts: watch::Receiver<Raft>,
+    /// Asks for that.
+    restarts: mpsc::Sender<oneshot::Sender<()>>,
+    /// Shared by who uses openraft, held alone by who has it replaced.
+    in_use: Arc<RwLock<()>>,
+    /// Whose turn it is to change the voters.
+    turn: Arc<Turn>,
     leadership: watch::Receiver<Option<BrokerId>>,
+    voting: watch::Receiver<BTreeSet<BrokerId>>,
     shared: Arc<Shared>,
     clock: SharedClock,
-    has_peers: bool,
+    has_peers: Arc<AtomicBool>,
     /// By term, how many proposals there are whose fate is not known.
     unknown: Arc<Mutex<BTreeMap<u64, usize>>>,
     /// Dropping it ends the thread too.
@@ -49,6 +59,7 @@ struct RaftQuorum {
 
 /// Starts the quorum of a broker on a synced log. A sole voter opens it, leads it, and replays it: entries that were answered before a crash
 /// are in the image when this returns. With several voters this returns before the others are reached; [`MetadataQuorum::caught_up`] waits.
+/// Who votes stands in the log once that has begun.
 ///
 /// # Errors
 /// If the log cannot be used, or belongs to another broker.
@@ -63,95 +74,140 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
     let (ready_sender, ready) = oneshot::channel();
     let (stop, stop_receiver) = oneshot::channel::<()>();
     let (stopped_sender, stopped) = oneshot::channel();
-    let on_thread = Arc::clone(&shared);
-    let (id, broker_id) = (number_of(options.broker_id), options.broker_id);
-    let (clock, has_peers) = (Arc::clone(&options.clock), options.has_peers());
+    let (id, broker_id, clock) = (number_of(options.broker_id), options.broker_id, Arc::clone(&options.clock));
+    let has_peers = Arc::new(AtomicBool::new(options.has_peers()));
     let (told, leadership) = watch::channel(None);
+    let (told_voting, voting) = watch::channel(options.begun.clone().unwrap_or_default());
+    let (restarts, restart) = mpsc::channel(1);
+    let turn = Arc::<Turn>::default();
+    let thread = QuorumThread {
+        disk,
+        options,
+        shared: Arc::clone(&shared),
+        has_peers: Arc::clone(&has_peers),
+        told,
+        told_voting,
+        turn: Arc::clone(&turn),
+    };
     // A thread of its own: openraft waits for the disk inside its tasks, which would hold up a shared runtime.
     thread::Builder::new().name(format!("quorum-{broker_id}")).spawn(move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(async move {
-                match begin(Arc::clone(&disk), &options, &on_thread).await {
-                    Ok(raft) => {
-                        // Whoever asked to start may be gone; the channel below is closed then, too.
-                        let _asker_gone = ready_sender.send(Ok(raft.clone()));
-                        tokio::select! {
-                            _stop_or_dropped = stop_receiver => {}
-                            () = options.life.obey() => {}
-                            () = tell_leadership(&raft, &told, &on_thread) => {}
-                            () = remember_completeness(&*disk, &on_thread) => {}
-                        }
-                        if let Err(error) = raft.shutdown().await {
-                            tracing::error!(%error, "the metadata quorum's task did not end well");
-                        }
-                        on_thread.forget_observers();
-                    }
-                    Err(error) => {
-                        let _asker_gone = ready_sender.send(Err(error));
-                    }
-                }
-            }),
+            Ok(runtime) => runtime.block_on(thread.run(ready_sender, stop_receiver, restart)),
             Err(error) => {
                 let _asker_gone = ready_sender.send(Err(StartError::Thread(error)));
             }
         }
         let _nobody_waits = stopped_sender.send(());
     })?;
-    let raft = ready.await.map_err(|_| StartError::Stopped("its thread ended".to_owned()))??;
+    let rafts = ready.await.map_err(|_| StartError::Stopped("its thread ended".to_owned()))??;
     let (stop, stopped) = (Mutex::new(Some(stop)), Arc::new(Mutex::new(Some(stopped))));
-    Ok(Arc::new(RaftQuorum { id, raft, leadership, shared, clock, has_peers, unknown: Arc::default(), stop, stopped }))
+    let (in_use, unknown) = (Arc::default(), Arc::default());
+    Ok(Arc::new(RaftQuorum { id, rafts, restarts, in_use, turn, leadership, voting, shared, clock, has_peers, unknown, stop, stopped }))
 }
 
-/// Opens log and image. A sole voter becomes leader and replays.
-async fn begin(disk: Arc<dyn Disk>, options: &QuorumOptions, shared: &Arc<Shared>) -> Result<Raft, StartError> {
-    let config = options.config().validate().map_err(|error| StartError::Stopped(error.to_string()))?;
-    let id = number_of(options.broker_id);
-    let log = LogStorage::new(Arc::clone(&disk), options.has_peers());
-    let machine = StateMachine::open(disk, Arc::clone(shared)).map_err(StartError::Storage)?;
-    let network = Network { peers: Arc::clone(&options.peers) };
-    let raft = Raft::new(id, Arc::new(config), network, log, machine).await.map_err(stopped)?;
-    if options.has_peers() {
-        join_voters(&raft, options).await?;
-        return Ok(raft);
-    }
-    if !raft.is_initialized().await.map_err(stopped)? {
-        raft.initialize(BTreeMap::from([(id, EmptyNode {})])).await.map_err(stopped)?;
-    }
-    let (state, voters) = raft.with_raft_state(|state| (state.server_state, voters_of(state))).await.map_err(stopped)?;
-    if voters != [id] {
-        return Err(StartError::NotAVoter { broker_id: options.broker_id, voters });
-    }
-    if !matches!(state, ServerState::Leader | ServerState::Candidate) {
-        raft.trigger().elect().await.map_err(stopped)?;
-    }
-    let mut metrics = raft.metrics();
-    loop {
-        {
-            let now = metrics.borrow_and_update();
-            now.running_state.clone().map_err(stopped)?;
-            let replayed = now.last_applied.map(|applied| applied.index) == now.last_log_index;
-            if now.current_leader == Some(id) && now.state == ServerState::Leader && replayed {
-                break;
+/// What the quorum's thread has.
+struct QuorumThread {
+    disk: Arc<dyn Disk>,
+    options: QuorumOptions,
+    shared: Arc<Shared>,
+    has_peers: Arc<AtomicBool>,
+    told: watch::Sender<Option<BrokerId>>,
+    told_voting: watch::Sender<BTreeSet<BrokerId>>,
+    turn: Arc<Turn>,
+}
+
+type Ready = oneshot::Sender<Result<watch::Receiver<Raft>, StartError>>;
+
+impl QuorumThread {
+    /// Runs one openraft, and another one on the same log whenever that is asked for.
+    async fn run(self, ready: Ready, mut stop: oneshot::Receiver<()>, mut restart: mpsc::Receiver<oneshot::Sender<()>>) {
+        let (raft, mut gone) = match self.begin().await {
+            Ok(begun) => begun,
+            Err(error) => {
+                let _asker_gone = ready.send(Err(error));
+                return;
             }
+        };
+        let (rafts, receiver) = watch::channel(raft.clone());
+        // Whoever asked to start may be gone; the channel below is closed then, too.
+        let _asker_gone = ready.send(Ok(receiver));
+        let mut raft = raft;
+        loop {
+            let asked = tokio::select! {
+                _stop_or_dropped = &mut stop => None,
+                () = self.options.life.obey() => None,
+                () = tell(&raft, &self) => None,
+                () = remember_completeness(&*self.disk, &self.shared) => None,
+                () = finish_changes(&raft, &self.turn, self.shared.began_with()) => None,
+                Some(asked) = restart.recv() => Some(asked),
+            };
+            if let Err(error) = raft.shutdown().await {
+                tracing::error!(%error, "the metadata quorum's task did not end well");
+            }
+            let Some(asked) = asked else { break };
+            // It ends when openraft has let go of its state machine: two must not apply side by side.
+            let _gone = gone.await;
+            self.has_peers.store(true, Ordering::Release);
+            match self.begin().await {
+                Ok(begun) => (raft, gone) = begun,
+                Err(error) => {
+                    tracing::error!(%error, "the metadata quorum has stopped; restart the broker");
+                    break;
+                }
+            }
+            rafts.send_replace(raft.clone());
+            let _asker_gone = asked.send(());
         }
-        metrics.changed().await.map_err(stopped)?;
+        self.shared.forget_observers();
     }
-    shared.go_live();
-    Ok(raft)
+
+    /// Opens log and image. A sole voter becomes leader and replays.
+    async fn begin(&self) -> Result<(Raft, oneshot::Receiver<()>), StartError> {
+        let (options, has_peers) = (&self.options, self.has_peers.load(Ordering::Acquire));
+        let config = options.config(has_peers).validate().map_err(|error| StartError::Stopped(error.to_string()))?;
+        let id = number_of(options.broker_id);
+        let log = LogStorage::new(Arc::clone(&self.disk), has_peers);
+        let (machine, gone) = StateMachine::open(Arc::clone(&self.disk), Arc::clone(&self.shared)).map_err(StartError::Storage)?;
+        let network = Network { peers: Arc::clone(&options.peers) };
+        let raft = Raft::new(id, Arc::new(config), network, log, machine).await.map_err(stopped)?;
+        if options.has_peers() {
+            join_voters(&raft, options).await?;
+            return Ok((raft, gone));
+        }
+        if !raft.is_initialized().await.map_err(stopped)? {
+            raft.initialize(BTreeMap::from([(id, EmptyNode {})])).await.map_err(stopped)?;
+        }
+        let (state, voters) = raft.with_raft_state(|state| (state.server_state, voters_of(state))).await.map_err(stopped)?;
+        if voters != [id] {
+            return Err(StartError::Stopped(format!("its log was not looked at: it has the voters {voters:?}")));
+        }
+        if !matches!(state, ServerState::Leader | ServerState::Candidate) {
+            raft.trigger().elect().await.map_err(stopped)?;
+        }
+        let mut metrics = raft.metrics();
+        loop {
+            {
+                let now = metrics.borrow_and_update();
+                now.running_state.clone().map_err(stopped)?;
+                let replayed = now.last_applied.map(|applied| applied.index) == now.last_log_index;
+                if now.current_leader == Some(id) && now.state == ServerState::Leader && replayed {
+                    break;
+                }
+            }
+            metrics.changed().await.map_err(stopped)?;
+        }
+        self.shared.go_live();
+        Ok((raft, gone))
+    }
 }
 
-/// Checks the voters of a log that has begun, and begins one that has not.
+/// Begins the log of several voters, unless it has begun.
 async fn join_voters(raft: &Raft, options: &QuorumOptions) -> Result<(), StartError> {
-    if options.is_observer() {
-        return check_observer(raft, options).await;
-    }
-    let configured: Vec<u64> = options.voters.iter().copied().map(number_of).collect();
-    if raft.is_initialized().await.map_err(stopped)? {
-        let found = raft.with_raft_state(voters_of).await.map_err(stopped)?;
-        return if found == configured { Ok(()) } else { Err(StartError::OtherVoters { found, configured }) };
+    if options.is_observer() || raft.is_initialized().await.map_err(stopped)? {
+        return Ok(());
     }
     let (begins_at_once, raft) = (options.voters.first() == Some(&options.broker_id), raft.clone());
-    let members: BTreeMap<u64, EmptyNode> = configured.into_iter().map(|voter| (voter, EmptyNode {})).collect();
+    let members: BTreeMap<u64, EmptyNode> = options.voters.iter().map(|voter| (number_of(*voter), EmptyNode {})).collect();
     // On the quorum's own thread. It ends when the log has begun, here or by another voter's first message.
     tokio::spawn(async move {
         if !begins_at_once {
@@ -168,15 +224,6 @@ async fn join_voters(raft: &Raft, options: &QuorumOptions) -> Result<(), StartEr
     Ok(())
 }
 
-/// An observer that had a vote would take part in elections that it knows nothing of.
-async fn check_observer(raft: &Raft, options: &QuorumOptions) -> Result<(), StartError> {
-    let voters = raft.with_raft_state(voters_of).await.map_err(stopped)?;
-    if voters.contains(&number_of(options.broker_id)) {
-        return Err(StartError::WasVoter { broker_id: options.broker_id, voters });
-    }
-    Ok(())
-}
-
 fn voters_of(state: &openraft::RaftState<u64, EmptyNode, <openraft::TokioRuntime as AsyncRuntime>::Instant>) -> Vec<u64> {
     state.membership_state.effective().voter_ids().collect()
 }
@@ -185,18 +232,20 @@ fn number_of(broker_id: BrokerId) -> u64 {
     u64::try_from(broker_id.get()).unwrap_or(0)
 }
 
-/// Passes on who leads, until openraft ends.
-async fn tell_leadership(raft: &Raft, told: &watch::Sender<Option<BrokerId>>, shared: &Shared) {
+/// Passes on who leads and who votes, until openraft ends.
+async fn tell(raft: &Raft, thread: &QuorumThread) {
     let mut metrics = raft.metrics();
     loop {
-        let leader = {
+        let (leader, voters) = {
             let now = metrics.borrow_and_update();
-            if now.state == ServerState::Leader && has_caught_up(&now, shared.began_with()) {
-                shared.complete();
+            if now.state == ServerState::Leader && has_caught_up(&now, thread.shared.began_with()) {
+                thread.shared.complete();
             }
-            now.current_leader.and_then(broker_of)
+            let voters: BTreeSet<BrokerId> = now.membership_config.voter_ids().filter_map(broker_of).collect();
+            (now.current_leader.and_then(broker_of), voters)
         };
-        told.send_if_modified(|known| std::mem::replace(known, leader) != leader);
+        thread.told_voting.send_if_modified(|known| !voters.is_empty() && std::mem::replace(known, voters.clone()) != voters);
+        thread.told.send_if_modified(|known| std::mem::replace(known, leader) != leader);
         if metrics.changed().await.is_err() {
             if let Err(error) = &metrics.borrow().running_state {
                 tracing::error!(%error, "the metadata quorum has stopped; restart the broker");
@@ -209,7 +258,7 @@ async fn tell_leadership(raft: &Raft, told: &watch::Sender<Option<BrokerId>>, sh
 /// Whether all that was committed before the current leader was elected is applied here: an entry of its own term is, and so all before it. And all that
 /// this voter had itself when it began, as far as it was not cut: IMPORTANT: a leader that comes back before the others have noticed goes on in the same
 /// term, and while it replays its log it has applied an entry of that term, but not all of them.
-fn has_caught_up(metrics: &RaftMetrics<u64, EmptyNode>, began_with: Option<u64>) -> bool {
+pub(crate) fn has_caught_up(metrics: &RaftMetrics<u64, EmptyNode>, began_with: Option<u64>) -> bool {
     let replayed_to = began_with.min(metrics.last_log_index);
     let of_its_term = |applied: openraft::LogId<u64>| applied.leader_id.term == metrics.current_term && Some(applied.index) >= replayed_to;
     metrics.current_leader.is_some() && metrics.last_applied.is_some_and(of_its_term)
@@ -219,11 +268,28 @@ fn stopped(error: impl ToString) -> StartError {
     StartError::Stopped(error.to_string())
 }
 
+impl RaftQuorum {
+    fn metrics(&self) -> watch::Receiver<RaftMetrics<u64, EmptyNode>> {
+        self.rafts.borrow().metrics()
+    }
+
+    /// Openraft, which is not replaced while this is held.
+    fn raft_in_use(&self) -> impl Future<Output = (OwnedRwLockReadGuard<()>, Raft)> + use<> {
+        let (in_use, rafts) = (Arc::clone(&self.in_use), self.rafts.clone());
+        async move {
+            let guard = in_use.read_owned().await;
+            let raft = rafts.borrow().clone();
+            (guard, raft)
+        }
+    }
+}
+
 impl MetadataQuorum for RaftQuorum {
     fn propose(&self, term: u64, records: Vec<MetadataRecord>) -> BoxFuture<Result<u64, ProposeError>> {
-        let (raft, clock, unknown) = (self.raft.clone(), Arc::clone(&self.clock), Arc::clone(&self.unknown));
-        let limit = if self.has_peers { PROPOSAL_LIMIT } else { SOLE_PROPOSAL_LIMIT };
+        let (in_use, clock, unknown) = (self.raft_in_use(), Arc::clone(&self.clock), Arc::clone(&self.unknown));
+        let limit = if self.has_peers.load(Ordering::Acquire) { PROPOSAL_LIMIT } else { SOLE_PROPOSAL_LIMIT };
         Box::pin(async move {
+            let (_used, raft) = in_use.await;
             let mut write = Box::pin(async move { raft.client_write(Proposal { term: Some(term), records }).await });
             let Ok(written) = timeout_at(&*clock, clock.monotonic() + limit, &mut write).await else {
                 *unknown.lock().entry(term).or_default() += 1;
@@ -251,29 +317,30 @@ impl MetadataQuorum for RaftQuorum {
     }
 
     fn leader(&self) -> Option<BrokerId> {
-        self.raft.metrics().borrow().current_leader.and_then(broker_of)
+        self.metrics().borrow().current_leader.and_then(broker_of)
     }
 
     fn leader_term(&self) -> u64 {
-        self.raft.metrics().borrow().current_term
+        self.metrics().borrow().current_term
     }
 
     fn voters(&self) -> Vec<VoterProgress> {
-        let metrics = self.raft.metrics();
+        let metrics = self.metrics();
         let now = metrics.borrow();
         progress(self.id, &now, now.membership_config.voter_ids())
     }
 
     fn observers(&self) -> Vec<VoterProgress> {
-        let metrics = self.raft.metrics();
+        let metrics = self.metrics();
         let now = metrics.borrow();
         progress(self.id, &now, now.membership_config.membership().learner_ids())
     }
 
     fn admit_observer(&self, broker_id: BrokerId) -> BoxFuture<Result<(), ProposeError>> {
-        let (raft, id) = (self.raft.clone(), number_of(broker_id));
-        let is_known = raft.metrics().borrow().membership_config.membership().get_node(&id).is_some();
+        let (in_use, id) = (self.raft_in_use(), number_of(broker_id));
+        let is_known = self.metrics().borrow().membership_config.membership().get_node(&id).is_some();
         Box::pin(async move {
+            let (_used, raft) = in_use.await;
             if !is_known {
                 raft.add_learner(id, EmptyNode {}, false).await.map(|_| ()).map_err(not_written)?;
             }
@@ -283,22 +350,68 @@ impl MetadataQuorum for RaftQuorum {
     }
 
     fn forget_observer(&self, broker_id: BrokerId) -> BoxFuture<Result<(), ProposeError>> {
-        let (raft, id) = (self.raft.clone(), number_of(broker_id));
-        let is_observer = raft.metrics().borrow().membership_config.membership().learner_ids().any(|learner| learner == id);
+        let (in_use, id) = (self.raft_in_use(), number_of(broker_id));
+        let is_observer = self.metrics().borrow().membership_config.membership().learner_ids().any(|learner| learner == id);
         Box::pin(async move {
             if !is_observer {
                 return Ok(());
             }
+            let (_used, raft) = in_use.await;
             let change = ChangeMembers::RemoveNodes(BTreeSet::from([id]));
             raft.change_membership(change, false).await.map(|_| ()).map_err(not_written)
         })
     }
 
+    fn add_voter(&self, broker_id: BrokerId) -> BoxFuture<Result<(), VoterChangeError>> {
+        let (mut rafts, turn, in_use) = (self.rafts.clone(), Arc::clone(&self.turn), Arc::clone(&self.in_use));
+        let (has_peers, restarts, id) = (Arc::clone(&self.has_peers), self.restarts.clone(), number_of(broker_id));
+        let began_with = self.shared.began_with();
+        Box::pin(async move {
+            let _asked = turn.asked.try_lock().map_err(|_| VoterChangeError::InProgress)?;
+            let _turn = turn.changing.lock().await;
+            let raft = rafts.borrow_and_update().clone();
+            voters::until_caught_up(&raft, id, began_with).await?;
+            if !has_peers.load(Ordering::Acquire) {
+                // A sole voter has written down no vote and its clock stands almost still: openraft begins anew as one of several. In a task of
+                // its own, since nobody must use openraft meanwhile, even if whoever asked goes away.
+                let anew = tokio::spawn(async move {
+                    let _alone = in_use.write().await;
+                    let (done, restarted) = oneshot::channel();
+                    restarts.send(done).await.is_ok() && restarted.await.is_ok()
+                });
+                if !anew.await.unwrap_or(false) {
+                    return Err(VoterChangeError::Stopped { reason: "its thread ended".to_owned() });
+                }
+            }
+            let raft = rafts.borrow_and_update().clone();
+            voters::until_caught_up(&raft, id, began_with).await?;
+            let goal = voters::with(&raft.metrics().borrow(), id, began_with)?;
+            voters::change_to(&raft, goal).await
+        })
+    }
+
+    fn remove_voter(&self, broker_id: BrokerId) -> BoxFuture<Result<(), VoterChangeError>> {
+        let (in_use, turn, id) = (self.raft_in_use(), Arc::clone(&self.turn), number_of(broker_id));
+        let began_with = self.shared.began_with();
+        Box::pin(async move {
+            let _asked = turn.asked.try_lock().map_err(|_| VoterChangeError::InProgress)?;
+            let _turn = turn.changing.lock().await;
+            let (_used, raft) = in_use.await;
+            let goal = voters::without(&raft.metrics().borrow(), id, began_with)?;
+            voters::change_to(&raft, goal).await
+        })
+    }
+
+    fn voting(&self) -> watch::Receiver<BTreeSet<BrokerId>> {
+        self.voting.clone()
+    }
+
     fn is_active(&self) -> bool {
-        let metrics = self.raft.metrics();
+        let metrics = self.metrics();
         let now = metrics.borrow();
         let is_settled = self.unknown.lock().get(&now.current_term).is_none_or(|count| *count == 0);
-        let is_heard = !self.has_peers || now.millis_since_quorum_ack.is_none_or(|silence_ms| silence_ms < MOST_SILENCE_MS);
+        let is_heard =
+            !self.has_peers.load(Ordering::Acquire) || now.millis_since_quorum_ack.is_none_or(|silence_ms| silence_ms < MOST_SILENCE_MS);
         // Before the image is shown there is nothing to decide on.
         is_settled
             && is_heard
@@ -309,7 +422,8 @@ impl MetadataQuorum for RaftQuorum {
     }
 
     fn caught_up(&self) -> BoxFuture<Result<(), ProposeError>> {
-        let (mut metrics, shared) = (self.raft.metrics(), Arc::clone(&self.shared));
+        // Whoever waits here is not alone, so nothing is begun anew meanwhile.
+        let (mut metrics, shared) = (self.metrics(), Arc::clone(&self.shared));
         let mut completeness = shared.completeness();
         Box::pin(async move {
             let ended = |error: &dyn std::error::Error| ProposeError::Stopped { reason: error.to_string() };
@@ -332,7 +446,7 @@ impl MetadataQuorum for RaftQuorum {
     }
 
     fn receive(&self, message: Vec<u8>) -> BoxFuture<Result<Vec<u8>, ReceiveError>> {
-        let (raft, shared) = (self.raft.clone(), Arc::clone(&self.shared));
+        let (raft, shared) = (self.rafts.borrow().clone(), Arc::clone(&self.shared));
         Box::pin(async move { network::receive(&raft, &message, &shared).await })
     }
 
@@ -381,7 +495,7 @@ fn progress(own: u64, now: &RaftMetrics<u64, EmptyNode>, of: impl Iterator<Item 
     of.filter_map(|id| Some(VoterProgress { broker_id: broker_of(id)?, log_end: log_end(id) })).collect()
 }
 
-fn broker_of(node: u64) -> Option<BrokerId> {
+pub(crate) fn broker_of(node: u64) -> Option<BrokerId> {
     i32::try_from(node).ok().and_then(BrokerId::new)
 }
 

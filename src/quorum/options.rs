@@ -11,6 +11,7 @@ use wire::clock::SharedClock;
 
 use crate::disk::DiskError;
 use crate::network::{NoPeers, Peers};
+use crate::on_disk::OnDisk;
 
 /// A sole voter has nobody to tell that it lives, so its clock ticks only so that openraft's own checks run at all.
 const HEARTBEAT_MS: u64 = 60_000;
@@ -29,8 +30,10 @@ const SNAPSHOT_PART_MS: u64 = 5_000;
 pub struct QuorumOptions {
     /// This broker: one of the voters, or an observer.
     pub broker_id: BrokerId,
-    /// All voters. Where this broker is not among them it is an observer, and who votes is learned from them.
+    /// Who votes in a log that is yet to begin. Where this broker is not among them it is an observer, and who votes is learned from them.
     pub voters: BTreeSet<BrokerId>,
+    /// Who votes by the log, as [`look`](crate::look) found it; `None` if it has not begun.
+    pub begun: Option<BTreeSet<BrokerId>>,
     /// The way to the other voters.
     pub peers: Arc<dyn Peers>,
     /// How long proposals wait is measured by it.
@@ -48,6 +51,7 @@ impl QuorumOptions {
         Self {
             broker_id,
             voters: BTreeSet::from([broker_id]),
+            begun: None,
             peers: Arc::new(NoPeers),
             clock,
             life: Arc::default(),
@@ -67,23 +71,44 @@ impl QuorumOptions {
         Self { voters, peers, ..self }
     }
 
-    /// The options of a broker that has the log and no vote. Whoever leads the quorum brings the log; it calls nobody.
+    /// The options of a broker that has the log and no vote, unless the log says that it has one. Whoever leads the quorum brings the log.
     #[must_use]
-    pub fn as_observer(self) -> Self {
-        Self { voters: BTreeSet::new(), peers: Arc::new(NoPeers), ..self }
+    pub fn as_observer(self, peers: Arc<dyn Peers>) -> Self {
+        Self { voters: BTreeSet::new(), peers, ..self }
+    }
+
+    /// The same for a log that holds this.
+    ///
+    /// # Errors
+    /// If the log is that of a broker of another id.
+    pub fn of_log(self, found: &OnDisk) -> Result<Self, StartError> {
+        if found.voters.is_empty() {
+            return Ok(self);
+        }
+        // Who led and votes no more is no member until it is taken back, but a broker of the cluster.
+        let is_known = found.members.contains(&self.broker_id) || found.image.broker(self.broker_id).is_some();
+        if self.voters.contains(&self.broker_id) && !is_known {
+            return Err(StartError::NotAMember { broker_id: self.broker_id, members: found.members.iter().copied().collect() });
+        }
+        Ok(Self { begun: Some(found.voters.clone()), ..self })
+    }
+
+    fn voters(&self) -> &BTreeSet<BrokerId> {
+        self.begun.as_ref().unwrap_or(&self.voters)
     }
 
     pub(crate) fn is_observer(&self) -> bool {
-        !self.voters.contains(&self.broker_id)
+        !self.voters().contains(&self.broker_id)
     }
 
     pub(crate) fn has_peers(&self) -> bool {
-        self.voters.len() > 1 || self.is_observer()
+        self.voters().len() > 1 || self.is_observer()
     }
 
-    pub(crate) fn config(&self) -> Config {
+    /// Openraft's settings for a sole voter, or for one of several.
+    pub(crate) fn config(&self, has_peers: bool) -> Config {
         let (heartbeat_ms, election_ms) =
-            if self.has_peers() { (PEER_HEARTBEAT_MS, PEER_ELECTION_MS) } else { (HEARTBEAT_MS, (2 * HEARTBEAT_MS, 3 * HEARTBEAT_MS)) };
+            if has_peers { (PEER_HEARTBEAT_MS, PEER_ELECTION_MS) } else { (HEARTBEAT_MS, (2 * HEARTBEAT_MS, 3 * HEARTBEAT_MS)) };
         Config {
             cluster_name: "metadata".to_owned(),
             heartbeat_interval: heartbeat_ms,
@@ -97,6 +122,10 @@ impl QuorumOptions {
     }
 }
 
+fn listed(ids: &[BrokerId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Why a quorum does not start. Each is one clear sentence.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -104,30 +133,12 @@ pub enum StartError {
     #[error("the metadata log cannot be used: {0}")]
     Storage(#[source] DiskError),
     /// The log belongs to a broker of another id.
-    #[error("the metadata log belongs to broker {voters:?}, but this broker's node.id is {broker_id}")]
-    NotAVoter {
+    #[error("the metadata log belongs to the brokers {}, but this broker's node.id is {broker_id}", listed(members))]
+    NotAMember {
         /// This broker.
         broker_id: BrokerId,
-        /// The voters in the log.
-        voters: Vec<u64>,
-    },
-    /// The log says that this broker votes, but it is started as an observer.
-    #[error(
-        "by the metadata log broker {broker_id} votes (voters {voters:?}), so it cannot be an observer; use another directory to join a cluster"
-    )]
-    WasVoter {
-        /// This broker.
-        broker_id: BrokerId,
-        /// The voters in the log.
-        voters: Vec<u64>,
-    },
-    /// The log was begun with other voters.
-    #[error("the metadata log has the voters {found:?}, but controller.quorum.voters says {configured:?}")]
-    OtherVoters {
-        /// The voters in the log.
-        found: Vec<u64>,
-        /// Those that it is started with.
-        configured: Vec<u64>,
+        /// The voters and observers in the log.
+        members: Vec<BrokerId>,
     },
     /// The thread cannot be made.
     #[error("the metadata quorum's thread cannot start: {0}")]

@@ -8,7 +8,7 @@ use metadata::{Delta, Image, MetadataRecord};
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::Observer;
 use crate::disk::{Disk, DiskError};
@@ -38,13 +38,15 @@ struct Watched {
     observers: Vec<Observer>,
     /// Whether the log has been replayed: until then nobody is told, so that nobody acts on what a later entry takes back.
     live: bool,
+    /// What a state machine that follows this one goes on from.
+    left: Option<(Option<LogId>, StoredMembership)>,
 }
 
 impl Shared {
     pub(crate) fn new(is_complete: bool, began_with: Option<u64>) -> Self {
         let image = Arc::new(Image::default());
         Self {
-            applying: Mutex::new(Watched { image: Arc::clone(&image), observers: Vec::new(), live: false }),
+            applying: Mutex::new(Watched { image: Arc::clone(&image), observers: Vec::new(), live: false, left: None }),
             published: RwLock::new(image),
             is_live: AtomicBool::new(false),
             index: watch::Sender::new(0),
@@ -154,18 +156,33 @@ pub(crate) struct StateMachine {
     disk: Arc<dyn Disk>,
     last_applied: Option<LogId>,
     membership: StoredMembership,
+    /// Dropped with it.
+    _lives: oneshot::Sender<()>,
 }
 
 impl StateMachine {
-    /// Opens it at its last snapshot, if there is one.
-    pub(crate) fn open(disk: Arc<dyn Disk>, shared: Arc<Shared>) -> Result<Self, DiskError> {
-        let mut machine = Self { shared, disk, last_applied: None, membership: StoredMembership::default() };
-        if let Some((_, snapshot)) = snapshot_on(&*machine.disk)? {
-            machine.shared.restore(Image::from_snapshot(&snapshot.image)?);
-            machine.last_applied = snapshot.last;
-            machine.membership = snapshot.membership;
-        }
-        Ok(machine)
+    /// Opens it where the one before it in this process ended, or at the last snapshot, if there is one. What is given beside it ends when it is
+    /// gone.
+    pub(crate) fn open(disk: Arc<dyn Disk>, shared: Arc<Shared>) -> Result<(Self, oneshot::Receiver<()>), DiskError> {
+        let left = shared.applying.lock().left.take();
+        let (last_applied, membership) = match left {
+            Some(left) => left,
+            None => match snapshot_on(&*disk)? {
+                Some((_, snapshot)) => {
+                    shared.restore(Image::from_snapshot(&snapshot.image)?);
+                    (snapshot.last, snapshot.membership)
+                }
+                None => (None, StoredMembership::default()),
+            },
+        };
+        let (lives, gone) = oneshot::channel();
+        Ok((Self { shared, disk, last_applied, membership, _lives: lives }, gone))
+    }
+}
+
+impl Drop for StateMachine {
+    fn drop(&mut self) {
+        self.shared.applying.lock().left = Some((self.last_applied, self.membership.clone()));
     }
 }
 

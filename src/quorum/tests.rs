@@ -11,8 +11,8 @@ use uuid::Uuid;
 use wire::clock::SystemClock;
 
 use crate::disk::{Disk, DiskError};
-use crate::node::start_on;
 use crate::{MetadataQuorum, Observer, ProposeError, QuorumOptions, StartError};
+use crate::{node, on_disk};
 
 /// A disk in memory. A clone is what a crash at that moment leaves.
 #[derive(Default)]
@@ -82,6 +82,12 @@ pub(crate) fn broker(id: i32) -> BrokerId {
     BrokerId::new(id).expect("a broker id")
 }
 
+/// Starts a quorum on a disk as a broker does, which looks at it first.
+pub(crate) async fn start_on(disk: Arc<CountingDisk>, options: QuorumOptions) -> Result<Arc<dyn MetadataQuorum>, StartError> {
+    let found = on_disk::read(&*disk).map_err(StartError::Storage)?;
+    node::start_on(disk, options.of_log(&found)?).await
+}
+
 fn options() -> QuorumOptions {
     QuorumOptions::new(broker(1), SystemClock::shared())
 }
@@ -99,9 +105,9 @@ fn config(value: usize) -> Vec<MetadataRecord> {
     vec![MetadataRecord::Config { resource, key, value: Some(value.to_string()) }]
 }
 
-type Seen = Arc<Mutex<Vec<(u64, Arc<Image>, Arc<Delta>)>>>;
+pub(crate) type Seen = Arc<Mutex<Vec<(u64, Arc<Image>, Arc<Delta>)>>>;
 
-fn recorder() -> (Seen, Observer) {
+pub(crate) fn recorder() -> (Seen, Observer) {
     let seen = Seen::default();
     let into = Arc::clone(&seen);
     (seen, Arc::new(move |index, image, delta| into.lock().push((index, Arc::clone(image), Arc::clone(delta)))))
@@ -232,7 +238,7 @@ async fn a_log_of_another_broker_is_refused() {
     let disk = Arc::<CountingDisk>::default();
     start(&disk).await.shutdown().await;
     let other = start_on(Arc::<CountingDisk>::clone(&disk), QuorumOptions::new(broker(2), SystemClock::shared())).await;
-    assert!(matches!(other.err(), Some(StartError::NotAVoter { .. })));
+    assert!(matches!(other.err(), Some(StartError::NotAMember { .. })));
 }
 
 #[tokio::test]
@@ -342,7 +348,7 @@ mod on_the_store {
         let before = quorum.image();
         quorum.shutdown().await;
         assert!(store.synced_log("metadata").first_index().expect("reads") > Some(0), "nothing was purged");
-        assert_eq!(crate::image_on_disk(&store.synced_log("metadata")).expect("reads"), *before, "without a quorum");
+        assert_eq!(crate::look(&store.synced_log("metadata")).expect("reads").image, *before, "without a quorum");
         let quorum = crate::start(store.synced_log("metadata"), few).await.expect("starts");
         assert_eq!(*quorum.image(), *before);
         quorum.shutdown().await;

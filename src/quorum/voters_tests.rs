@@ -13,21 +13,20 @@ use wire::clock::ManualClock;
 use crate::completeness::{BEGAN_EMPTY, FILLED, is_complete};
 use crate::disk::Disk;
 use crate::log_storage::PURGED;
-use crate::node::start_on;
-use crate::tests::{CountingDisk, broker, topic};
-use crate::{BoxFuture, MetadataQuorum, Peers, ProposeError, QuorumOptions, StartError};
+use crate::tests::{CountingDisk, broker, start_on, topic};
+use crate::{BoxFuture, MetadataQuorum, NoPeers, Peers, ProposeError, QuorumOptions, StartError};
 
 /// Who is reached by whom. All voters share it.
 #[derive(Default)]
-struct Wires {
-    voters: Mutex<BTreeMap<BrokerId, Arc<dyn MetadataQuorum>>>,
+pub(crate) struct Wires {
+    pub(crate) voters: Mutex<BTreeMap<BrokerId, Arc<dyn MetadataQuorum>>>,
     /// Voters that nobody reaches, and that reach nobody.
-    cut: Mutex<BTreeSet<BrokerId>>,
+    pub(crate) cut: Mutex<BTreeSet<BrokerId>>,
 }
 
-struct Wire {
-    from: BrokerId,
-    wires: Arc<Wires>,
+pub(crate) struct Wire {
+    pub(crate) from: BrokerId,
+    pub(crate) wires: Arc<Wires>,
 }
 
 impl Peers for Wire {
@@ -41,15 +40,15 @@ impl Peers for Wire {
     }
 }
 
-struct Cluster {
-    wires: Arc<Wires>,
-    disks: BTreeMap<BrokerId, Arc<CountingDisk>>,
-    snapshot_after_entries: u64,
-    clock: ManualClock,
+pub(crate) struct Cluster {
+    pub(crate) wires: Arc<Wires>,
+    pub(crate) disks: BTreeMap<BrokerId, Arc<CountingDisk>>,
+    pub(crate) snapshot_after_entries: u64,
+    pub(crate) clock: ManualClock,
 }
 
 impl Cluster {
-    async fn start(snapshot_after_entries: u64) -> Self {
+    pub(crate) async fn start(snapshot_after_entries: u64) -> Self {
         let disks = (1..=3).map(|id| (broker(id), Arc::default())).collect();
         let cluster = Self { wires: Arc::default(), disks, snapshot_after_entries, clock: ManualClock::new(Timestamp(0)) };
         for id in 1..=3 {
@@ -58,7 +57,7 @@ impl Cluster {
         cluster
     }
 
-    async fn start_voter(&self, id: BrokerId) -> Result<(), StartError> {
+    pub(crate) async fn start_voter(&self, id: BrokerId) -> Result<(), StartError> {
         let voters = self.disks.keys().copied().collect();
         let options =
             QuorumOptions::new(id, self.clock.shared()).with_peers(voters, Arc::new(Wire { from: id, wires: Arc::clone(&self.wires) }));
@@ -68,29 +67,31 @@ impl Cluster {
         Ok(())
     }
 
-    fn voter(&self, id: BrokerId) -> Arc<dyn MetadataQuorum> {
+    pub(crate) fn voter(&self, id: BrokerId) -> Arc<dyn MetadataQuorum> {
         Arc::clone(&self.wires.voters.lock()[&id])
     }
 
-    fn propose(&self, id: BrokerId, records: Vec<MetadataRecord>) -> BoxFuture<Result<u64, ProposeError>> {
+    pub(crate) fn propose(&self, id: BrokerId, records: Vec<MetadataRecord>) -> BoxFuture<Result<u64, ProposeError>> {
         let voter = self.voter(id);
         voter.propose(voter.leader_term(), records)
     }
 
-    fn all(&self) -> Vec<Arc<dyn MetadataQuorum>> {
+    pub(crate) fn all(&self) -> Vec<Arc<dyn MetadataQuorum>> {
         self.wires.voters.lock().values().map(Arc::clone).collect()
     }
 
-    /// Takes a voter away; what it leaves is what was synced.
-    async fn kill(&mut self, id: BrokerId) {
+    /// Takes a voter away; what it leaves is what was synced. Nothing that is not in there is sent any more.
+    pub(crate) async fn kill(&mut self, id: BrokerId) {
+        self.wires.cut.lock().insert(id);
         let killed = self.wires.voters.lock().remove(&id).expect("it runs");
         let left = self.disks[&id].crash_image();
         killed.shutdown().await;
+        self.wires.cut.lock().remove(&id);
         self.disks.insert(id, left);
     }
 
     /// The leader that `witness` knows, other than `not`, once it decides.
-    async fn leader(&self, witness: BrokerId, not: Option<BrokerId>) -> BrokerId {
+    pub(crate) async fn leader(&self, witness: BrokerId, not: Option<BrokerId>) -> BrokerId {
         let leadership = self.voter(witness).leadership();
         loop {
             let known = leadership.borrow().filter(|leader| Some(*leader) != not);
@@ -106,7 +107,7 @@ impl Cluster {
     }
 
     /// Waits until all voters show this many topics.
-    async fn all_have(&self, topics: usize) {
+    pub(crate) async fn all_have(&self, topics: usize) {
         for voter in self.all() {
             voter.caught_up().await.expect("it lives");
             while voter.image().topic_count() < topics {
@@ -117,7 +118,7 @@ impl Cluster {
     }
 }
 
-fn others(id: BrokerId) -> impl Iterator<Item = BrokerId> {
+pub(crate) fn others(id: BrokerId) -> impl Iterator<Item = BrokerId> {
     (1..=3).map(broker).filter(move |other| *other != id)
 }
 
@@ -265,7 +266,7 @@ async fn an_observer_has_the_log_and_no_vote_and_gets_a_snapshot_after_it_was_aw
     let mut cluster = Cluster::start(20).await;
     let leader = cluster.leader(broker(1), None).await;
     cluster.all_have(0).await;
-    let (observer, options) = (broker(4), QuorumOptions::new(broker(4), cluster.clock.shared()).as_observer());
+    let (observer, options) = (broker(4), QuorumOptions::new(broker(4), cluster.clock.shared()).as_observer(Arc::new(NoPeers)));
     cluster.disks.insert(observer, Arc::default());
     let start = |disk: &Arc<CountingDisk>| start_on(Arc::<CountingDisk>::clone(disk), options.clone());
     let observing = start(&cluster.disks[&observer]).await.expect("starts");
@@ -293,13 +294,16 @@ async fn an_observer_has_the_log_and_no_vote_and_gets_a_snapshot_after_it_was_aw
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_was_begun_with_other_voters_is_refused() {
+async fn who_votes_stands_in_the_log_whatever_the_configuration_says() {
     let mut cluster = Cluster::start(10_000).await;
     let leader = cluster.leader(broker(1), None).await;
     cluster.all_have(0).await;
     cluster.kill(leader).await;
     cluster.disks.insert(broker(4), Arc::default());
-    assert!(matches!(cluster.start_voter(leader).await, Err(StartError::OtherVoters { .. })));
+    cluster.start_voter(leader).await.expect("starts");
+    assert_eq!(*cluster.voter(leader).voting().borrow(), BTreeSet::from([1, 2, 3].map(broker)));
+    cluster.disks.insert(broker(4), cluster.disks[&leader].crash_image());
+    assert!(matches!(cluster.start_voter(broker(4)).await, Err(StartError::NotAMember { .. })), "it is another broker's");
     for voter in cluster.all() {
         voter.shutdown().await;
     }

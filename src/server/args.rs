@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use client_tools::args::{ConsumeArgs, DescribeArgs, DrainArgs, GroupsArgs, ProduceArgs, ToolCommand, TopicsArgs};
+use client_tools::args::{ConsumeArgs, DescribeArgs, DrainArgs, GroupsArgs, ProduceArgs, ToolCommand, TopicsArgs, VotersArgs};
 
 use crate::Problem;
 use crate::brokers_tool::BrokersArgs;
@@ -91,6 +91,8 @@ enum Sub {
     Describe(DescribeArgs),
     /// Move all replicas of a broker to others, so that it can be taken away
     Drain(DrainArgs),
+    /// Show and change who votes in the metadata quorum
+    Voters(VotersArgs),
     /// Pause, kill and restart the brokers of a process that runs several
     Brokers(BrokersArgs),
     /// Print or check what a stopped broker has stored
@@ -189,6 +191,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Pr
         Some(Sub::Produce(args)) => Command::Tool(ToolCommand::Produce(args)),
         Some(Sub::Consume(args)) => Command::Tool(ToolCommand::Consume(args)),
         Some(Sub::Describe(args)) => Command::Tool(ToolCommand::Describe(args)),
+        Some(Sub::Voters(args)) => Command::Tool(ToolCommand::Voters(args)),
         Some(Sub::Drain(args)) => Command::Tool(ToolCommand::Drain(args)),
         Some(Sub::Brokers(args)) => Command::Brokers(args),
         Some(Sub::Log(args)) => Command::Log(args.action),

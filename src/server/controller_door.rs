@@ -1,7 +1,8 @@
 //! Where brokers meet each other: the controller listener, and the listener that they use among themselves.
 //!
 //! The controller listener takes messages of the metadata quorum from the first moment, and requests to the active controller once this broker
-//! knows enough to be it. A broker without such a listener takes what brokers ask each other, beside clients' requests, where they fetch.
+//! knows enough to be it. Beside clients' requests every broker takes what brokers ask each other where they fetch. While it starts it takes there
+//! nothing else: brokers that vote and have no controller listener would otherwise wait for each other.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -68,23 +69,21 @@ impl Dispatch for ControllerDoor {
 /// What answers on the listeners for clients.
 pub(crate) struct ClientDoor {
     apis: Apis,
-    /// What brokers ask on this listener, unless they have one of their own for it.
-    brokers: Option<(ListenerName, Arc<ControllerDoor>)>,
+    /// What brokers ask on this listener. Who became a voter later is reached there and nowhere else, by the voters with a listener of their own
+    /// for it too.
+    brokers: (ListenerName, Arc<ControllerDoor>),
 }
 
 impl ClientDoor {
-    pub(crate) fn new(apis: Apis, brokers: Option<(ListenerName, Arc<ControllerDoor>)>) -> Self {
+    pub(crate) fn new(apis: Apis, brokers: (ListenerName, Arc<ControllerDoor>)) -> Self {
         Self { apis, brokers }
     }
 }
 
 impl Dispatch for ClientDoor {
     fn dispatch(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {
-        if QuorumDoor::is_meant(&frame)
-            && let Some((listener, door)) = &self.brokers
-            && connection.listener() == listener
-            && !QuorumDoor::is_for_voters(&frame)
-        {
+        let (listener, door) = &self.brokers;
+        if QuorumDoor::is_meant(&frame) && connection.listener() == listener {
             return door.own_frame(connection, &frame);
         }
         self.apis.dispatch(connection, frame)
@@ -104,8 +103,7 @@ impl Dispatch for ClientDoor {
 
     fn connection_closed(&self, connection: &Arc<ConnectionContext>) {
         self.apis.connection_closed(connection);
-        if let Some((_, door)) = &self.brokers {
-            door.connection_closed(connection);
-        }
+        let (_, door) = &self.brokers;
+        door.connection_closed(connection);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The seed is asked which cluster it is of, who votes in it and which ids are taken. What the newcomer is from then on stands beside its data,
 //! under the name and in the words of Kafka (`meta.properties`), so that it is the same broker when it is started again, with `--join` or without.
-//! It observes the metadata quorum and does not vote.
+//! It observes the metadata quorum until it is made a voter (`klamm voters add`).
 
 use std::fs;
 use std::io;
@@ -30,6 +30,8 @@ pub(crate) struct Membership {
     broker_id: BrokerId,
     /// Where to ask for the cluster.
     seeds: Vec<String>,
+    /// The port that it had, if it was told none.
+    port: Option<u16>,
 }
 
 /// Where it is remembered.
@@ -37,14 +39,19 @@ pub(crate) struct Membership {
 pub(crate) struct Note {
     path: PathBuf,
     membership: Membership,
+    /// Whether it was told where to listen.
+    is_told_where: bool,
 }
 
 impl Note {
-    /// Writes it down, whole or not at all.
-    pub(crate) fn write(&self) -> io::Result<()> {
-        let Membership { cluster_id, broker_id, seeds } = &self.membership;
+    /// Writes it down, whole or not at all, with the port that the broker has: other voters look for it there when all begin anew.
+    pub(crate) fn write(&self, port: Option<u16>) -> io::Result<()> {
+        let Membership { cluster_id, broker_id, seeds, port: _ } = &self.membership;
         let seeds = seeds.join(",");
-        let text = format!("version=1\ncluster.id={cluster_id}\nnode.id={broker_id}\nklamm.join={seeds}\n");
+        let mut text = format!("version=1\ncluster.id={cluster_id}\nnode.id={broker_id}\nklamm.join={seeds}\n");
+        if let Some(port) = port.filter(|_| !self.is_told_where) {
+            text.push_str(&format!("klamm.port={port}\n"));
+        }
         let unfinished = self.path.with_extension("properties.tmp");
         fs::write(&unfinished, text)?;
         fs::File::open(&unfinished)?.sync_all()?;
@@ -107,19 +114,21 @@ pub(crate) async fn plan(raw: &mut RawConfig, data: &Path, wish: Wish<'_>) -> Re
                 return Err(refused(format!("the broker at {at} is of cluster {}, not of {wished}", who.cluster_id)));
             }
             let broker_id = id_for(wish.broker_id, &who, &at).await?;
-            Membership { cluster_id: who.cluster_id.clone(), broker_id, seeds: seeds_of(seed.as_deref(), &who) }
+            Membership { cluster_id: who.cluster_id.clone(), broker_id, seeds: seeds_of(seed.as_deref(), &who), port: None }
         }
     };
     let origin = || Origin::Flag { flag: "--join" };
     raw.set("process.roles", "broker", origin());
     raw.set("node.id", membership.broker_id.to_string(), origin());
     raw.set("controller.quorum.bootstrap.servers", membership.seeds.join(","), origin());
-    if !raw.entries.contains_key("listeners") {
-        // The port of a developer's first broker is likely to be taken by that.
-        raw.set("listeners", "PLAINTEXT://127.0.0.1:0", origin());
+    let is_told_where = raw.entries.contains_key("listeners");
+    if !is_told_where {
+        // The port of a developer's first broker is likely to be taken by that; the one that it had before may be taken meanwhile.
+        let port = membership.port.filter(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap_or(0);
+        raw.set("listeners", format!("PLAINTEXT://127.0.0.1:{port}"), origin());
     }
     raw.cluster_id = Some(membership.cluster_id.clone());
-    Ok(Some(Note { path, membership }))
+    Ok(Some(Note { path, membership, is_told_where }))
 }
 
 /// The first seed that answers.
@@ -218,7 +227,8 @@ fn read(path: &Path) -> Result<Option<Membership>, Problem> {
     let (Some(cluster_id), Some(broker_id)) = (value("cluster.id"), broker_id) else {
         return Err(Problem::Join(format!("{} does not say cluster.id and node.id", path.display())));
     };
-    Ok(Some(Membership { cluster_id, broker_id, seeds: seeds.split(',').map(str::to_owned).collect() }))
+    let port = value("klamm.port").and_then(|port| port.parse().ok());
+    Ok(Some(Membership { cluster_id, broker_id, seeds: seeds.split(',').map(str::to_owned).collect(), port }))
 }
 
 #[cfg(test)]
@@ -255,9 +265,12 @@ mod tests {
         assert!(is_fresh(directory.path()).expect("readable"));
         let seeds = seeds_of(Some("s:1"), &who(&[1, 2], &[]));
         assert_eq!(seeds, ["s:1", "h:1", "h:2"]);
-        let note = Note { path: path.clone(), membership: Membership { cluster_id: "c".to_owned(), broker_id: id(3), seeds } };
-        note.write().expect("writable");
-        assert_eq!(read(&path).expect("readable"), Some(note.membership));
+        let membership = Membership { cluster_id: "c".to_owned(), broker_id: id(3), seeds, port: Some(5) };
+        let note = Note { path: path.clone(), membership, is_told_where: false };
+        note.write(Some(5)).expect("writable");
+        assert_eq!(read(&path).expect("readable"), Some(note.membership.clone()));
+        Note { is_told_where: true, ..note }.write(Some(5)).expect("writable");
+        assert_eq!(read(&path).expect("readable").and_then(|known| known.port), None, "it is told each time");
         assert!(!is_fresh(directory.path()).expect("readable"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd as _;
 
 use broker::config::{HostPort, Listener};
 use tokio::net::TcpListener;
@@ -20,6 +21,14 @@ pub struct BoundListener {
     pub address: SocketAddr,
     /// What clients are told.
     pub advertised: HostPort,
+}
+
+impl BoundListener {
+    /// A second handle of the socket. Connections come to whichever accepts.
+    pub(crate) fn clone_socket(&self) -> Result<TcpListener, Problem> {
+        let cloned = || TcpListener::from_std(std::net::TcpListener::from(self.socket.as_fd().try_clone_to_owned()?));
+        cloned().map_err(|source| Problem::Listen { address: self.address.to_string(), source })
+    }
 }
 
 /// Binds all listeners, or none.

@@ -9,6 +9,7 @@ use broker::config::{BrokerConfig, HostPort, QuorumConfig};
 use broker::entropy::{Entropy, SystemEntropy};
 use broker::{Broker, BrokerParts, QuorumStarted, RunningBroker};
 use log_store::Failpoints;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wire::clock::{SharedClock, SystemClock};
@@ -87,6 +88,15 @@ struct ControllerListener {
 }
 
 impl ControllerListener {
+    /// What a broker takes where brokers fetch, while it starts.
+    fn early(socket: TcpListener, name: ListenerName, door: &Arc<ControllerDoor>, clock: &SharedClock) -> Self {
+        let (door, shutdown) = (Arc::clone(door), CancellationToken::new());
+        let budget = MemoryBudget::new(CONTROLLER_BYTES_MAX);
+        let server = Server::new(door, ConnectionLimits::default(), Arc::clone(clock), budget, shutdown.clone());
+        let accepting = tokio::spawn(async move { server.serve(socket, name).await });
+        Self { accepting, shutdown }
+    }
+
     async fn start(config: &BrokerConfig, door: &Arc<ControllerDoor>, clock: &SharedClock) -> Result<Option<Self>, Problem> {
         let Some(QuorumConfig::Voter { listener, .. }) = &config.quorum else { return Ok(None) };
         let bound = bind_all(std::slice::from_ref(listener), config.listen_backlog).await?.pop();
@@ -125,25 +135,40 @@ impl Node {
         let bound_ports: HashMap<String, u16> = bound.iter().map(|one| (one.name.clone(), one.address.port())).collect();
         let door = Arc::<ControllerDoor>::default();
         let controller = ControllerListener::start(&config, &door, &clock).await?;
+        let inter_broker = ListenerName::from(config.inter_broker_listener.as_str());
+        let early_socket =
+            bound.iter().find(|one| one.name == config.inter_broker_listener).map(BoundListener::clone_socket).transpose()?;
+        let (early_started, mut early) = tokio::sync::oneshot::channel();
         let quorum_started = {
-            let door = Arc::clone(&door);
+            let port = bound_ports.get(inter_broker.as_str()).copied();
+            let (door, clock, name) = (Arc::clone(&door), Arc::clone(&clock), inter_broker.clone());
             let open: QuorumStarted = Box::new(move |quorum| {
+                let is_alone = quorum.is_alone();
                 door.open_to_quorum(quorum);
-                if let Some(Err(error)) = membership.map(|note| note.write()) {
+                if let Some(socket) = early_socket.filter(|_| !is_alone) {
+                    // Whoever starts the broker waits for it.
+                    let _is_awaited = early_started.send(ControllerListener::early(socket, name, &door, &clock));
+                }
+                if let Some(Err(error)) = membership.map(|note| note.write(port)) {
                     tracing::error!(%error, "that this broker joined a cluster is not written down; start it with --join again");
                 }
             });
             Some(open)
         };
-        let inter_broker = ListenerName::from(config.inter_broker_listener.as_str());
         let metrics = apis::new_metrics();
         let parts = BrokerParts { clock: Arc::clone(&clock), entropy, bound_ports, failpoints, metrics, life, quorum_started };
-        let starting = broker::prepare(config, parts).await?;
-        door.open_to_brokers(Apis::for_brokers(Arc::clone(starting.broker())));
-        let running = starting.join().await?;
+        let started_broker = async {
+            let starting = broker::prepare(config, parts).await?;
+            door.open_to_brokers(Apis::for_brokers(Arc::clone(starting.broker())));
+            starting.join().await
+        };
+        let started_broker = started_broker.await;
+        if let Ok(early) = early.try_recv() {
+            early.stop().await;
+        }
+        let running = started_broker?;
         let shutdown = CancellationToken::new();
-        let brokers = controller.is_none().then_some((inter_broker, door));
-        let dispatch = Arc::new(ClientDoor::new(Apis::new(Arc::clone(&running.broker)), brokers));
+        let dispatch = Arc::new(ClientDoor::new(Apis::new(Arc::clone(&running.broker)), (inter_broker, door)));
         let server = Arc::new(Server::new(dispatch, limits, clock, budget.clone(), shutdown.clone()));
         let (mut addresses, mut accepting) = (Vec::new(), Vec::new());
         for BoundListener { name, socket, address, advertised } in bound {

@@ -396,6 +396,7 @@ impl World {
             listeners: Vec::new(),
             rack: None,
             features: BTreeMap::new(),
+            directory_id: None,
         };
         let wish = RegistrationWish { cluster_id: CLUSTER.to_owned(), registration, previous_epoch: previous };
         let is_alive = self.sessions.is_alive(id(place), self.now_ms);

@@ -75,6 +75,9 @@ fn described(cx: &Context) -> PartitionData {
         let known = voter.log_end.and_then(|end| i64::try_from(end).ok());
         let end = if voter.broker_id == this { Some(log_end) } else { known.map(|end| end.min(log_end)) };
         let mut row = ReplicaState::default().with_replica_id(wire_id(Some(voter.broker_id))).with_log_end_offset(end.unwrap_or(UNKNOWN));
+        if cx.version >= WITH_NODES {
+            row.replica_directory_id = image.broker(voter.broker_id).and_then(|broker| broker.directory_id).unwrap_or_default();
+        }
         if cx.version >= WITH_TIMES {
             let seen = if end == Some(log_end) { now } else { UNKNOWN };
             row = row.with_last_fetch_timestamp(seen).with_last_caught_up_timestamp(seen);
@@ -89,17 +92,24 @@ fn described(cx: &Context) -> PartitionData {
         .with_observers(cx.broker.controller.observers().into_iter().map(told).collect())
 }
 
-/// The voters and their controller listeners; a broker alone names its own listener.
+/// The voters and where they are reached by brokers; a broker alone names its own listener.
 fn nodes(cx: &Context) -> Vec<Node> {
-    if let Some(QuorumConfig::Voter { voters, listener }) = &cx.broker.config.quorum {
-        let name = || StrBytes::from_string(listener.name.clone());
-        let rows = voters.iter().map(|(id, address)| {
-            let host = StrBytes::from_string(address.host.clone());
-            let listener = Listener::default().with_name(name()).with_host(host).with_port(address.port);
-            Node::default().with_node_id(wire_id(Some(*id))).with_listeners(vec![listener])
-        });
-        return rows.collect();
-    }
+    let (voters, own) = (cx.broker.controller.voter_addresses(), cx.broker.config.broker_id);
+    let name = match &cx.broker.config.quorum {
+        Some(QuorumConfig::Voter { listener, .. }) => &listener.name,
+        Some(QuorumConfig::Observer { .. }) => &cx.broker.config.inter_broker_listener,
+        None if voters.iter().any(|(id, _)| *id != own) => &cx.broker.config.inter_broker_listener,
+        None => return own_node(cx),
+    };
+    let rows = voters.into_iter().map(|(id, address)| {
+        let (name, host) = (StrBytes::from_string(name.clone()), StrBytes::from_string(address.host));
+        let listener = Listener::default().with_name(name).with_host(host).with_port(address.port);
+        Node::default().with_node_id(wire_id(Some(id))).with_listeners(vec![listener])
+    });
+    rows.collect()
+}
+
+fn own_node(cx: &Context) -> Vec<Node> {
     let image = cx.broker.metadata.image();
     let voter = image.broker(cx.broker.config.broker_id);
     let rows = voter.into_iter().map(|broker| {

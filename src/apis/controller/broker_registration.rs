@@ -8,7 +8,7 @@
 //!
 //! # Deviations
 //! - Of a broker from which a new active controller has not heard yet, the next run is taken at once; Kafka waits until its session is over.
-//! - Log directories are not recorded: klamm has one per broker.
+//! - Of log directories the first is recorded: klamm has one per broker.
 //!
 //! # Tests
 //! `a_broker_registers_beats_and_alters_its_partitions`; the scripts in `metadata`'s `cluster_tests`.
@@ -74,6 +74,7 @@ fn wish_of(broker_id: BrokerId, request: BrokerRegistrationRequest) -> Registrat
             listeners: listeners.collect(),
             rack: request.rack.as_ref().map(ToString::to_string),
             features,
+            directory_id: request.log_dirs.first().copied().filter(|id| !id.is_nil()),
         },
         previous_epoch: BrokerEpoch::new(request.previous_broker_epoch),
     }

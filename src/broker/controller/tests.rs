@@ -39,6 +39,18 @@ impl MetadataQuorum for ListQuorum {
         Vec::new()
     }
 
+    fn add_voter(&self, _broker_id: BrokerId) -> BoxFuture<Result<(), quorum::VoterChangeError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn remove_voter(&self, _broker_id: BrokerId) -> BoxFuture<Result<(), quorum::VoterChangeError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn voting(&self) -> watch::Receiver<std::collections::BTreeSet<BrokerId>> {
+        watch::channel(std::collections::BTreeSet::new()).1
+    }
+
     fn observers(&self) -> Vec<quorum::VoterProgress> {
         Vec::new()
     }
@@ -184,6 +196,7 @@ impl Cluster {
             listeners: Vec::new(),
             rack: None,
             features: std::collections::BTreeMap::new(),
+            directory_id: None,
         };
         let wish = RegistrationWish { cluster_id: "c".to_owned(), registration, previous_epoch: None };
         self.controller.admit_broker(wish).await.unwrap().map_err(|refusal| refusal.code)

@@ -23,6 +23,19 @@ pub struct BrokerRegistration {
     pub rack: Option<String>,
     /// The features that it can serve.
     pub features: BTreeMap<String, FeatureRange>,
+    /// The id of its data directory, if it tells one.
+    pub directory_id: Option<Uuid>,
+}
+
+impl BrokerRegistration {
+    /// The records of it.
+    pub(crate) fn into_records(self, fenced: bool) -> Vec<MetadataRecord> {
+        let Self { broker_id, incarnation_id, listeners, rack, features, directory_id } = self;
+        let directory = directory_id.map(|directory_id| MetadataRecord::BrokerDirectory { broker_id, directory_id });
+        std::iter::once(MetadataRecord::RegisterBroker { broker_id, incarnation_id, listeners, rack, features, fenced })
+            .chain(directory)
+            .collect()
+    }
 }
 
 /// Another process with this broker's id is alive.
@@ -56,14 +69,14 @@ pub fn bootstrap_cluster(image: &Image, cluster_id: &str, features: &[(&str, i16
 /// # Errors
 /// If it is.
 pub fn register_broker(image: &Image, registration: BrokerRegistration, session_alive: bool) -> Result<Decision<()>, DuplicateBroker> {
-    let BrokerRegistration { broker_id, incarnation_id, listeners, rack, features } = registration;
+    let (broker_id, incarnation_id) = (registration.broker_id, registration.incarnation_id);
     if let Some(known) = image.broker(broker_id)
         && session_alive
         && known.incarnation_id != incarnation_id
     {
         return Err(DuplicateBroker { broker_id, incarnation_id: known.incarnation_id });
     }
-    let mut records = vec![MetadataRecord::RegisterBroker { broker_id, incarnation_id, listeners, rack, features, fenced: false }];
+    let mut records = registration.into_records(false);
     let leads_any = image.topics().any(|topic| topic.partitions.iter().any(|partition| partition.leader == Some(broker_id)));
     if leads_any {
         records.push(MetadataRecord::BumpLeaderEpochs { broker_id });

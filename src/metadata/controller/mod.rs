@@ -20,6 +20,7 @@ mod registration;
 mod sessions;
 mod terms;
 mod topic_names;
+mod voters;
 
 use model::config::Row;
 use protocol::messages::TopicName as WireTopicName;
@@ -44,6 +45,7 @@ pub use registration::{RegistrationWish, admit_broker};
 pub use sessions::BrokerSessions;
 pub use terms::counts;
 pub use topic_names::{TopicNameError, check_topic_name};
+pub use voters::{check_add_voter, check_remove_voter};
 
 use crate::configs::{ConfigView, InvalidConfig};
 use crate::records::MetadataRecord;

@@ -8,7 +8,6 @@ use super::elections::{Passage, pass};
 use super::{Decision, Refusal};
 use crate::configs::ConfigView;
 use crate::image::{Broker, Image};
-use crate::records::MetadataRecord;
 
 /// A broker's wish to be part of the cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,13 +51,15 @@ pub fn admit_broker(view: ConfigView<'_>, wish: RegistrationWish, session_alive:
     }
     let is_whole = known.is_some_and(|known| previous_epoch == Some(known.epoch));
     let mut records = pass(view, if is_whole { Passage::Leaves(id) } else { Passage::LosesData(id) });
-    let BrokerRegistration { broker_id, incarnation_id, listeners, rack, features } = registration;
-    records.push(MetadataRecord::RegisterBroker { broker_id, incarnation_id, listeners, rack, features, fenced: true });
+    records.extend(registration.into_records(true));
     Ok(Decision { records, response: None })
 }
 
 fn tells_the_same(known: &Broker, registration: &BrokerRegistration) -> bool {
-    known.listeners == registration.listeners && known.rack == registration.rack && known.features == registration.features
+    known.listeners == registration.listeners
+        && known.rack == registration.rack
+        && known.features == registration.features
+        && known.directory_id == registration.directory_id
 }
 
 fn check_features(image: &Image, registration: &BrokerRegistration) -> Result<(), Refusal> {

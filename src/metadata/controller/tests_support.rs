@@ -16,6 +16,7 @@ pub(crate) fn registration(id: i32, incarnation: u128) -> BrokerRegistration {
         listeners: vec![Endpoint { listener: "PLAINTEXT".to_owned(), host: "localhost".to_owned(), port: 9092, security_protocol: 0 }],
         rack: None,
         features: BTreeMap::new(),
+        directory_id: Some(Uuid::from_u128(u128::from(id.unsigned_abs()))),
     }
 }
 

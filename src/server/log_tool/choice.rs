@@ -27,9 +27,9 @@ impl Names {
         let Some(log) = store.synced_log(METADATA) else {
             return Self { reason: Some("its index does not open".to_owned()), ..Self::default() };
         };
-        match quorum::image_on_disk(&log) {
-            Ok(image) => {
-                let names = image.topics().map(|topic| (topic.id, topic.name.to_string())).collect();
+        match quorum::look(&log) {
+            Ok(found) => {
+                let names = found.image.topics().map(|topic| (topic.id, topic.name.to_string())).collect();
                 Self { names, reason: None }
             }
             Err(error) => Self { reason: Some(error.to_string()), ..Self::default() },

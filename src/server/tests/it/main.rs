@@ -17,6 +17,7 @@ mod refusals;
 mod sendfile;
 mod signals;
 mod tools;
+mod voters;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
