@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 
-from cluster import ROOT, free_port
+from cluster import CACHE, ROOT, free_port
 
 BROKERS = (1, 2, 3, 4)
 PATIENCE_SECONDS = 60.0
@@ -172,9 +172,38 @@ def play(cluster, rounds, rng):
     )
 
 
+def told_by_kafka(cluster):
+    """Kafka's own tool takes a vote, and Kafka's own client gives it back."""
+    kafka = CACHE / "kafka-4.3.1"
+    _, leader, voters = until("all brokers say the same", lambda: agreed(cluster))
+    if len(voters) == 1:
+        subject = next(broker for broker in BROKERS if broker not in voters)
+        until("a second voter", lambda: cluster.tool("voters", "add", str(subject), at=leader).returncode == 0)
+        _, leader, voters = until("all brokers say the same", lambda: agreed(cluster))
+    subject = next(voter for voter in voters if voter != leader)
+    bootstrap = cluster.addresses[leader]
+    rows = json.loads(cluster.tool("voters", "--json", at=leader).stdout)["replicas"]
+    directory = next(row["directory"] for row in rows if row["broker"] == subject)
+    host, port = cluster.addresses[subject].split(":")
+    tool = ["java", "-cp", f"{kafka}/libs/*", "org.apache.kafka.tools.MetadataQuorumCommand", "--bootstrap-server", bootstrap]
+
+    def run(*words):
+        told = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        if told.returncode != 0:
+            raise Wrong(f"{words}: {told.stdout}{told.stderr}")
+        return told.stdout.strip()
+
+    print(run(*tool, "remove-controller", "--controller-id", str(subject), "--controller-directory-id", directory))
+    fewer = [voter for voter in voters if voter != subject]
+    until(f"{fewer} vote", lambda: (agreed(cluster) or (0, 0, []))[2] == fewer)
+    run("java", "-cp", f"{kafka}/libs/*", str(ROOT / "cluster-tests" / "AddVoter.java"), bootstrap, str(subject), directory, host, port)
+    until(f"{voters} vote", lambda: (agreed(cluster) or (0, 0, []))[2] == voters)
+    print(run(*tool, "describe", "--status"))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", type=pathlib.Path, default=ROOT / "target" / "release" / "klamm")
+    parser.add_argument("--binary", type=pathlib.Path, default=CACHE / "target" / "release" / "klamm")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--keep", action="store_true", help="keep data and logs")
@@ -185,6 +214,7 @@ def main():
     try:
         cluster = Cluster(options.binary, directory)
         play(cluster, options.rounds, random.Random(options.seed))
+        told_by_kafka(cluster)
         wrong = None
     except Wrong as error:
         wrong = error

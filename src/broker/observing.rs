@@ -105,8 +105,10 @@ impl Observing {
                     leadership.borrow_and_update();
                     published.borrow_and_update();
                     let voters = voting.borrow_and_update().clone();
-                    let votes = voters.contains(&this.broker_id);
-                    let is_known = this.look_up(&voters);
+                    // Before the log has begun the configuration says who is to vote, and where.
+                    let is_to_vote = voters.is_empty() && this.whereabouts.configured.contains_key(&this.broker_id);
+                    let votes = is_to_vote || voters.contains(&this.broker_id);
+                    let is_known = is_to_vote || this.look_up(&voters);
                     if !votes || !is_known {
                         this.find_voters(&voters).await;
                     }

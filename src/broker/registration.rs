@@ -17,6 +17,9 @@ use crate::coordinators::TRANSACTION_VERSION_FEATURE;
 use crate::entropy::Entropy;
 use crate::start::StartError;
 
+/// How often another id is tried; one in 64 does not do.
+const ATTEMPTS: usize = 100;
+
 /// Under which key the data directory has its id.
 const DIRECTORY: &[u8] = b"directory";
 
@@ -59,7 +62,11 @@ pub(crate) fn directory_id(store: &Store, entropy: &dyn Entropy) -> Result<Uuid,
     if let Some(known) = store.kv_get(DIRECTORY)?.and_then(|bytes| Uuid::from_slice(&bytes).ok()) {
         return Ok(known);
     }
-    let id = entropy.uuid();
+    // As Kafka's: one that begins with a dash looks like an option where people write it.
+    let id = std::iter::repeat_with(|| entropy.uuid())
+        .take(ATTEMPTS)
+        .find(|id| !uuid_text(*id).starts_with('-'))
+        .unwrap_or_else(|| entropy.uuid());
     store.kv_put_synced(DIRECTORY, id.as_bytes())?;
     Ok(id)
 }

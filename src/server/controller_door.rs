@@ -66,6 +66,21 @@ impl Dispatch for ControllerDoor {
     }
 }
 
+/// What answers where brokers fetch, while this broker starts.
+pub(crate) struct EarlyDoor(pub(crate) Arc<ControllerDoor>);
+
+impl Dispatch for EarlyDoor {
+    fn dispatch(&self, connection: &Arc<ConnectionContext>, frame: Bytes) -> Outcome {
+        // IMPORTANT: a client that comes too soon must hear nothing. By the controller's list of APIs it would take the broker for one that cannot
+        // serve it, and give up.
+        if QuorumDoor::is_meant(&frame) { self.0.own_frame(connection, &frame) } else { Outcome::Close(STARTING) }
+    }
+
+    fn connection_closed(&self, connection: &Arc<ConnectionContext>) {
+        self.0.connection_closed(connection);
+    }
+}
+
 /// What answers on the listeners for clients.
 pub(crate) struct ClientDoor {
     apis: Apis,

@@ -16,7 +16,7 @@ use wire::clock::{SharedClock, SystemClock};
 use wire::{ConnectionLimits, Life, ListenerName, MemoryBudget, Server};
 
 use crate::Problem;
-use crate::controller_door::{ClientDoor, ControllerDoor};
+use crate::controller_door::{ClientDoor, ControllerDoor, EarlyDoor};
 use crate::http::{HttpServer, Served, Told};
 use crate::join::Note;
 use crate::listener::{BoundListener, bind_all};
@@ -90,7 +90,7 @@ struct ControllerListener {
 impl ControllerListener {
     /// What a broker takes where brokers fetch, while it starts.
     fn early(socket: TcpListener, name: ListenerName, door: &Arc<ControllerDoor>, clock: &SharedClock) -> Self {
-        let (door, shutdown) = (Arc::clone(door), CancellationToken::new());
+        let (door, shutdown) = (Arc::new(EarlyDoor(Arc::clone(door))), CancellationToken::new());
         let budget = MemoryBudget::new(CONTROLLER_BYTES_MAX);
         let server = Server::new(door, ConnectionLimits::default(), Arc::clone(clock), budget, shutdown.clone());
         let accepting = tokio::spawn(async move { server.serve(socket, name).await });

@@ -18,7 +18,7 @@ pub(super) const ROWS: &[Row] = &[
         "controller.quorum.voters",
         Kind::List(&[]),
         Some(""),
-        "The voters of the metadata quorum, as ID@HOST:PORT separated by commas; with one voter or none a broker that may vote is a cluster by itself.",
+        "The voters of the metadata quorum of a new cluster, as ID@HOST:PORT separated by commas; with one voter or none a broker that may vote is a cluster by itself.",
     ),
     fixed(
         "broker.heartbeat.interval.ms",
