@@ -153,9 +153,10 @@ public final class RollingLoad {
         String topic = arguments[1], ofTransactions = arguments[2];
         CountDownLatch assigned = new CountDownLatch(2);
         Step reader = () -> read(base, topic, assigned);
-        List<Thread> readers = List.of(begin("readers", reader), begin("readers", reader), begin("readers-of-transactions", () -> readCommitted(base, ofTransactions)),
-                begin("administrator", () -> administer(base, topic)));
+        List<Thread> readers = List.of(begin("readers", reader), begin("readers", reader), begin("readers-of-transactions", () -> readCommitted(base, ofTransactions)));
         assigned.await();
+        // It describes the group, which must be there.
+        Thread administrator = begin("administrator", () -> administer(base, topic));
         List<Thread> producers = List.of(
                 begin("producer", () -> produce(base, topic, Long.parseLong(arguments[3]))), begin("transactions", () -> transactions(base, ofTransactions)));
         Scanner input = new Scanner(System.in);
@@ -166,5 +167,6 @@ public final class RollingLoad {
         while (input.hasNextLine()) input.nextLine();
         runs = false;
         for (Thread thread : readers) thread.join();
+        administrator.join();
     }
 }
