@@ -25,6 +25,7 @@ import org.apache.kafka.common.serialization.StringSerializer;
  */
 public final class RollingLoad {
     private static final int RECORDS_OF_A_TRANSACTION = 10;
+    private static final int POLLS_TO_THE_END = 200;
     private static volatile boolean produces = true;
     private static volatile boolean runs = true;
 
@@ -114,7 +115,9 @@ public final class RollingLoad {
         Map<String, Set<String>> open = new HashMap<>();
         try (var consumer = consumer(base, "readers-of-transactions", "read_committed")) {
             consumer.subscribe(List.of(topic));
-            while (runs) {
+            // What it has read a part of when all is to end it reads to its end.
+            int pollsLeft = POLLS_TO_THE_END;
+            while (runs || (open.values().stream().anyMatch(parts -> !parts.isEmpty()) && pollsLeft-- > 0)) {
                 ConsumerRecords<String, String> records = consumer.poll(Duration.ofMillis(100));
                 for (ConsumerRecord<String, String> record : records) {
                     String[] words = record.value().split(" ");
