@@ -234,6 +234,7 @@ impl Member {
     pub(crate) async fn tell(self, broker: Arc<Broker>, stopping: CancellationToken) {
         let inner = &*self.inner;
         let mut leadership = inner.leadership.clone();
+        let mut line = inner.channel.line();
         let mut told = None;
         loop {
             leadership.borrow_and_update();
@@ -247,7 +248,7 @@ impl Member {
             let patience = if leaves { CONTROLLER_GONE } else { broker.config.session_timeout };
             let answered = tokio::select! {
                 () = stopping.cancelled() => return,
-                answered = inner.channel.send(HEARTBEAT_VERSION, &request, now + patience) => answered,
+                answered = line.send(HEARTBEAT_VERSION, &request, now + patience) => answered,
             };
             let trouble = match answered {
                 Ok(response) if response.error_code == 0 => {
@@ -274,6 +275,8 @@ impl Member {
                 () = inner.told.notified() => {}
                 // A new controller knows of nobody that it lives.
                 Ok(()) = leadership.changed() => {}
+                // The controller takes that for a sign of death.
+                () = line.ended() => broker.clock.sleep_until(now + PAUSE).await,
                 () = broker.clock.sleep_until(now + broker.config.heartbeat_interval) => {}
             }
         }

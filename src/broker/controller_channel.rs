@@ -15,11 +15,13 @@ use protocol::Request;
 use protocol::messages::create_topics_response::CreatableTopicResult;
 use protocol::messages::{AllocateProducerIdsRequest, CreateTopicsRequest};
 use quorum::MetadataQuorum;
+use tokio::sync::watch;
 use wire::PeerClient;
 use wire::clock::{SharedClock, timeout_at};
 
 use crate::config::HostPort;
 use crate::controller::{ControlError, Probe};
+use crate::controller_line::ControllerLine;
 use crate::quorum_frames::{TO_CONTROLLER_KEY, framed};
 use crate::voter_peers::VoterPeers;
 
@@ -34,6 +36,18 @@ const CREATE_TOPICS_VERSION: i16 = 7;
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 /// A controller that says nothing for so long is asked again, or its successor is.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Who carries a frame to a voter, and its answer back.
+pub(crate) trait Carrier: Send {
+    fn carry(&mut self, to: BrokerId, frame: &[u8]) -> impl Future<Output = io::Result<Bytes>> + Send;
+}
+
+/// On any connection.
+impl Carrier for VoterPeers {
+    fn carry(&mut self, to: BrokerId, frame: &[u8]) -> impl Future<Output = io::Result<Bytes>> + Send {
+        self.exchange(to, frame)
+    }
+}
 
 /// The way to whoever is the active controller. Cheap to clone.
 #[derive(Clone)]
@@ -59,15 +73,25 @@ impl ControllerChannel {
     /// # Errors
     /// If no controller answered by the deadline.
     pub async fn exchange(&self, frame: &[u8], deadline: Duration) -> io::Result<Bytes> {
+        self.exchange_by(&mut self.peers.clone(), frame, deadline).await
+    }
+
+    /// The same on connections of the carrier's. Whoever does not answer is given up as soon as another one leads.
+    pub(crate) async fn exchange_by(&self, carrier: &mut impl Carrier, frame: &[u8], deadline: Duration) -> io::Result<Bytes> {
         let mut last = io::Error::new(io::ErrorKind::TimedOut, "the metadata quorum has no leader");
         let wrapped = framed(TO_CONTROLLER_KEY, frame);
+        let mut leadership = self.quorum.leadership();
         loop {
+            leadership.borrow_and_update();
             if let Some(leader) = self.quorum.leader() {
                 let until = deadline.min(self.clock.monotonic() + ANSWER_WITHIN);
-                match timeout_at(&*self.clock, until, self.peers.exchange(leader, &wrapped)).await {
-                    Ok(Ok(answer)) => return Ok(answer),
-                    Ok(Err(error)) => last = error,
-                    Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("controller {leader} does not answer")),
+                tokio::select! {
+                    answered = timeout_at(&*self.clock, until, carrier.carry(leader, &wrapped)) => match answered {
+                        Ok(Ok(answer)) => return Ok(answer),
+                        Ok(Err(error)) => last = error,
+                        Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("controller {leader} does not answer")),
+                    },
+                    () = self.led_by_another(&mut leadership, leader) => continue,
                 }
             }
             let now = self.clock.monotonic();
@@ -78,14 +102,34 @@ impl ControllerChannel {
         }
     }
 
+    /// Ends when another broker leads.
+    async fn led_by_another(&self, leadership: &mut watch::Receiver<Option<BrokerId>>, leader: BrokerId) {
+        while self.quorum.leader().is_none_or(|now| now == leader) {
+            if leadership.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Sends a request of this broker's own.
     ///
     /// # Errors
     /// If no controller answered by the deadline, or its answer cannot be read.
     pub async fn send<R: Request>(&self, version: i16, request: &R, deadline: Duration) -> io::Result<R::Response> {
+        self.send_by(&mut self.peers.clone(), version, request, deadline).await
+    }
+
+    /// The same on connections of the carrier's.
+    pub(crate) async fn send_by<R: Request>(
+        &self,
+        carrier: &mut impl Carrier,
+        version: i16,
+        request: &R,
+        deadline: Duration,
+    ) -> io::Result<R::Response> {
         let correlation_id = self.correlation_id.fetch_add(1, Ordering::Relaxed);
         let frame = protocol::encode_request("broker", correlation_id, version, request).map_err(io::Error::other)?;
-        let mut answer = self.exchange(&frame, deadline).await?;
+        let mut answer = self.exchange_by(carrier, &frame, deadline).await?;
         let head = protocol::response_header_version(R::KEY, version).unwrap_or(0);
         answer.try_get_i32().map_err(io::Error::other)?;
         if head > 0 {
@@ -93,6 +137,12 @@ impl ControllerChannel {
             answer.try_get_u8().map_err(io::Error::other)?;
         }
         protocol::decode_response::<R>(version, &answer, ANSWER_MEMORY_BYTES_MAX).map_err(io::Error::other)
+    }
+
+    /// A connection of its own for what this broker tells of itself.
+    #[must_use]
+    pub(crate) fn line(&self) -> ControllerLine {
+        ControllerLine::new(self.clone(), self.peers.clone())
     }
 
     /// Whether this broker has nobody to ask but itself: it is the only voter.

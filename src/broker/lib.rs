@@ -21,6 +21,7 @@ pub mod config;
 mod config_notices;
 pub mod controller;
 pub mod controller_channel;
+mod controller_line;
 mod coordination;
 pub mod coordinators;
 pub mod entropy;

@@ -112,7 +112,11 @@ impl VoterPeers {
         Ok(())
     }
 
-    async fn connect(&self, voter: BrokerId) -> io::Result<PeerClient> {
+    /// A new connection to a voter.
+    ///
+    /// # Errors
+    /// If it is not reached.
+    pub(crate) async fn connect(&self, voter: BrokerId) -> io::Result<PeerClient> {
         let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("it is not known where voter {voter} is"));
         let address = self.address(voter).ok_or_else(unknown)?;
         PeerClient::connect_to(&address.host, address.port).await
