@@ -90,7 +90,7 @@ impl Dispatch for Apis {
 
     fn connection_closed(&self, connection: &Arc<ConnectionContext>) {
         if self.audience == Audience::Brokers {
-            self.broker.controller.connection_closed(connection.id());
+            self.broker.controller.connection_closed(connection);
         }
     }
 

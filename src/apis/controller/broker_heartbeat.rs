@@ -42,7 +42,7 @@ impl Api for BrokerHeartbeat {
             wants_fence: request.want_fence,
             wants_shutdown: request.want_shut_down,
         };
-        match cx.broker.controller.heartbeat(heartbeat, cx.connection.id()).await {
+        match cx.broker.controller.heartbeat(heartbeat, &cx.connection).await {
             Ok(Ok(reply)) => BrokerHeartbeatResponse::default()
                 .with_is_caught_up(reply.is_caught_up)
                 .with_is_fenced(reply.is_fenced)

@@ -2,7 +2,7 @@
 //!
 //! A heartbeat that changes nothing, as nearly all, waits for nobody: it renews the session before the turn of the one change at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use protocol::messages::AlterPartitionRequest;
 use protocol::messages::alter_partition_response::TopicData;
 use quorum::BoxFuture;
 use tokio::sync::Notify;
-use wire::ConnectionId;
+use wire::ConnectionContext;
 
 use super::{ControlError, Controller, Inner, refusable};
 use crate::registration::birth;
@@ -43,8 +43,8 @@ pub(super) struct Members {
     probe: Option<Arc<dyn Probe>>,
     /// Of which term of the quorum's leader, and who is alive.
     sessions: Mutex<Option<(u64, BrokerSessions)>>,
-    /// On which connections brokers told that they live.
-    connections: Mutex<BTreeMap<u64, (BrokerId, BrokerEpoch)>>,
+    /// On which connections brokers told that they live. Each is itself: numbers are given by each listener anew.
+    connections: Mutex<Vec<(Arc<ConnectionContext>, (BrokerId, BrokerEpoch))>>,
     /// The last other broker that was seen to lead the quorum.
     pub(super) former_leader: Mutex<Option<BrokerId>>,
     /// Those whose address is being looked at.
@@ -57,6 +57,23 @@ impl Members {
     pub(super) fn new(probe: Option<Arc<dyn Probe>>) -> Self {
         let (sessions, connections, former_leader, probed) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
         Self { probe, sessions, connections, former_leader, probed, sooner: Notify::new() }
+    }
+
+    /// Notes that a run of a broker told on the connection that it lives.
+    fn told_on(&self, connection: &Arc<ConnectionContext>, run: (BrokerId, BrokerEpoch)) {
+        let mut connections = self.connections.lock();
+        match connections.iter_mut().find(|(known, _)| Arc::ptr_eq(known, connection)) {
+            Some((_, known)) => *known = run,
+            None => connections.push((Arc::clone(connection), run)),
+        }
+    }
+
+    /// Forgets a connection; who told on it and on no other that is open.
+    fn tells_no_more(&self, connection: &Arc<ConnectionContext>) -> Option<(BrokerId, BrokerEpoch)> {
+        let mut connections = self.connections.lock();
+        let place = connections.iter().position(|(known, _)| Arc::ptr_eq(known, connection))?;
+        let (_, gone) = connections.swap_remove(place);
+        (!connections.iter().any(|(_, other)| *other == gone)).then_some(gone)
     }
 }
 
@@ -138,12 +155,16 @@ impl Controller {
     ///
     /// # Errors
     /// When this broker is not the active controller, or the metadata log does not take the records; inside is the refusal.
-    pub async fn heartbeat(&self, beat: Heartbeat, connection: ConnectionId) -> Result<Result<HeartbeatReply, Refusal>, ControlError> {
+    pub async fn heartbeat(
+        &self,
+        beat: Heartbeat,
+        connection: &Arc<ConnectionContext>,
+    ) -> Result<Result<HeartbeatReply, Refusal>, ControlError> {
         let inner = &self.inner;
         if !inner.quorum.is_active() {
             return Err(ControlError::NotController);
         }
-        inner.members.connections.lock().insert(connection.0, (beat.broker_id, beat.broker_epoch));
+        inner.members.told_on(connection, (beat.broker_id, beat.broker_epoch));
         match inner.decide_heartbeat(&inner.quorum.image(), &beat) {
             Ok(decision) if decision.records.is_empty() => return Ok(Ok(decision.response)),
             Ok(_) => {}
@@ -157,15 +178,10 @@ impl Controller {
         .await
     }
 
-    /// A connection to the controller listener was closed: whoever told on it that it lives, and on no other that is open, may be dead.
-    pub fn connection_closed(&self, connection: ConnectionId) {
+    /// A connection of whichever listener was closed: whoever told on it that it lives, and on no other that is open, may be dead.
+    pub fn connection_closed(&self, connection: &Arc<ConnectionContext>) {
         let inner = &self.inner;
-        let alone = {
-            let mut connections = inner.members.connections.lock();
-            let gone = connections.remove(&connection.0);
-            gone.filter(|gone| !connections.values().any(|other| other == gone))
-        };
-        let Some((id, epoch)) = alone else { return };
+        let Some((id, epoch)) = inner.members.tells_no_more(connection) else { return };
         if inner.quorum.is_active() {
             let grace_ms = u64::try_from(CONTACT_GRACE.as_millis()).unwrap_or(0);
             inner.with_sessions(&inner.quorum.image(), |sessions, now_ms| sessions.contact_lost(id, epoch, now_ms, grace_ms));

@@ -13,8 +13,8 @@ use quorum::{BoxFuture, MetadataQuorum, Observer, ProposeError, ReceiveError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wire::ConnectionId;
 use wire::clock::ManualClock;
+use wire::{ConnectionContext, ConnectionId, ListenerName};
 
 use super::{ControlError, Controller, ControllerSettings, Probe};
 use crate::entropy::SystemEntropy;
@@ -132,6 +132,14 @@ struct Cluster {
     controller: Controller,
     dead: Arc<Dead>,
     stopping: CancellationToken,
+    /// Of each broker, in order of their ids.
+    connections: Vec<Arc<ConnectionContext>>,
+}
+
+/// A connection with this number on some listener.
+fn connection(number: u64) -> Arc<ConnectionContext> {
+    let address = ([127, 0, 0, 1], 9).into();
+    ConnectionContext::new(ConnectionId(number), address, address, ListenerName::from("CONTROLLER"))
 }
 
 impl Cluster {
@@ -163,7 +171,8 @@ impl Cluster {
         let probe: Arc<dyn Probe> = Arc::<Dead>::clone(&dead);
         let controller = Controller::with_probe(shared, Arc::new(SystemEntropy), settings, None, (clock.shared(), Some(probe)));
         let stopping = CancellationToken::new();
-        let cluster = Self { quorum, clock, controller, dead, stopping };
+        let connections = (0..3).map(connection).collect();
+        let cluster = Self { quorum, clock, controller, dead, stopping, connections };
         cluster.propose(vec![MetadataRecord::Cluster { cluster_id: "c".to_owned() }]).await;
         for broker in 1..=3 {
             cluster.register(broker, 1).await.unwrap();
@@ -202,7 +211,11 @@ impl Cluster {
         self.controller.admit_broker(wish).await.unwrap().map_err(|refusal| refusal.code)
     }
 
-    /// A heartbeat of a broker that knows everything, on a connection of its own number.
+    fn connection(&self, broker: i32) -> &Arc<ConnectionContext> {
+        &self.connections[usize::try_from(broker).unwrap() - 1]
+    }
+
+    /// A heartbeat of a broker that knows everything, on its connection.
     async fn beat(&self, broker: i32) -> HeartbeatReply {
         let image = self.quorum.image();
         let beat = Heartbeat {
@@ -212,7 +225,7 @@ impl Cluster {
             wants_fence: false,
             wants_shutdown: false,
         };
-        self.controller.heartbeat(beat, ConnectionId(u64::try_from(broker).unwrap())).await.unwrap().unwrap()
+        self.controller.heartbeat(beat, self.connection(broker)).await.unwrap().unwrap()
     }
 
     /// Waits until the image is so.
@@ -269,8 +282,8 @@ async fn a_silent_broker_is_fenced_when_its_session_is_over_and_no_other() {
 #[tokio::test]
 async fn a_broker_whose_connection_closed_is_fenced_at_once_unless_it_comes_back() {
     let cluster = Cluster::start().await;
-    cluster.controller.connection_closed(ConnectionId(3));
-    cluster.controller.connection_closed(ConnectionId(2));
+    cluster.controller.connection_closed(cluster.connection(3));
+    cluster.controller.connection_closed(cluster.connection(2));
     assert!(!cluster.beat(3).await.is_fenced);
     cluster.advance_to(Duration::from_millis(500)).await;
     cluster.until(|image| is_fenced(image, 2)).await;
@@ -280,10 +293,20 @@ async fn a_broker_whose_connection_closed_is_fenced_at_once_unless_it_comes_back
 }
 
 #[tokio::test]
+async fn a_connection_of_the_same_number_on_another_listener_is_another_one() {
+    let cluster = Cluster::start().await;
+    for number in 0..3 {
+        cluster.controller.connection_closed(&connection(number));
+    }
+    cluster.advance_to(SESSION - Duration::from_millis(1)).await;
+    assert!((1..=3).all(|broker| !is_fenced(&cluster.quorum.image(), broker)));
+}
+
+#[tokio::test]
 async fn a_broker_whose_host_refuses_connections_is_fenced_without_any_grace() {
     let cluster = Cluster::start().await;
     cluster.dead.0.lock().push(id(2));
-    cluster.controller.connection_closed(ConnectionId(2));
+    cluster.controller.connection_closed(cluster.connection(2));
     cluster.until(|image| is_fenced(image, 2)).await;
     assert_eq!((cluster.clock.shared().monotonic(), cluster.leader()), (Duration::ZERO, Some(id(1))));
 }
@@ -302,12 +325,12 @@ async fn a_new_controller_finds_out_at_once_who_died_before_it_heard_of_anybody(
 #[tokio::test]
 async fn the_connection_of_an_earlier_run_means_nothing() {
     let cluster = Cluster::start().await;
-    cluster.controller.connection_closed(ConnectionId(2));
+    cluster.controller.connection_closed(cluster.connection(2));
     cluster.advance_to(Duration::from_millis(500)).await;
     cluster.until(|image| is_fenced(image, 2)).await;
     cluster.register(2, 2).await.unwrap();
     assert!(!cluster.beat(2).await.is_fenced);
-    cluster.controller.connection_closed(ConnectionId(2));
+    cluster.controller.connection_closed(cluster.connection(2));
     assert!(!cluster.beat(2).await.is_fenced);
     cluster.advance_to(SESSION).await;
     cluster.until(|image| is_fenced(image, 3)).await;
