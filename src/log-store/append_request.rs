@@ -25,7 +25,7 @@ pub struct AppendRequest {
     pub expected_end: Option<Offset>,
     /// What is known of the transaction of its batches.
     pub transaction: TransactionCheck,
-    /// Called once, on a thread of the store's, after the bytes are with the operating system or, with [`crate::Durability::Group`], on the disk
+    /// Called once, on a thread of the store's or on that of [`crate::Appends::commit`], after the bytes are with the operating system or, with [`crate::Durability::Group`], on the disk
     /// (or the append was refused). It must be short and must not wait for another append.
     pub done: AppendDone,
 }

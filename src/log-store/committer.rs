@@ -1,7 +1,7 @@
-//! The committer: the one thread per data directory that appends. It takes what has arrived, writes it partition by partition, answers, and
-//! commits index rows for full blocks at once and for the rest within a second.
+//! The committer: it takes what has arrived, writes it partition by partition, answers, and commits index rows for full blocks at once and for the
+//! rest within a second. One thread per data directory works with it, and whoever appends little while that sleeps ([`crate::commits`]).
 //!
-//! It sleeps without a timer as long as no rows are owed.
+//! The thread sleeps without a timer as long as no rows are owed.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::journal::writer::{Answers, DiskCommand, Round, Writer};
 use crate::journal::{Cursor, Journal, Release};
 use crate::keys::{self, Family};
 use crate::partition_log::PartitionLog;
-use crate::queue::{CommandQueue, Taken};
+use crate::queue::CommandQueue;
 use crate::recovery::pass;
 use crate::space::SpaceCheck;
 use crate::sync::{SyncCommand, SyncJob, sync_file_system};
-use crate::{AppendError, StorageError};
+use crate::{AppendError, Durability, StorageError};
 
 /// Requests that are appended together at most.
 const GROUP_REQUESTS_MAX: usize = 1_024;
@@ -120,25 +120,31 @@ impl Committer {
         }
     }
 
-    /// Works until a clean stop or until nobody can send any more.
-    pub(crate) fn run(mut self) {
-        loop {
-            let next_flush = self.flushes.values().map(|(_, due)| *due).min();
-            match self.commands.take(self.due.into_iter().chain(next_flush).min()) {
-                Taken::Commands(commands) => {
-                    if self.round(commands) {
-                        return;
-                    }
-                    self.work_off_due();
-                }
-                Taken::Due => self.work_off_due(),
-                Taken::Ended => return,
-            }
+    /// When there is something to do that nobody asks for.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let next_flush = self.flushes.values().map(|(_, due)| *due).min();
+        self.due.into_iter().chain(next_flush).min()
+    }
+
+    /// Whether an append is not likely to wait for the disk now: not for a sync, nor for space.
+    pub(crate) fn is_at_ease(&self) -> bool {
+        self.engine.options.durability == Durability::Os && !self.engine.owes_sync() && !self.space.is_short()
+    }
+
+    /// Appends on a thread that is not the committer's. What can wait for that is left to it, and soon due.
+    pub(crate) fn append_here(&mut self, commands: VecDeque<Command>) {
+        let requests = commands.into_iter().filter_map(|command| match command {
+            Command::Append(request) => Some(request),
+            Command::Flush(_) | Command::Close(_) => None,
+        });
+        let full = self.append_requests(requests.collect());
+        if !full.is_empty() {
+            self.due = Some(Instant::now());
         }
     }
 
     /// Commits rows and begins syncs whose time has come.
-    fn work_off_due(&mut self) {
+    pub(crate) fn work_off_due(&mut self) {
         if self.due.is_none() && self.flushes.is_empty() {
             return;
         }
@@ -156,7 +162,7 @@ impl Committer {
     }
 
     /// Handles what has arrived. `true` after a clean stop.
-    fn round(&mut self, commands: VecDeque<Command>) -> bool {
+    pub(crate) fn round(&mut self, commands: VecDeque<Command>) -> bool {
         let mut requests = Vec::new();
         for command in commands {
             match command {
@@ -182,17 +188,31 @@ impl Committer {
     }
 
     fn append(&mut self, requests: Vec<Queued>) {
+        let full = self.append_requests(requests);
+        if !full.is_empty() {
+            for log in &full {
+                self.dirty.remove(&log.id());
+            }
+            let _ = commit(&self.engine, &full);
+            if self.dirty.is_empty() {
+                self.due = None;
+            }
+        }
+    }
+
+    /// Appends; which partitions have full blocks that wait for their rows.
+    fn append_requests(&mut self, requests: Vec<Queued>) -> Vec<PartitionLog> {
+        let mut full = Vec::new();
         if requests.is_empty() {
-            return;
+            return full;
         }
         // Before a byte is written: what cannot go into the journal must not be in a segment.
         if let Err(error) = self.reserve(&requests) {
             for request in requests {
                 request.refuse(AppendError::Storage(error.clone()));
             }
-            return;
+            return full;
         }
-        let mut full = Vec::new();
         let mut round = Round::default();
         for (log, group) in group(requests) {
             let outcome = log.append_group(group);
@@ -225,15 +245,7 @@ impl Committer {
             self.hand_over(round);
         }
         self.trim_tails();
-        if !full.is_empty() {
-            for log in &full {
-                self.dirty.remove(&log.id());
-            }
-            let _ = commit(&self.engine, &full);
-        }
-        if self.dirty.is_empty() {
-            self.due = None;
-        } else if self.due.is_none() {
+        if !self.dirty.is_empty() && self.due.is_none() {
             self.due = Some(Instant::now() + Duration::from_millis(self.engine.options.index_interval_ms));
         }
         if self.engine.unsynced_bytes.load(Ordering::Relaxed) >= self.engine.options.unsynced_bytes_max {
@@ -241,6 +253,7 @@ impl Committer {
                 let _ = self.syncs.send(SyncCommand::Sync(job));
             }
         }
+        full
     }
 
     /// Sees to it that there is space for the requests, on the disk and in the journal.
@@ -385,13 +398,6 @@ fn sync_job(log: PartitionLog) -> Option<SyncJob> {
     let mut state = log.0.state();
     let active = log.0.view().active.filter(|_| state.unsynced_bytes > 0)?;
     Some(log.sync_job(&mut state, &active))
-}
-
-impl Drop for Committer {
-    /// Also when it panicked: nobody may wait for it.
-    fn drop(&mut self) {
-        self.commands.abandon();
-    }
 }
 
 /// The requests by partition; partitions and their requests keep their order.

@@ -281,11 +281,16 @@ impl Engine {
         self.owes_sync.store(true, Ordering::Release);
     }
 
+    /// Whether the next append waits for a sync.
+    pub(crate) fn owes_sync(&self) -> bool {
+        self.owes_sync.load(Ordering::Acquire)
+    }
+
     /// Brings what recoveries took back to the disk. IMPORTANT: before anything is appended: rows that came back at the next power cut would speak of other
     /// bytes than those that are there by then, and call a producer's next batch one that is known, or out of order.
     pub(crate) fn pay_sync(&self) -> Result<(), StorageError> {
-        // Only the committer's thread asks, so that nobody appends meanwhile.
-        if !self.owes_sync.load(Ordering::Acquire) {
+        // Only the committer asks, so that nobody appends meanwhile.
+        if !self.owes_sync() {
             return Ok(());
         }
         pass(self, "recovery.before_sync", &self.options.directory)?;

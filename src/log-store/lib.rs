@@ -28,7 +28,7 @@
 //!     ....log.7.deleted                dropped by retention or replaced by a compaction, removed after file.delete.delay.ms or at the next open
 //! ```
 //!
-//! The path of an append: [`Store::append`] -> `committer` (gathers what has arrived) -> `append` (producers, offsets, one write) -> the
+//! The path of an append: [`Store::append`] -> `commits` (on which thread) -> `committer` (gathers what has arrived) -> `append` (producers, offsets, one write) -> the
 //! request's `done` (with [`Durability::Group`] by way of `journal`) -> `committer` (index rows) -> `sync` (recovery points). Of a read:
 //! [`PartitionLog::read`] -> `tail` or `read` -> `verify`. Of a check of retention: [`Store::retain`] -> `retention`, and later
 //! [`Store::remove_due`]. Of an open: [`Store::open`] -> `journal` (replay); [`Store::open_partition`] -> `recovery`.
@@ -41,6 +41,7 @@
 #![doc = include_str!("docs/0002-a-journal-of-its-own.md")]
 #![doc = include_str!("docs/0004-what-a-log-loses-at-its-start.md")]
 #![doc = include_str!("docs/0005-a-reserve-for-the-next-open.md")]
+#![doc = include_str!("docs/0006-small-appends-where-they-are-asked-for.md")]
 #![doc = include_str!("docs/damage.md")]
 #![doc = include_str!("docs/bench.md")]
 #![doc = include_str!("docs/power-cuts.md")]
@@ -53,6 +54,7 @@ mod append_request;
 mod append_write;
 mod ballast;
 mod block;
+mod commits;
 mod committer;
 mod compaction;
 mod engine;

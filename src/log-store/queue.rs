@@ -14,11 +14,12 @@ use crate::committer::Command;
 /// As much may lie before a sleeping committer.
 const ASLEEP_BYTES_MAX: usize = 128 << 10;
 
-/// What the committer finds.
-pub(crate) enum Taken {
-    /// At least one command.
-    Commands(VecDeque<Command>),
-    /// Nothing came until the given time.
+/// What the committer has waited for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// There were commands.
+    Arrived,
+    /// Nothing came until the given time, or there may be an earlier one now.
     Due,
     /// Nothing is there, and nobody can send any more.
     Ended,
@@ -31,6 +32,8 @@ struct State {
     bytes: usize,
     /// One side has gone: nothing more is sent, or nothing more is taken.
     closed: bool,
+    /// The committer is to look anew at what is due.
+    is_due_sooner: bool,
 }
 
 #[derive(Default)]
@@ -87,26 +90,52 @@ impl CommandQueue {
         drop(left);
     }
 
-    /// All that is there; waits for the first until `due`.
-    pub(crate) fn take(&self, due: Option<Instant>) -> Taken {
+    /// Waits for commands until `due`.
+    pub(crate) fn wait(&self, due: Option<Instant>) -> Waited {
         let mut state = self.state.lock();
         loop {
             if !state.commands.is_empty() {
-                state.bytes = 0;
-                return Taken::Commands(std::mem::take(&mut state.commands));
+                return Waited::Arrived;
             }
             if state.closed {
-                return Taken::Ended;
+                return Waited::Ended;
+            }
+            if std::mem::take(&mut state.is_due_sooner) {
+                return Waited::Due;
             }
             match due {
                 None => self.arrived.wait(&mut state),
                 Some(due) => {
                     if self.arrived.wait_until(&mut state, due).timed_out() && state.commands.is_empty() {
-                        return Taken::Due;
+                        return Waited::Due;
                     }
                 }
             }
         }
+    }
+
+    /// Has the committer look anew at what is due.
+    pub(crate) fn note_due_sooner(&self) {
+        self.state.lock().is_due_sooner = true;
+        self.arrived.notify_one();
+    }
+
+    /// All that is there. IMPORTANT: whoever takes must hold what keeps others from taking until it is worked off, or appends overtake each other.
+    pub(crate) fn take(&self) -> VecDeque<Command> {
+        let mut state = self.state.lock();
+        state.bytes = 0;
+        std::mem::take(&mut state.commands)
+    }
+
+    /// The same if it is nothing but appends of few bytes.
+    pub(crate) fn take_few(&self, bytes_max: usize) -> Option<VecDeque<Command>> {
+        let mut state = self.state.lock();
+        let is_few = !state.closed && !state.commands.is_empty() && state.bytes <= bytes_max;
+        if !is_few || !state.commands.iter().all(|command| matches!(command, Command::Append(_))) {
+            return None;
+        }
+        state.bytes = 0;
+        Some(std::mem::take(&mut state.commands))
     }
 }
 
@@ -130,9 +159,18 @@ mod tests {
         let (answer, _answered) = sync_channel(1);
         queue.push(flush().0);
         queue.push(Command::Close(answer));
-        let Taken::Commands(taken) = queue.take(None) else { panic!("two were pushed") };
-        assert!(matches!(taken.iter().collect::<Vec<_>>()[..], [Command::Flush(_), Command::Close(_)]));
-        assert!(matches!(queue.take(Some(Instant::now())), Taken::Due));
+        assert_eq!(queue.wait(None), Waited::Arrived);
+        assert!(queue.take_few(usize::MAX).is_none(), "they are no appends");
+        assert!(matches!(queue.take().iter().collect::<Vec<_>>()[..], [Command::Flush(_), Command::Close(_)]));
+        assert_eq!(queue.wait(Some(Instant::now())), Waited::Due);
+    }
+
+    #[test]
+    fn a_taker_that_waits_for_a_late_time_is_told_of_an_earlier_one() {
+        let queue = CommandQueue::default();
+        queue.note_due_sooner();
+        assert_eq!(queue.wait(None), Waited::Due);
+        assert_eq!(queue.wait(Some(Instant::now())), Waited::Due);
     }
 
     #[test]
@@ -142,8 +180,8 @@ mod tests {
             let queue = Arc::clone(&queue);
             move || {
                 let mut taken = 0;
-                while let Taken::Commands(commands) = queue.take(Some(Instant::now() + Duration::from_secs(3_600))) {
-                    for command in commands {
+                while queue.wait(Some(Instant::now() + Duration::from_secs(3_600))) == Waited::Arrived {
+                    for command in queue.take() {
                         taken += 1;
                         if let Command::Flush(answer) = command {
                             answer.send(Ok(())).unwrap();
@@ -172,6 +210,6 @@ mod tests {
         let (after, after_answered) = flush();
         queue.push(after);
         assert!(before_answered.recv().is_err() && after_answered.recv().is_err());
-        assert!(matches!(queue.take(None), Taken::Ended));
+        assert_eq!(queue.wait(None), Waited::Ended);
     }
 }

@@ -94,6 +94,11 @@ pub(crate) struct SpaceCheck {
 }
 
 impl SpaceCheck {
+    /// Whether appends are refused, as far as that is known.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_short
+    }
+
     /// Refuses an append of so many bytes if the disk has little space.
     pub(crate) fn check(&mut self, engine: &Engine, size_bytes: u64) -> Result<(), StorageError> {
         let now = Instant::now();

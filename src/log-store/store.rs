@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{SyncSender, channel, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use rocksdb::WriteBatch;
 use uuid::Uuid;
 
 use crate::append_request::{AppendRequest, Queued};
+use crate::commits::Commits;
 use crate::committer::{Command, Committer, DiskThread};
 use crate::engine::Engine;
 use crate::journal::replay::Replayed;
@@ -40,6 +41,8 @@ type Slot = Arc<Mutex<Option<PartitionLog>>>;
 struct Inner {
     slots: Mutex<HashMap<TopicIdPartition, Slot>>,
     commands: Arc<CommandQueue>,
+    /// Its thread holds it.
+    commits: Weak<Commits>,
     threads: Vec<JoinHandle<()>>,
     engine: Arc<Engine>,
 }
@@ -92,10 +95,13 @@ impl Store {
         });
         let disk_thread = disk_thread.map_err(thread_failed)?;
         let committer = Committer::new(Arc::clone(&engine), Arc::clone(&commands), syncs, DiskThread::new(disk, answered));
-        let thread = std::thread::Builder::new().name(format!("commit-{label}")).spawn(move || committer.run());
+        let commits = Arc::new(Commits::new(committer, Arc::clone(&commands)));
+        let weak = Arc::downgrade(&commits);
+        let thread = std::thread::Builder::new().name(format!("commit-{label}")).spawn(move || commits.run());
         let commit_thread = thread.map_err(thread_failed)?;
         engine.ballast.hold(&engine.options);
-        let inner = Inner { slots: Mutex::default(), commands, threads: vec![commit_thread, sync_thread, disk_thread], engine };
+        let inner =
+            Inner { slots: Mutex::default(), commands, commits: weak, threads: vec![commit_thread, sync_thread, disk_thread], engine };
         Ok(Store(Arc::new(inner)))
     }
 
@@ -202,7 +208,7 @@ impl Store {
     /// The way to the committer, for who appends and is not to keep the store.
     #[must_use]
     pub fn appends(&self) -> Appends {
-        Appends(Arc::clone(&self.0.commands))
+        Appends { commands: Arc::clone(&self.0.commands), commits: Weak::clone(&self.0.commits) }
     }
 
     /// A value that the broker keeps about itself.
@@ -274,9 +280,10 @@ impl Drop for Inner {
         // Without senders the committer ends after what it has, and with it the sync thread.
         self.commands.close();
         let me = std::thread::current().id();
-        // A `done` may hold the last handle. IMPORTANT: then this runs on one of the threads, which must not wait for the others: they end only after
-        // it has.
-        if self.threads.iter().all(|thread| thread.thread().id() != me) {
+        // A `done` may hold the last handle. IMPORTANT: then this runs on one of the threads, or on one that does their work, which must not wait for the
+        // others: they end only after it has.
+        let is_guest = self.commits.upgrade().is_some_and(|commits| commits.is_guest());
+        if !is_guest && self.threads.iter().all(|thread| thread.thread().id() != me) {
             for thread in self.threads.drain(..) {
                 let _ = thread.join();
             }
@@ -288,7 +295,10 @@ impl Drop for Inner {
 /// calls at its end should hold nothing more of the store than this and logs, since as long as appends wait (for space, or for somebody to wake the
 /// committer) it would keep the store from ending.
 #[derive(Clone)]
-pub struct Appends(Arc<CommandQueue>);
+pub struct Appends {
+    commands: Arc<CommandQueue>,
+    commits: Weak<Commits>,
+}
 
 impl fmt::Debug for Appends {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -301,17 +311,26 @@ impl Appends {
     /// any case.
     pub fn enqueue(&self, request: AppendRequest) {
         // If the committer is gone, dropping the command answers `Closed`.
-        self.0.push(Command::Append(Queued::from(request)));
+        self.commands.push(Command::Append(Queued::from(request)));
     }
 
     /// Hands batches of a leader's log to the committer, as [`Self::enqueue`] does with a leader's own.
     pub fn enqueue_replicated(&self, request: ReplicateRequest) {
-        self.0.push(Command::Append(Queued::from(request)));
+        self.commands.push(Command::Append(Queued::from(request)));
     }
 
     /// Sees to it that all enqueued appends are under way. Cheap if they are.
     pub fn wake_committer(&self) {
-        self.0.wake();
+        self.commands.wake();
+    }
+
+    /// The same, but if little was enqueued and the committer is at rest, it is appended on this thread before this returns, and the calls at their ends are made on
+    /// it: for who would wait for the answer anyway, and holds no lock that those calls take.
+    pub fn commit(&self) {
+        match self.commits.upgrade() {
+            Some(commits) => commits.commit_or_wake(),
+            None => self.commands.wake(),
+        }
     }
 }
 

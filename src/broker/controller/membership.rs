@@ -38,17 +38,20 @@ pub trait Probe: Send + Sync {
 /// died, and a broker tells a new controller at once.
 const FORMER_LEADER_GRACE: Duration = Duration::from_millis(500);
 
+/// A broker's run.
+type Run = (BrokerId, BrokerEpoch);
+
 /// What the active controller knows of the brokers beside the metadata.
 pub(super) struct Members {
     probe: Option<Arc<dyn Probe>>,
     /// Of which term of the quorum's leader, and who is alive.
     sessions: Mutex<Option<(u64, BrokerSessions)>>,
     /// On which connections brokers told that they live. Each is itself: numbers are given by each listener anew.
-    connections: Mutex<Vec<(Arc<ConnectionContext>, (BrokerId, BrokerEpoch))>>,
+    connections: Mutex<Vec<(Arc<ConnectionContext>, Run)>>,
     /// The last other broker that was seen to lead the quorum.
     pub(super) former_leader: Mutex<Option<BrokerId>>,
     /// Those whose address is being looked at.
-    probed: Mutex<BTreeSet<(BrokerId, BrokerEpoch)>>,
+    probed: Mutex<BTreeSet<Run>>,
     /// Somebody's session may end sooner.
     pub(super) sooner: Notify,
 }
@@ -60,7 +63,7 @@ impl Members {
     }
 
     /// Notes that a run of a broker told on the connection that it lives.
-    fn told_on(&self, connection: &Arc<ConnectionContext>, run: (BrokerId, BrokerEpoch)) {
+    fn told_on(&self, connection: &Arc<ConnectionContext>, run: Run) {
         let mut connections = self.connections.lock();
         match connections.iter_mut().find(|(known, _)| Arc::ptr_eq(known, connection)) {
             Some((_, known)) => *known = run,
@@ -69,7 +72,7 @@ impl Members {
     }
 
     /// Forgets a connection; who told on it and on no other that is open.
-    fn tells_no_more(&self, connection: &Arc<ConnectionContext>) -> Option<(BrokerId, BrokerEpoch)> {
+    fn tells_no_more(&self, connection: &Arc<ConnectionContext>) -> Option<Run> {
         let mut connections = self.connections.lock();
         let place = connections.iter().position(|(known, _)| Arc::ptr_eq(known, connection))?;
         let (_, gone) = connections.swap_remove(place);
@@ -78,7 +81,7 @@ impl Members {
 }
 
 impl Inner {
-    fn suspects(&self) -> Vec<(BrokerId, BrokerEpoch)> {
+    fn suspects(&self) -> Vec<Run> {
         self.with_sessions(&self.quorum.image(), |sessions, _| sessions.suspects())
     }
 
@@ -206,7 +209,7 @@ impl Controller {
         }
     }
 
-    async fn probe_until_known(&self, probe: &dyn Probe, suspect: (BrokerId, BrokerEpoch)) {
+    async fn probe_until_known(&self, probe: &dyn Probe, suspect: Run) {
         let inner = &self.inner;
         let (id, epoch) = suspect;
         while inner.quorum.is_active() && inner.suspects().contains(&suspect) {

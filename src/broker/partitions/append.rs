@@ -69,8 +69,8 @@ pub enum AppendRefusal {
 
 /// The answer of an append under way.
 ///
-/// The append is handed to the store at once, in its order; the store's committer is woken when the ticket is awaited or dropped, so that several
-/// appends made in a row cost one wake-up.
+/// The append is handed to the store at once, in its order; it is written when the ticket is awaited, if it is small, or the store's committer is woken then
+/// or when the ticket is dropped, so that several appends made in a row cost one wake-up.
 #[derive(Debug)]
 pub struct AppendTicket {
     answer: oneshot::Receiver<Result<AppendOutcome, AppendRefusal>>,
@@ -82,12 +82,12 @@ impl Future for AppendTicket {
     type Output = Result<Result<AppendOutcome, AppendRefusal>, oneshot::error::RecvError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = Pin::new(&mut self.answer).poll(cx);
-        if polled.is_pending() {
-            // At each poll: others may have been enqueued behind this one.
-            self.appends.wake_committer();
+        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
+            return Poll::Ready(answer);
         }
-        polled
+        // At each poll: others may have been enqueued behind this one.
+        self.appends.commit();
+        Pin::new(&mut self.answer).poll(cx)
     }
 }
 
@@ -157,7 +157,7 @@ impl Partition {
         Ok((state.leader_epoch, state.config.timestamp_type == TimestampType::LogAppendTime))
     }
 
-    /// Runs on the committer's thread.
+    /// Runs on the committer's thread, or on that of who awaits the ticket.
     fn appended(
         &self,
         result: Result<Appended, AppendError>,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 mod appending;
+mod committing_here;
 mod compacting;
 mod crashing;
 mod damage;

@@ -1,0 +1,116 @@
+//! Who works with the committer: its own thread, or whoever has appended little while that thread sleeps.
+//!
+//! Waking a thread and being woken by it costs more time than a small append does, so such a one is written where it was asked for
+//! ([`crate::Appends::commit`]). Only if nothing is in its way: the committer's thread is at rest, the append is answered without a sync, there is space, and no such
+//! append has taken long a moment ago, as they do when the disk cannot keep up with the page cache.
+//! Whatever else an append entails (rows of full blocks, syncs) is left to the thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::committer::Committer;
+use crate::queue::{CommandQueue, Waited};
+
+/// So many bytes may be written on the caller's thread: a batch of the usual size.
+const HERE_BYTES_MAX: usize = 17 << 10;
+/// An append that took longer was held up.
+const SLOW: Duration = Duration::from_millis(2);
+/// So long after it the committer's thread does all.
+const REST_AFTER_SLOW: Duration = Duration::from_secs(1);
+
+/// The committer of a store.
+pub(crate) struct Commits {
+    commands: Arc<CommandQueue>,
+    /// IMPORTANT: commands are taken only while this is held, so that none overtakes another.
+    work: Mutex<Work>,
+    /// The thread that works without being the committer's.
+    guest: Mutex<Option<ThreadId>>,
+}
+
+struct Work {
+    committer: Committer,
+    /// Before that no guest works.
+    no_guest_before: Option<Instant>,
+    /// It has ended: nothing is appended any more.
+    has_ended: bool,
+}
+
+impl Commits {
+    pub(crate) fn new(committer: Committer, commands: Arc<CommandQueue>) -> Self {
+        Self { commands, work: Mutex::new(Work { committer, no_guest_before: None, has_ended: false }), guest: Mutex::default() }
+    }
+
+    /// The committer's thread: works until a clean stop or until nobody can send any more.
+    pub(crate) fn run(&self) {
+        // Also when it panics: nobody may wait for it.
+        let _end = Abandon(&self.commands);
+        loop {
+            let due = self.work.lock().committer.next_due();
+            match self.commands.wait(due) {
+                Waited::Arrived => {
+                    let mut work = self.work.lock();
+                    // A guest may have taken them.
+                    if work.committer.round(self.commands.take()) {
+                        work.has_ended = true;
+                        return;
+                    }
+                    work.committer.work_off_due();
+                }
+                Waited::Due => self.work.lock().committer.work_off_due(),
+                Waited::Ended => return,
+            }
+        }
+    }
+
+    /// Appends what has arrived on this thread, if that is little and nothing is in the way; else has the committer's thread do it.
+    pub(crate) fn commit_or_wake(&self) {
+        if self.commands.is_empty() {
+            return;
+        }
+        if !self.commit() {
+            self.commands.wake();
+        }
+    }
+
+    fn commit(&self) -> bool {
+        let Some(mut work) = self.work.try_lock() else { return false };
+        let began = Instant::now();
+        if work.has_ended || work.no_guest_before.is_some_and(|end| began < end) || !work.committer.is_at_ease() {
+            return false;
+        }
+        let Some(commands) = self.commands.take_few(HERE_BYTES_MAX) else { return false };
+        *self.guest.lock() = Some(thread::current().id());
+        let due = work.committer.next_due();
+        let appended = catch_unwind(AssertUnwindSafe(|| work.committer.append_here(commands)));
+        *self.guest.lock() = None;
+        if appended.is_err() {
+            // As if the committer's thread had panicked.
+            work.has_ended = true;
+            self.commands.abandon();
+            return true;
+        }
+        work.no_guest_before = (began.elapsed() > SLOW).then(|| Instant::now() + REST_AFTER_SLOW);
+        let next = work.committer.next_due();
+        if next.is_some_and(|next| due.is_none_or(|due| next < due)) {
+            self.commands.note_due_sooner();
+        }
+        true
+    }
+
+    /// Whether this thread works as a guest just now.
+    pub(crate) fn is_guest(&self) -> bool {
+        *self.guest.lock() == Some(thread::current().id())
+    }
+}
+
+struct Abandon<'a>(&'a CommandQueue);
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
