@@ -62,7 +62,16 @@ impl MarkerDelivery {
 
     /// Sends the markers on their way, and tells what became of each partition's, once.
     pub(crate) fn deliver(&self, markers: Markers, answered: impl Fn(MarkersAnswered) + Send + Sync + 'static) {
-        let Markers { transactional_id, delivery, partitions, .. } = &markers;
+        let this = self.clone();
+        let begun = async move {
+            // Who ended the transaction has been answered; that answer is not to wait until all markers are made, on the same processor.
+            tokio::task::yield_now().await;
+            this.send(markers, Arc::new(answered));
+        };
+        self.inner.parts.tasks.spawn_on(begun, &self.inner.parts.runtime);
+    }
+
+    fn send(&self, markers: Markers, answered: Arc<impl Fn(MarkersAnswered) + Send + Sync + 'static>) {
         let end = TransactionEnd {
             producer_id: markers.producer_id,
             producer_epoch: markers.producer_epoch,
@@ -70,11 +79,9 @@ impl MarkerDelivery {
             result: markers.result,
             transaction_version: markers.transaction_version,
         };
-        let answered = Arc::new(answered);
-        let by_leader = self.by_leader(partitions);
-        for (leader, partitions) in by_leader {
-            let (transactional_id, delivery, answered) = (Arc::clone(transactional_id), *delivery, Arc::clone(&answered));
-            let this = self.clone();
+        let Markers { transactional_id, delivery, partitions, .. } = markers;
+        for (leader, partitions) in self.by_leader(&partitions) {
+            let (transactional_id, answered, this) = (Arc::clone(&transactional_id), Arc::clone(&answered), self.clone());
             let attended = async move {
                 let outcomes = match leader {
                     Place::Gone => partitions.into_iter().map(|partition| (partition, MarkerOutcome::Gone)).collect(),

@@ -52,8 +52,10 @@ pub(crate) trait Coordinator: Send + Sized + 'static {
     fn append_failed(&mut self, now: Timestamp, refused: Self::Effects, error: ErrorCode) -> Self::Effects;
     /// The shard is about to be dropped.
     fn unload(&mut self, error: ErrorCode) -> Self::Effects;
-    /// Carries out all but replies and timers.
+    /// Carries out all but replies and timers, and what waits for [`Self::act`].
     fn release(&mut self, effects: Self::Effects) -> Released<Self>;
+    /// Begins what no reply waits for; after the replies are on their way.
+    fn act(&mut self) {}
 }
 
 /// Records, and in whose transaction.

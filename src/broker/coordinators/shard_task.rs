@@ -263,6 +263,7 @@ impl<C: Coordinator> ShardTask<C> {
                 let _gone = sender.send(Ok(reply));
             }
         }
+        self.coordinator.act();
     }
 }
 

@@ -9,7 +9,7 @@ use model::{BrokerId, LeaderEpoch, ProducerId, Timestamp, TopicIdPartition};
 use protocol::ErrorCode;
 use tokio::sync::{mpsc, oneshot};
 use txn_coordinator::{
-    Effects, MarkersAnswered, RequestMeta, TimerKey, TransactionSummary, TransactionVersion, TxnConfig, TxnReply, TxnShard,
+    Effects, Markers, MarkersAnswered, RequestMeta, TimerKey, TransactionSummary, TransactionVersion, TxnConfig, TxnReply, TxnShard,
 };
 use wire::clock::timeout_at;
 
@@ -48,6 +48,8 @@ pub(crate) struct TransactionCoordinator {
     shard: TxnShard,
     parts: TransactionParts,
     spare_producer_id: Option<ProducerId>,
+    /// To be sent.
+    markers: Vec<Markers>,
     queue: mpsc::WeakUnboundedSender<Work<Self>>,
 }
 
@@ -64,7 +66,7 @@ impl Coordinator for TransactionCoordinator {
 
     fn new(parts: &TransactionParts, leader_epoch: LeaderEpoch, queue: mpsc::WeakUnboundedSender<Work<Self>>) -> Self {
         let shard = TxnShard::new(parts.config.clone(), leader_epoch);
-        Self { shard, parts: parts.clone(), spare_producer_id: None, queue }
+        Self { shard, parts: parts.clone(), spare_producer_id: None, markers: Vec::new(), queue }
     }
 
     fn shard(&mut self) -> &mut TxnShard {
@@ -129,7 +131,12 @@ impl Coordinator for TransactionCoordinator {
         if took_producer_id {
             self.spare_producer_id = None;
         }
-        for markers in markers {
+        self.markers.extend(markers);
+        Released { replies, timers }
+    }
+
+    fn act(&mut self) {
+        for markers in self.markers.drain(..) {
             let queue = self.queue.clone();
             let answered = move |answered| {
                 // A shard that is gone has a successor, which sends its markers anew.
@@ -139,7 +146,6 @@ impl Coordinator for TransactionCoordinator {
             };
             self.parts.delivery.deliver(markers, answered);
         }
-        Released { replies, timers }
     }
 }
 
