@@ -48,6 +48,7 @@ mod options;
 mod state_machine;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod types;
 #[cfg(test)]
 mod voter_change_tests;

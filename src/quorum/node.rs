@@ -1,4 +1,4 @@
-//! A running quorum: its thread, its start, its proposals.
+//! A running quorum: its start, its proposals, what it tells.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use log_store::SyncedLog;
 use metadata::{Image, MetadataRecord};
 use model::BrokerId;
 use openraft::error::{ClientWriteError, RaftError};
-use openraft::{AsyncRuntime, ChangeMembers, EmptyNode, RaftMetrics, ServerState};
+use openraft::{ChangeMembers, EmptyNode, RaftMetrics, ServerState};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc, oneshot, watch};
 use wire::clock::{SharedClock, timeout_at};
 
-use crate::completeness::{is_complete, remember_completeness};
+use crate::completeness::is_complete;
 use crate::disk::Disk;
-use crate::log_storage::LogStorage;
-use crate::network::{self, Network};
+use crate::network;
 use crate::options::{QuorumOptions, StartError};
-use crate::state_machine::{Shared, StateMachine};
+use crate::state_machine::Shared;
+use crate::thread::{QuorumThread, number_of};
 use crate::types::{Proposal, Raft};
-use crate::voters::{self, Turn, VoterChangeError, finish_changes};
+use crate::voters::{self, Turn, VoterChangeError};
 use crate::{BoxFuture, MetadataQuorum, Observer, ProposeError, ReceiveError, VoterProgress};
 
 /// A leader that has not heard of most voters for so long does not decide: they will have, or have elected, another one. The same time as KRaft's,
@@ -32,8 +32,7 @@ const MOST_SILENCE_MS: u64 = 3_000;
 const PROPOSAL_LIMIT: Duration = Duration::from_secs(5);
 /// The same of a sole voter, who waits for nothing but its disk.
 const SOLE_PROPOSAL_LIMIT: Duration = Duration::from_secs(60);
-/// All voters may begin the quorum, but it is quicker if one of them does. The others wait so long for it.
-const BEGIN_AFTER: Duration = Duration::from_secs(2);
+
 /// The quorum of one process.
 struct RaftQuorum {
     id: u64,
@@ -105,156 +104,6 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
     Ok(Arc::new(RaftQuorum { id, rafts, restarts, in_use, turn, leadership, voting, shared, clock, has_peers, unknown, stop, stopped }))
 }
 
-/// What the quorum's thread has.
-struct QuorumThread {
-    disk: Arc<dyn Disk>,
-    options: QuorumOptions,
-    shared: Arc<Shared>,
-    has_peers: Arc<AtomicBool>,
-    told: watch::Sender<Option<BrokerId>>,
-    told_voting: watch::Sender<BTreeSet<BrokerId>>,
-    turn: Arc<Turn>,
-}
-
-type Ready = oneshot::Sender<Result<watch::Receiver<Raft>, StartError>>;
-
-impl QuorumThread {
-    /// Runs one openraft, and another one on the same log whenever that is asked for.
-    async fn run(self, ready: Ready, mut stop: oneshot::Receiver<()>, mut restart: mpsc::Receiver<oneshot::Sender<()>>) {
-        let (raft, mut gone) = match self.begin().await {
-            Ok(begun) => begun,
-            Err(error) => {
-                let _asker_gone = ready.send(Err(error));
-                return;
-            }
-        };
-        let (rafts, receiver) = watch::channel(raft.clone());
-        // Whoever asked to start may be gone; the channel below is closed then, too.
-        let _asker_gone = ready.send(Ok(receiver));
-        let mut raft = raft;
-        loop {
-            let asked = tokio::select! {
-                _stop_or_dropped = &mut stop => None,
-                () = self.options.life.obey() => None,
-                () = tell(&raft, &self) => None,
-                () = remember_completeness(&*self.disk, &self.shared) => None,
-                () = finish_changes(&raft, &self.turn, self.shared.began_with()) => None,
-                Some(asked) = restart.recv() => Some(asked),
-            };
-            if let Err(error) = raft.shutdown().await {
-                tracing::error!(%error, "the metadata quorum's task did not end well");
-            }
-            let Some(asked) = asked else { break };
-            // It ends when openraft has let go of its state machine: two must not apply side by side.
-            let _gone = gone.await;
-            self.has_peers.store(true, Ordering::Release);
-            match self.begin().await {
-                Ok(begun) => (raft, gone) = begun,
-                Err(error) => {
-                    tracing::error!(%error, "the metadata quorum has stopped; restart the broker");
-                    break;
-                }
-            }
-            rafts.send_replace(raft.clone());
-            let _asker_gone = asked.send(());
-        }
-        self.shared.forget_observers();
-    }
-
-    /// Opens log and image. A sole voter becomes leader and replays.
-    async fn begin(&self) -> Result<(Raft, oneshot::Receiver<()>), StartError> {
-        let (options, has_peers) = (&self.options, self.has_peers.load(Ordering::Acquire));
-        let config = options.config(has_peers).validate().map_err(|error| StartError::Stopped(error.to_string()))?;
-        let id = number_of(options.broker_id);
-        let log = LogStorage::new(Arc::clone(&self.disk), has_peers);
-        let (machine, gone) = StateMachine::open(Arc::clone(&self.disk), Arc::clone(&self.shared)).map_err(StartError::Storage)?;
-        let network = Network { peers: Arc::clone(&options.peers) };
-        let raft = Raft::new(id, Arc::new(config), network, log, machine).await.map_err(stopped)?;
-        if options.has_peers() {
-            join_voters(&raft, options).await?;
-            return Ok((raft, gone));
-        }
-        if !raft.is_initialized().await.map_err(stopped)? {
-            raft.initialize(BTreeMap::from([(id, EmptyNode {})])).await.map_err(stopped)?;
-        }
-        let (state, voters) = raft.with_raft_state(|state| (state.server_state, voters_of(state))).await.map_err(stopped)?;
-        if voters != [id] {
-            return Err(StartError::Stopped(format!("its log was not looked at: it has the voters {voters:?}")));
-        }
-        if !matches!(state, ServerState::Leader | ServerState::Candidate) {
-            raft.trigger().elect().await.map_err(stopped)?;
-        }
-        let mut metrics = raft.metrics();
-        loop {
-            {
-                let now = metrics.borrow_and_update();
-                now.running_state.clone().map_err(stopped)?;
-                let replayed = now.last_applied.map(|applied| applied.index) == now.last_log_index;
-                if now.current_leader == Some(id) && now.state == ServerState::Leader && replayed {
-                    break;
-                }
-            }
-            metrics.changed().await.map_err(stopped)?;
-        }
-        self.shared.go_live();
-        Ok((raft, gone))
-    }
-}
-
-/// Begins the log of several voters, unless it has begun.
-async fn join_voters(raft: &Raft, options: &QuorumOptions) -> Result<(), StartError> {
-    if options.is_observer() || raft.is_initialized().await.map_err(stopped)? {
-        return Ok(());
-    }
-    let (begins_at_once, raft) = (options.voters.first() == Some(&options.broker_id), raft.clone());
-    let members: BTreeMap<u64, EmptyNode> = options.voters.iter().map(|voter| (number_of(*voter), EmptyNode {})).collect();
-    // On the quorum's own thread. It ends when the log has begun, here or by another voter's first message.
-    tokio::spawn(async move {
-        if !begins_at_once {
-            <openraft::TokioRuntime as AsyncRuntime>::sleep(BEGIN_AFTER).await;
-            // Usually the first voter has begun it meanwhile; openraft would call it an error to try again.
-            if !matches!(raft.is_initialized().await, Ok(false)) {
-                return;
-            }
-        }
-        if let Err(error) = raft.initialize(members).await {
-            tracing::debug!(%error, "another voter began the metadata log");
-        }
-    });
-    Ok(())
-}
-
-fn voters_of(state: &openraft::RaftState<u64, EmptyNode, <openraft::TokioRuntime as AsyncRuntime>::Instant>) -> Vec<u64> {
-    state.membership_state.effective().voter_ids().collect()
-}
-
-fn number_of(broker_id: BrokerId) -> u64 {
-    u64::try_from(broker_id.get()).unwrap_or(0)
-}
-
-/// Passes on who leads and who votes, until openraft ends.
-async fn tell(raft: &Raft, thread: &QuorumThread) {
-    let mut metrics = raft.metrics();
-    loop {
-        let (leader, voters) = {
-            let now = metrics.borrow_and_update();
-            if now.state == ServerState::Leader && has_caught_up(&now, thread.shared.began_with()) {
-                thread.shared.complete();
-            }
-            let voters: BTreeSet<BrokerId> = now.membership_config.voter_ids().filter_map(broker_of).collect();
-            (now.current_leader.and_then(broker_of), voters)
-        };
-        thread.told_voting.send_if_modified(|known| !voters.is_empty() && std::mem::replace(known, voters.clone()) != voters);
-        thread.told.send_if_modified(|known| std::mem::replace(known, leader) != leader);
-        if metrics.changed().await.is_err() {
-            if let Err(error) = &metrics.borrow().running_state {
-                tracing::error!(%error, "the metadata quorum has stopped; restart the broker");
-            }
-            return;
-        }
-    }
-}
-
 /// Whether all that was committed before the current leader was elected is applied here: an entry of its own term is, and so all before it. And all that
 /// this voter had itself when it began, as far as it was not cut: IMPORTANT: a leader that comes back before the others have noticed goes on in the same
 /// term, and while it replays its log it has applied an entry of that term, but not all of them.
@@ -262,10 +111,6 @@ pub(crate) fn has_caught_up(metrics: &RaftMetrics<u64, EmptyNode>, began_with: O
     let replayed_to = began_with.min(metrics.last_log_index);
     let of_its_term = |applied: openraft::LogId<u64>| applied.leader_id.term == metrics.current_term && Some(applied.index) >= replayed_to;
     metrics.current_leader.is_some() && metrics.last_applied.is_some_and(of_its_term)
-}
-
-fn stopped(error: impl ToString) -> StartError {
-    StartError::Stopped(error.to_string())
 }
 
 impl RaftQuorum {

@@ -43,7 +43,7 @@ impl Partition {
     }
 
     /// Hands batches of the leader's to the log. The answer comes when they count as written; who does not await it at once must wake the
-    /// committer ([`Partition::wake_committer`]).
+    /// committer ([`Partition::commit`]).
     pub fn replicate(
         self: &Arc<Self>,
         batches: Vec<SequencedBatch>,
@@ -65,9 +65,9 @@ impl Partition {
         answer
     }
 
-    /// Sees to it that handed over batches are under way.
-    pub fn wake_committer(&self) {
-        self.appends.wake_committer();
+    /// Sees to it that handed over batches are under way, or in their logs if they are few. For who will await them, and holds no lock.
+    pub fn commit(&self) {
+        self.appends.commit();
     }
 
     /// Takes over how far the log is acknowledged, whoever this broker is to the partition by now.

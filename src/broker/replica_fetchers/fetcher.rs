@@ -329,7 +329,7 @@ impl Fetcher {
         let is_full = bytes >= usize::try_from(self.parts.config.response_bytes_max).unwrap_or(usize::MAX) / 2;
         self.served = last.filter(|_| is_full);
         if let Some(one) = appending.first() {
-            one.partition.wake_committer();
+            one.partition.commit();
         }
         // A leader says each thing once: where it was not taken over, it must be told anew.
         let mut has_missed = !parted.is_empty();
