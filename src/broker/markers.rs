@@ -62,16 +62,7 @@ impl MarkerDelivery {
 
     /// Sends the markers on their way, and tells what became of each partition's, once.
     pub(crate) fn deliver(&self, markers: Markers, answered: impl Fn(MarkersAnswered) + Send + Sync + 'static) {
-        let this = self.clone();
-        let begun = async move {
-            // Who ended the transaction has been answered; that answer is not to wait until all markers are made, on the same processor.
-            tokio::task::yield_now().await;
-            this.send(markers, Arc::new(answered));
-        };
-        self.inner.parts.tasks.spawn_on(begun, &self.inner.parts.runtime);
-    }
-
-    fn send(&self, markers: Markers, answered: Arc<impl Fn(MarkersAnswered) + Send + Sync + 'static>) {
+        let answered = Arc::new(answered);
         let end = TransactionEnd {
             producer_id: markers.producer_id,
             producer_epoch: markers.producer_epoch,

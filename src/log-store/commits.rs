@@ -1,9 +1,9 @@
 //! Who works with the committer: its own thread, or whoever has appended little while that thread sleeps.
 //!
 //! Waking a thread and being woken by it costs more time than a small append does, so such a one is written where it was asked for
-//! ([`crate::Appends::commit`]). Only if nothing is in its way: the committer's thread is at rest, the append is answered without a sync, there is space, and no such
-//! append has taken long a moment ago, as they do when the disk cannot keep up with the page cache.
-//! Whatever else an append entails (rows of full blocks, syncs) is left to the thread.
+//! ([`crate::Appends::commit`]). Only if nothing is in its way: the committer's thread is at rest and had little to do a moment ago (what comes together
+//! it writes together, and for less), the append is answered without a sync, there is space, and no such append has taken long a moment ago, as they do when the disk
+//! cannot keep up with the page cache. Whatever else an append entails (rows of full blocks, syncs) is left to the thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,6 +17,12 @@ use crate::queue::{CommandQueue, Waited};
 
 /// So many bytes may be written on the caller's thread: a batch of the usual size.
 const HERE_BYTES_MAX: usize = 17 << 10;
+/// So many appends.
+const HERE_COUNT_MAX: usize = 3;
+/// With more at once the committer's thread has enough to do,
+const BUSY_COUNT_MIN: usize = 4;
+/// and does all for so long.
+const REST_AFTER_BUSY: Duration = Duration::from_millis(1);
 /// An append that took longer was held up.
 const SLOW: Duration = Duration::from_millis(2);
 /// So long after it the committer's thread does all.
@@ -39,6 +45,13 @@ struct Work {
     has_ended: bool,
 }
 
+impl Work {
+    fn no_guest_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        self.no_guest_before = Some(self.no_guest_before.map_or(end, |known| known.max(end)));
+    }
+}
+
 impl Commits {
     pub(crate) fn new(committer: Committer, commands: Arc<CommandQueue>) -> Self {
         Self { commands, work: Mutex::new(Work { committer, no_guest_before: None, has_ended: false }), guest: Mutex::default() }
@@ -54,9 +67,14 @@ impl Commits {
                 Waited::Arrived => {
                     let mut work = self.work.lock();
                     // A guest may have taken them.
-                    if work.committer.round(self.commands.take()) {
+                    let commands = self.commands.take();
+                    let is_busy = commands.len() >= BUSY_COUNT_MIN;
+                    if work.committer.round(commands) {
                         work.has_ended = true;
                         return;
+                    }
+                    if is_busy {
+                        work.no_guest_for(REST_AFTER_BUSY);
                     }
                     work.committer.work_off_due();
                 }
@@ -82,7 +100,7 @@ impl Commits {
         if work.has_ended || work.no_guest_before.is_some_and(|end| began < end) || !work.committer.is_at_ease() {
             return false;
         }
-        let Some(commands) = self.commands.take_few(HERE_BYTES_MAX) else { return false };
+        let Some(commands) = self.commands.take_few(HERE_COUNT_MAX, HERE_BYTES_MAX) else { return false };
         *self.guest.lock() = Some(thread::current().id());
         let due = work.committer.next_due();
         let appended = catch_unwind(AssertUnwindSafe(|| work.committer.append_here(commands)));
@@ -93,7 +111,9 @@ impl Commits {
             self.commands.abandon();
             return true;
         }
-        work.no_guest_before = (began.elapsed() > SLOW).then(|| Instant::now() + REST_AFTER_SLOW);
+        if began.elapsed() > SLOW {
+            work.no_guest_for(REST_AFTER_SLOW);
+        }
         let next = work.committer.next_due();
         if next.is_some_and(|next| due.is_none_or(|due| next < due)) {
             self.commands.note_due_sooner();

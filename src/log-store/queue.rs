@@ -127,10 +127,10 @@ impl CommandQueue {
         std::mem::take(&mut state.commands)
     }
 
-    /// The same if it is nothing but appends of few bytes.
-    pub(crate) fn take_few(&self, bytes_max: usize) -> Option<VecDeque<Command>> {
+    /// The same if it is nothing but few appends of few bytes.
+    pub(crate) fn take_few(&self, count_max: usize, bytes_max: usize) -> Option<VecDeque<Command>> {
         let mut state = self.state.lock();
-        let is_few = !state.closed && !state.commands.is_empty() && state.bytes <= bytes_max;
+        let is_few = !state.closed && (1..=count_max).contains(&state.commands.len()) && state.bytes <= bytes_max;
         if !is_few || !state.commands.iter().all(|command| matches!(command, Command::Append(_))) {
             return None;
         }
@@ -160,7 +160,7 @@ mod tests {
         queue.push(flush().0);
         queue.push(Command::Close(answer));
         assert_eq!(queue.wait(None), Waited::Arrived);
-        assert!(queue.take_few(usize::MAX).is_none(), "they are no appends");
+        assert!(queue.take_few(usize::MAX, usize::MAX).is_none(), "they are no appends");
         assert!(matches!(queue.take().iter().collect::<Vec<_>>()[..], [Command::Flush(_), Command::Close(_)]));
         assert_eq!(queue.wait(Some(Instant::now())), Waited::Due);
     }

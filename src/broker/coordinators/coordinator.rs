@@ -54,6 +54,10 @@ pub(crate) trait Coordinator: Send + Sized + 'static {
     fn unload(&mut self, error: ErrorCode) -> Self::Effects;
     /// Carries out all but replies and timers, and what waits for [`Self::act`].
     fn release(&mut self, effects: Self::Effects) -> Released<Self>;
+    /// Whether [`Self::act`] has anything to do.
+    fn has_to_act(&self) -> bool {
+        false
+    }
     /// Begins what no reply waits for; after the replies are on their way.
     fn act(&mut self) {}
 }

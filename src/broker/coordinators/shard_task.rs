@@ -192,10 +192,19 @@ impl<C: Coordinator> ShardTask<C> {
                         self.coordinator.replay(producer_id, &record.key, record.value.as_deref());
                     }
                 }
-                Err(refusal) => return self.undo(effects, &refusal),
+                Err(refusal) => {
+                    let goes_on = self.undo(effects, &refusal);
+                    self.coordinator.act();
+                    return goes_on;
+                }
             }
         }
         self.release(effects);
+        if self.coordinator.has_to_act() {
+            // Whoever has been answered goes first: his answer is not to wait for what nobody waits for, on the same processor.
+            tokio::task::yield_now().await;
+            self.coordinator.act();
+        }
         true
     }
 
@@ -263,7 +272,6 @@ impl<C: Coordinator> ShardTask<C> {
                 let _gone = sender.send(Ok(reply));
             }
         }
-        self.coordinator.act();
     }
 }
 

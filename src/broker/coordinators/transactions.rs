@@ -135,6 +135,10 @@ impl Coordinator for TransactionCoordinator {
         Released { replies, timers }
     }
 
+    fn has_to_act(&self) -> bool {
+        !self.markers.is_empty()
+    }
+
     fn act(&mut self) {
         for markers in self.markers.drain(..) {
             let queue = self.queue.clone();
