@@ -41,11 +41,23 @@ install_missing() {
   missing=()
 }
 
-install_for_build() {
+# Cargo itself would fetch all first, then name a dependency and advise to take other versions.
+has_rust() {
+  local wanted found
+  wanted="$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml")"
   if ! command -v cargo >/dev/null 2>&1; then
-    echo "klamm is written in Rust, and cargo is not there: install Rust with rustup, then try again" >&2
+    echo "klamm is written in Rust, and cargo is not there: install Rust $wanted or later with rustup (https://rustup.rs), then try again" >&2
     return 1
   fi
+  # Where rustup has no toolchain yet, it says so itself.
+  found="$(cd "$root" && rustc --version | cut -d' ' -f2)" && [ -n "$found" ] || return
+  if [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ]; then return; fi
+  echo "klamm needs Rust $wanted or later, and $(command -v rustc) is $found: update it (rustup update; Debian's own is old), then try again" >&2
+  return 1
+}
+
+install_for_build() {
+  has_rust || return
   need cc gcc
   need c++ g++
   need make make
@@ -81,8 +93,10 @@ install_for_aarch64() {
   (cd "$root" && rustup -q target add "$aarch64" 2>/dev/null)
 }
 
-# Kafka, the JVM and the other clients: compat-tests/install.sh.
+# Kafka and the clients, Go and Node with them: compat-tests/install.sh. Kafka's jars, which Maven brings, are wanted by other stages too.
 install_for_tests() {
+  need javac default-jdk-headless
+  need mvn maven
   need kcat kcat
   need strace strace
   need prometheus prometheus
