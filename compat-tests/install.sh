@@ -7,19 +7,18 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/klamm"
 compat="$cache/compat"
 mkdir -p "$compat"
+. "$here/../scripts/lib/install.sh"
 
 # The digest of a client's sources: what was made from others is made again.
 digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
 current() { [ "$(cat "$compat/$1.stamp" 2>/dev/null || true)" = "$2" ]; }
 
-updated=no
-debian() {
-  echo "installing the Debian package $1" >&2
-  if [ "$updated" = no ]; then apt-get update -qq >&2 && updated=yes; fi
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >&2
-}
+debian() { install_packages "$1"; }
 
-# need COMMAND PACKAGE: installs the package where the command is missing.
+# What takes its time says so, since the programs that do it are told to be quiet.
+telling() { echo "$*" >&2; }
+
+# need COMMAND PACKAGE: installs the package where the command is missing, at once.
 need() { command -v "$1" >/dev/null 2>&1 || debian "$2"; }
 
 # Where Debian keeps a library of the machine's architecture.
@@ -27,7 +26,7 @@ multiarch_lib() { echo "/usr/lib/$(uname -m)-linux-gnu/$1"; }
 
 java_client() {
   local stamp
-  need javac openjdk-17-jdk-headless
+  need javac default-jdk-headless
   stamp="$(digest "$here"/java/*.java "$here/kafka/pom.xml")"
   if current java "$stamp"; then return; fi
   rm -rf "$compat/java-classes" && mkdir -p "$compat/java-classes"
@@ -41,6 +40,7 @@ old_java_client() {
   java_client
   stamp="$(digest "$here/java/old-clients.xml")"
   if current "java-$1" "$stamp"; then return; fi
+  telling "fetching kafka-clients $1 with Maven"
   rm -rf "$compat/java-$1"
   mvn -q -B -f "$here/java/old-clients.xml" -Dkafka.version="$1" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$compat/java-$1" >&2
   echo "$stamp" > "$compat/java-$1.stamp"
@@ -51,6 +51,7 @@ spring_client() {
   local stamp
   stamp="$(digest "$here/spring/Spring.java" "$here/spring/pom.xml" "$here/java/Player.java" "$here/java/Kafka.java")"
   if current spring "$stamp"; then return; fi
+  telling "fetching Spring Kafka with Maven"
   rm -rf "$compat/spring" "$compat/spring-classes" && mkdir -p "$compat/spring-classes"
   mvn -q -B -f "$here/spring/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$compat/spring" >&2
   javac -nowarn -proc:none -d "$compat/spring-classes" -cp "$compat/spring/*" "$here/spring/Spring.java" "$here/java/Player.java" "$here/java/Kafka.java"
@@ -62,6 +63,7 @@ python_client() {
   stamp="$(digest "$here/python/requirements.txt")"
   if current python "$stamp" && [ -x "$compat/python/bin/python" ]; then return; fi
   python3 -c 'import venv, ensurepip' 2>/dev/null || debian python3-venv
+  telling "fetching the Python clients with pip"
   rm -rf "$compat/python"
   python3 -m venv "$compat/python"
   "$compat/python/bin/pip" install --quiet --disable-pip-version-check -r "$here/python/requirements.txt"
@@ -73,6 +75,7 @@ go_client() {
   need go golang-go
   stamp="$(digest "$here"/go/*.go "$here/go/go.mod" "$here/go/go.sum")"
   if current go "$stamp" && [ -x "$compat/go-client" ]; then return; fi
+  telling "fetching and compiling the Go clients"
   (cd "$here/go" && go build -o "$compat/go-client" .)
   echo "$stamp" > "$compat/go.stamp"
 }
@@ -91,6 +94,7 @@ artifacts() {
   local stamp
   stamp="$(digest "$here/programs/$1.xml")"
   if current "$1" "$stamp"; then return; fi
+  telling "fetching what $1 is made of with Maven"
   rm -rf "${compat:?}/$1"
   mvn -q -B -f "$here/programs/$1.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$compat/$1" >&2
   echo "$stamp" > "$compat/$1.stamp"
@@ -99,9 +103,10 @@ artifacts() {
 # java_program NAME CLASS: a program over the artifacts that NAME.xml lists.
 java_program() {
   local stamp
-  need javac openjdk-17-jdk-headless
+  need javac default-jdk-headless
   stamp="$(digest "$here/programs/$1.xml" "$here/programs/$2.java")"
   if current "$1" "$stamp"; then return; fi
+  telling "fetching what $1 is made of with Maven"
   rm -rf "$compat/$1" "$compat/$1-classes" && mkdir -p "$compat/$1-classes"
   mvn -q -B -f "$here/programs/$1.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$compat/$1" >&2
   javac -nowarn -proc:none -d "$compat/$1-classes" -cp "$compat/$1/*" "$here/programs/$2.java"
@@ -115,6 +120,7 @@ node_client() {
   stamp="$(digest "$here/node/package.json" "$here/node/package-lock.json")"
   mkdir -p "$compat/node"
   if ! current node "$stamp" || [ ! -d "$compat/node/node_modules/kafkajs" ]; then
+    telling "fetching kafkajs with npm"
     cp "$here/node/package.json" "$here/node/package-lock.json" "$compat/node/"
     (cd "$compat/node" && npm ci --silent --no-audit --no-fund)
     echo "$stamp" > "$compat/node.stamp"
@@ -130,6 +136,7 @@ confluent_js_package() {
   stamp="$(digest "$here/confluent-js/package.json" "$here/confluent-js/package-lock.json")"
   mkdir -p "$compat/confluent-js"
   if current confluent-js-package "$stamp" && [ -d "$compat/confluent-js/node_modules" ]; then return; fi
+  telling "fetching @confluentinc/kafka-javascript with npm"
   rm -f "$compat/confluent-js.stamp"
   cp "$here/confluent-js/package.json" "$here/confluent-js/package-lock.json" "$compat/confluent-js/"
   (cd "$compat/confluent-js" && npm ci --silent --no-audit --no-fund --ignore-scripts)
@@ -149,7 +156,7 @@ confluent_js_client() {
     [ -e /usr/include/zlib.h ] || debian zlib1g-dev
     [ -e /usr/include/zstd.h ] || debian libzstd-dev
     pkg-config --exists libcurl 2>/dev/null || debian libcurl4-openssl-dev
-    echo "compiling @confluentinc/kafka-javascript, once: some minutes" >&2
+    telling "compiling @confluentinc/kafka-javascript, once: some minutes"
     (cd "$compat/confluent-js" && CKJS_LINKING=dynamic npm_config_nodedir=/usr npm_config_build_from_source=true npm rebuild --silent @confluentinc/kafka-javascript) ||
       return
     echo "$stamp" > "$compat/confluent-js.stamp"
@@ -178,12 +185,13 @@ rust_client() {
   need cargo cargo
   need make make
   need g++ g++
+  telling "fetching and compiling the Rust clients, once: some minutes"
   (cd "$here/rust" && CARGO_TARGET_DIR="$compat/rust-target" cargo build --release --locked --quiet)
   cp "$compat/rust-target/release/rust-client" "$compat/rust-client"
   echo "$stamp" > "$compat/rust.stamp"
 }
 
-need java openjdk-17-jdk-headless
+need java default-jdk-headless
 need mvn maven
 need python3 python3
 "$here/kafka/kafka.sh" install
