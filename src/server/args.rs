@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use client_tools::args::{ConsumeArgs, DescribeArgs, DrainArgs, GroupsArgs, ProduceArgs, ToolCommand, TopicsArgs, VotersArgs};
 
 use crate::Problem;
@@ -21,6 +21,7 @@ Examples:
   klamm server -c server.properties             Apache Kafka's own file, with Kafka's defaults
   KAFKA_NUM_PARTITIONS=3 klamm                  any key by its variable, as Kafka's image reads them
   klamm --http 127.0.0.1:9080                   the same, with a status page, /metrics, /healthz and /readyz
+  KLAMM_LOG=info klamm                          with more of its log, on standard error
   klamm health --address 127.0.0.1:9092         exit code 0 if a broker answers there
 
 Send and read, or use any Kafka client:
@@ -177,12 +178,23 @@ pub enum Parsed {
 /// # Errors
 /// One sentence that names what is not understood.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Problem> {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             return Ok(Parsed::Text(error.to_string()));
         }
-        Err(error) => return Err(Problem::Arguments(first_sentence(&error.to_string()))),
+        Err(error) => {
+            let (name, command) = named_command(&arguments);
+            // The parser's text is the whole help then, which begins with what the command is for.
+            let sentence = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+                format!("a command is missing ({})", names.join(" or "))
+            } else {
+                first_sentence(&error.to_string())
+            };
+            return Err(Problem::ArgumentsOf { command: name, sentence });
+        }
     };
     Ok(Parsed::Command(match cli.command {
         Some(Sub::Health(health)) => Command::Health(health),
@@ -233,6 +245,18 @@ fn parse_override(text: &str) -> Result<(String, String), &'static str> {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE"),
     }
+}
+
+/// The command that the first words name, whose help tells more.
+fn named_command(arguments: &[OsString]) -> (String, clap::Command) {
+    let mut command = Cli::command();
+    let mut name = command.get_name().to_owned();
+    for word in arguments.iter().skip(1) {
+        let Some(found) = command.find_subcommand(word).cloned() else { break };
+        name = format!("{name} {}", found.get_name());
+        command = found;
+    }
+    (name, command)
 }
 
 /// The parser's message is a paragraph with advice; its first line says what is wrong, or ends with a colon before lines that do.
@@ -294,7 +318,19 @@ mod tests {
         );
         assert_eq!(refusal("klamm --override x"), "invalid value 'x' for '--override <KEY=VALUE>': expected KEY=VALUE; see klamm --help");
         assert!(!refusal("klamm --listen").contains('\n'));
-        assert_eq!(refusal("klamm produce"), "the following required arguments were not provided: <TOPIC>; see klamm --help");
+        assert_eq!(refusal("klamm produce"), "the following required arguments were not provided: <TOPIC>; see klamm produce --help");
+    }
+
+    #[test]
+    fn a_refusal_names_the_help_of_the_command_that_was_meant() {
+        let refusal = |line| parsed(line).expect_err("refused").to_string();
+        assert_eq!(refusal("klamm log"), "a command is missing (dump or verify); see klamm log --help");
+        assert_eq!(
+            refusal("klamm topics create"),
+            "the following required arguments were not provided: <NAME>...; see klamm topics create --help"
+        );
+        assert_eq!(refusal("klamm topics --internl"), "unexpected argument '--internl' found; see klamm topics --help");
+        assert_eq!(refusal("klamm server -x"), "unexpected argument '-x' found; see klamm server --help");
     }
 
     #[test]

@@ -15,6 +15,14 @@ pub enum Problem {
     /// The command line is not understood.
     #[error("{0}; see klamm --help")]
     Arguments(String),
+    /// The command line is not understood, of a command that has a help of its own.
+    #[error("{sentence}; see {command} --help")]
+    ArgumentsOf {
+        /// The command, with the program's name.
+        command: String,
+        /// What is wrong.
+        sentence: String,
+    },
     /// The configuration is refused.
     #[error(transparent)]
     Config(#[from] ConfigProblem),

@@ -51,7 +51,9 @@ pub(crate) fn text_of_several(brokers: &[Shown], is_ephemeral: bool) -> String {
 fn usage(address: &str) -> String {
     format!(
         "
-  Send and read with kcat:
+  Send and read, with klamm's own tools or with kcat:
+    echo hello | klamm produce greetings -b {address}
+    klamm consume greetings -b {address} -e
     echo hello | kcat -b {address} -P -t greetings
     kcat -b {address} -C -t greetings -o beginning -e
     kcat -b {address} -G readers greetings
