@@ -19,7 +19,7 @@ use protocol::messages::{
 };
 use protocol::{ErrorCode, StrBytes};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wire::clock::Clock as _;
+use wire::clock::{Clock as _, SystemClock};
 
 use crate::args::{ConsumeArgs, Position};
 use crate::cluster::{Cluster, is_retriable, text, topic_name};
@@ -37,6 +37,8 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 /// How often the leader looks whether the topic has more partitions.
 const METADATA_INTERVAL: Duration = Duration::from_secs(30);
+/// `timeout` of the coreutils sends its signal to the process and then to its group: what comes within this time is the same wish once more.
+const SIGNAL_ECHO: Duration = Duration::from_millis(500);
 /// How long the others wait for this member to join again.
 const REBALANCE_TIMEOUT_MS: i32 = 60_000;
 /// How long this member waits for the others, who may take as long as their own `max.poll.interval.ms`.
@@ -68,7 +70,7 @@ pub(crate) async fn run(args: &ConsumeArgs, group: &str, cluster: &mut Cluster, 
     };
     tokio::select! {
         outcome = end => outcome,
-        () = signals.next() => Err(ToolProblem::Interrupted),
+        () = signals.again() => Err(ToolProblem::Interrupted),
     }
 }
 
@@ -88,6 +90,18 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => (),
             _ = self.interrupt.recv() => (),
+        }
+    }
+
+    /// Waits for the next one that is no echo of the one that just came.
+    async fn again(&mut self) {
+        let clock = SystemClock::new();
+        let echo_ends = clock.monotonic() + SIGNAL_ECHO;
+        loop {
+            self.next().await;
+            if clock.monotonic() >= echo_ends {
+                return;
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use wire::clock::{Clock as _, SystemClock};
 
 use crate::args::BrokerArgs;
 use crate::ephemeral::{self, Ephemeral};
@@ -22,6 +23,9 @@ use crate::{Problem, join, memory, properties, ready};
 
 /// How long the runtime waits for work that does not end by itself.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+/// `timeout` of the coreutils sends its signal to the process and then to its group: what comes within this time is the same wish once more.
+const SIGNAL_ECHO: Duration = Duration::from_millis(500);
 
 /// Runs a broker until a signal stops it.
 ///
@@ -83,7 +87,7 @@ async fn serve(config: BrokerConfig, parts: NodeParts, is_ephemeral: bool) -> Re
     tracing::info!(signal = number, "stopping");
     tokio::select! {
         () = node.stop() => Ok(ExitCode::SUCCESS),
-        number = signals.next() => Ok(interrupted(number)),
+        number = signals.again() => Ok(interrupted(number)),
     }
 }
 
@@ -109,7 +113,7 @@ async fn serve_several(raw: &RawConfig, count: u16, variables: &Variables, is_ep
     };
     tokio::select! {
         () = stop => Ok(ExitCode::SUCCESS),
-        number = signals.next() => Ok(interrupted(number)),
+        number = signals.again() => Ok(interrupted(number)),
     }
 }
 
@@ -126,7 +130,7 @@ fn announce(text: &str) {
     }
 }
 
-/// The signals that stop a broker: the first one cleanly, the next one at once.
+/// The signals that stop a broker: the first one cleanly, a later one at once.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -143,6 +147,18 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
             _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+
+    /// The number of the next one that is no echo of the one that just came.
+    async fn again(&mut self) -> i32 {
+        let clock = SystemClock::new();
+        let echo_ends = clock.monotonic() + SIGNAL_ECHO;
+        loop {
+            let number = self.next().await;
+            if clock.monotonic() >= echo_ends {
+                return number;
+            }
         }
     }
 }

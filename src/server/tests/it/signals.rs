@@ -18,6 +18,16 @@ fn a_broker_says_where_it_is_answers_and_ends_cleanly_on_sigterm() {
 }
 
 #[test]
+fn two_signals_in_a_row_as_timeout_sends_them_end_it_cleanly() {
+    let running = Running::start(&mut klamm(&["--ephemeral", "--listen", "127.0.0.1:0"]));
+    let id = running.child.id();
+    let status = std::process::Command::new("sh").args(["-c", &format!("kill -TERM {id}; kill -INT {id}")]).status().expect("runs");
+    assert!(status.success());
+    let status = running.wait();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
 fn an_ephemeral_broker_leaves_nothing_behind() {
     for signal in ["TERM", "INT"] {
         let temporary = tempfile::tempdir().expect("a directory");
