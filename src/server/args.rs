@@ -259,7 +259,8 @@ fn named_command(arguments: &[OsString]) -> (String, clap::Command) {
     (name, command)
 }
 
-/// The parser's message is a paragraph with advice; its first line says what is wrong, or ends with a colon before lines that do.
+/// The parser's message is a paragraph with advice; its first line says what is wrong, or ends with a colon before lines that do. Where a value is
+/// one of a few, the next line lists them.
 fn first_sentence(message: &str) -> String {
     let mut lines = message.lines();
     let line = lines.next().unwrap_or_default();
@@ -268,6 +269,8 @@ fn first_sentence(message: &str) -> String {
         for item in lines.map_while(|line| line.strip_prefix("  ")) {
             sentence = format!("{sentence} {}", item.trim());
         }
+    } else if let Some(values) = lines.next().and_then(|line| line.strip_prefix("  [possible values: ")?.strip_suffix(']')) {
+        sentence = format!("{sentence}, which may be {values}");
     }
     sentence
 }
@@ -330,6 +333,10 @@ mod tests {
             "the following required arguments were not provided: <NAME>...; see klamm topics create --help"
         );
         assert_eq!(refusal("klamm topics --internl"), "unexpected argument '--internl' found; see klamm topics --help");
+        assert_eq!(
+            refusal("klamm produce t --acks 5"),
+            "invalid value '5' for '--acks <ACKS>', which may be all, 1; see klamm produce --help"
+        );
         assert_eq!(refusal("klamm server -x"), "unexpected argument '-x' found; see klamm server --help");
     }
 

@@ -74,7 +74,7 @@ pub(crate) struct Wish<'a> {
 /// One sentence.
 pub(crate) async fn plan(raw: &mut RawConfig, data: &Path, wish: Wish<'_>) -> Result<Option<Note>, Problem> {
     let path = data.join(META);
-    let remembered = read(&path)?;
+    let remembered = read(data)?;
     if wish.seed.is_none() && remembered.is_none() {
         return Ok(None);
     }
@@ -209,17 +209,18 @@ fn is_fresh(data: &Path) -> Result<bool, Problem> {
     match fs::read_dir(data) {
         Ok(mut entries) => Ok(entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == LOST_AND_FOUND))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(source) => Err(Problem::File { path: data.to_owned(), source }),
+        Err(source) => Err(Problem::Data { path: data.to_owned(), source }),
     }
 }
 
-fn read(path: &Path) -> Result<Option<Membership>, Problem> {
-    let bytes = match fs::read(path) {
+fn read(data: &Path) -> Result<Option<Membership>, Problem> {
+    let path = data.join(META);
+    let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Problem::File { path: path.to_owned(), source }),
+        Err(source) => return Err(Problem::Data { path: data.to_owned(), source }),
     };
-    let entries = properties::parse(&properties::decode(&bytes)).map_err(|source| Problem::Properties { path: path.to_owned(), source })?;
+    let entries = properties::parse(&properties::decode(&bytes)).map_err(|source| Problem::Properties { path: path.clone(), source })?;
     let value = |key: &str| entries.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
     // Kafka's own file has no seeds in it; what to say of such a directory is known better where it is opened.
     let Some(seeds) = value("klamm.join") else { return Ok(None) };
@@ -260,17 +261,16 @@ mod tests {
     #[test]
     fn a_membership_is_read_as_it_was_written() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join(META);
-        assert_eq!(read(&path).expect("readable"), None);
+        assert_eq!(read(directory.path()).expect("readable"), None);
         assert!(is_fresh(directory.path()).expect("readable"));
         let seeds = seeds_of(Some("s:1"), &who(&[1, 2], &[]));
         assert_eq!(seeds, ["s:1", "h:1", "h:2"]);
         let membership = Membership { cluster_id: "c".to_owned(), broker_id: id(3), seeds, port: Some(5) };
-        let note = Note { path: path.clone(), membership, is_told_where: false };
+        let note = Note { path: directory.path().join(META), membership, is_told_where: false };
         note.write(Some(5)).expect("writable");
-        assert_eq!(read(&path).expect("readable"), Some(note.membership.clone()));
+        assert_eq!(read(directory.path()).expect("readable"), Some(note.membership.clone()));
         Note { is_told_where: true, ..note }.write(Some(5)).expect("writable");
-        assert_eq!(read(&path).expect("readable").and_then(|known| known.port), None, "it is told each time");
+        assert_eq!(read(directory.path()).expect("readable").and_then(|known| known.port), None, "it is told each time");
         assert!(!is_fresh(directory.path()).expect("readable"));
     }
 }

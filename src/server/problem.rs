@@ -42,6 +42,14 @@ pub enum Problem {
         /// Why.
         source: crate::properties::MalformedEscape,
     },
+    /// The data directory cannot be looked into.
+    #[error("cannot use data directory {}: {source}", .path.display())]
+    Data {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A host name leads nowhere.
     #[error("cannot listen on {address}: the host is not known here ({source})")]
     UnknownHost {
