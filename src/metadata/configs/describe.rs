@@ -148,12 +148,12 @@ impl ConfigView<'_> {
         let mut synonyms = Vec::new();
         for (values, source) in self.broker_layers() {
             let set = [key, base].into_iter().filter_map(|name| Some((name, values.get(name)?)));
-            synonyms.extend(set.map(|(name, value)| synonym(name, Some(value.as_str()).filter(|_| !row.is_sensitive()), source)));
+            synonyms.extend(set.map(|(name, value)| synonym(name, (!row.is_sensitive()).then_some(value.as_str()), source)));
         }
         let own = synonyms.iter().position(|synonym| synonym.name.as_str() == key)?;
         synonyms.drain(..own);
         if let Some(default) = row.default {
-            synonyms.push(synonym(base, Some(default).filter(|_| !row.is_sensitive()), ConfigSource::Default));
+            synonyms.push(synonym(base, (!row.is_sensitive()).then_some(default), ConfigSource::Default));
         }
         let effective = self.broker_layers().into_iter().find_map(|(values, source)| Some((values.get(key)?, source)));
         let (value, source) = effective?;
@@ -186,7 +186,7 @@ impl ConfigView<'_> {
         found
             .into_iter()
             .skip_while(|(key, _, _)| *key != name)
-            .map(|(key, value, source)| synonym(key, Some(value).filter(|_| !sensitive), source))
+            .map(|(key, value, source)| synonym(key, (!sensitive).then_some(value), source))
             .collect()
     }
 }

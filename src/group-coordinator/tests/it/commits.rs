@@ -249,7 +249,7 @@ impl Simulation {
         let is_taken = reply.topics[0].partitions[0].error_code == 0;
         let is_commit = is_taken && self.below(3) > 0;
         let mut offsets = [None; PARTITIONS];
-        offsets[partition] = Some(offset).filter(|_| is_taken);
+        offsets[partition] = is_taken.then_some(offset);
         if !is_commit {
             // It begins again where the group is.
             self.consumers[who].positions = None;

@@ -172,7 +172,7 @@ impl Model {
             producer.is_unsure = producer.was_unsure || !is_in_log || epoch != producer.epoch || Some(last.0 + last.1) != first_cut;
             producer.was_unsure |= producer.is_unsure;
             producer.epoch = epoch;
-            producer.batches.extend(Some(last).filter(|_| !producer.is_unsure));
+            producer.batches.extend((!producer.is_unsure).then_some(last));
         }
         self.producers.retain(|_, producer| !producer.history.is_empty());
     }
