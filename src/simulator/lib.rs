@@ -24,6 +24,7 @@
 mod broker;
 mod dice;
 mod invariants;
+mod liveness;
 mod messages;
 mod mutant;
 mod replicas;

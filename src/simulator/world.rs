@@ -15,12 +15,10 @@ use crate::invariants::{Promises, Violation, check_partition};
 use crate::messages::{Envelope, Message, Node};
 use crate::mutant::Mutant;
 
-const BROKERS: usize = 3;
+pub(crate) const BROKERS: usize = 3;
 const SESSION_MS: u64 = 300;
 const LAG_MS: u64 = 100;
 const CLUSTER: &str = "simulated";
-/// Steps in the end, in each of which everybody does everything.
-const SETTLING_ROUNDS: usize = 300;
 
 /// What a history without a violation came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,11 +63,11 @@ pub(crate) struct World {
     pub(crate) decided: Option<(u64, Vec<MetadataRecord>)>,
     statics: StaticConfig,
     pub(crate) now_ms: u64,
-    under_way: Vec<Envelope>,
+    pub(crate) under_way: Vec<Envelope>,
     /// Messages that come much later.
-    held: Vec<Envelope>,
+    pub(crate) held: Vec<Envelope>,
     /// Pairs of places between which nothing gets through, in this direction.
-    cuts: Vec<(Node, Node)>,
+    pub(crate) cuts: Vec<(Node, Node)>,
     pub(crate) promises: Promises,
     runs: u128,
     values: u64,
@@ -160,7 +158,7 @@ impl World {
     }
 
     /// The partition as the controller has it.
-    fn partition(&self) -> Partition {
+    pub(crate) fn partition(&self) -> Partition {
         let nothing = || Partition {
             replicas: Vec::new(),
             isr: Vec::new(),
@@ -194,7 +192,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, place: usize) {
+    pub(crate) fn start(&mut self, place: usize) {
         self.runs += 1;
         let run = self.runs;
         let leads_on = self.is(Mutant::LeadOnUnderOldEpoch);
@@ -294,7 +292,7 @@ impl World {
         Ok(())
     }
 
-    fn note(&mut self, what: usize) {
+    pub(crate) fn note(&mut self, what: usize) {
         let mut mix = |value: usize| {
             let value = u64::try_from(value).unwrap_or(0);
             self.fingerprint = (self.fingerprint ^ value).wrapping_mul(0x0100_0000_01B3).rotate_left(5);
@@ -308,7 +306,7 @@ impl World {
         mix(self.entries.len());
     }
 
-    fn check(&self) -> Result<(), Violation> {
+    pub(crate) fn check(&self) -> Result<(), Violation> {
         match self.image.partition(partition_id()) {
             Some(partition) => self.promises.check_candidates(&self.image, partition, &self.brokers, self.disk_counts),
             None => Ok(()),
@@ -367,7 +365,7 @@ impl World {
     }
 
     /// A broker registers, or tells that it lives.
-    fn tell(&mut self, place: usize) {
+    pub(crate) fn tell(&mut self, place: usize) {
         let is_mutant = self.is(Mutant::ClaimWholeData);
         // A broker knows the metadata before it registers.
         let last = self.image.broker(id(place)).map(|last| (last.incarnation_id.as_u128(), last.epoch));
@@ -418,14 +416,14 @@ impl World {
     }
 
     /// What was decided reaches the log, in the same term or in a later one.
-    fn append_decided(&mut self) -> Result<(), Violation> {
+    pub(crate) fn append_decided(&mut self) -> Result<(), Violation> {
         match self.decided.take() {
             Some((term, records)) if decide::counts(Some(term), self.term) || self.is(Mutant::AppendInLaterTerm) => self.record(records),
             _ => Ok(()),
         }
     }
 
-    fn fence_dead(&mut self) -> Result<(), Violation> {
+    pub(crate) fn fence_dead(&mut self) -> Result<(), Violation> {
         if self.is_deciding() {
             return Ok(());
         }
@@ -445,7 +443,7 @@ impl World {
         Ok(())
     }
 
-    fn learn_one(&mut self, place: usize) -> Result<bool, Violation> {
+    pub(crate) fn learn_one(&mut self, place: usize) -> Result<bool, Violation> {
         let Some(broker) = self.brokers.get_mut(place).filter(|broker| broker.is_up) else { return Ok(false) };
         let next = broker.image.index() + 1;
         let entry = usize::try_from(next - 1).ok().and_then(|at| self.entries.get(at));
@@ -460,12 +458,12 @@ impl World {
         self.take_role(place)
     }
 
-    fn look_for_lag(&mut self, place: usize) -> Result<(), Violation> {
+    pub(crate) fn look_for_lag(&mut self, place: usize) -> Result<(), Violation> {
         let event = Event::CheckLag { now_ms: self.now_ms, lag_max_ms: LAG_MS };
         self.tell_leader(place, event)
     }
 
-    fn produce(&mut self, place: usize) -> Result<(), Violation> {
+    pub(crate) fn produce(&mut self, place: usize) -> Result<(), Violation> {
         let at_once = self.is(Mutant::AcknowledgeAtAppend);
         let counts_unsynced = !self.disk_counts || self.is(Mutant::LeaderCountsUnsynced);
         self.values += 1;
@@ -484,7 +482,7 @@ impl World {
         if counts_unsynced { self.tell_leader(place, Event::LocalLogEnd(offset(at + 1))) } else { Ok(()) }
     }
 
-    fn sync(&mut self, place: usize) -> Result<(), Violation> {
+    pub(crate) fn sync(&mut self, place: usize) -> Result<(), Violation> {
         let Some(broker) = self.brokers.get_mut(place).filter(|broker| broker.is_up) else { return Ok(()) };
         broker.synced = broker.log.len();
         let end = offset(broker.synced);
@@ -503,69 +501,5 @@ impl World {
         let end = if beyond { broker.log.len() } else { broker.high_watermark };
         let shown = broker.log.get(..end).unwrap_or_default();
         self.promises.read(shown)
-    }
-
-    /// Everybody does everything once, and everything gets through.
-    fn round(&mut self) -> Result<(), Violation> {
-        self.now_ms += 20;
-        for place in 0..BROKERS {
-            self.start(place);
-            self.tell(place);
-        }
-        self.deliver_all()?;
-        self.fence_dead()?;
-        for place in 0..BROKERS {
-            while self.learn_one(place)? {}
-            self.sync(place)?;
-            self.look_for_lag(place)?;
-            self.fetch(place);
-            self.ask_again(place);
-        }
-        self.deliver_all()?;
-        self.append_decided()?;
-        self.note(0);
-        self.check()
-    }
-
-    fn deliver_all(&mut self) -> Result<(), Violation> {
-        while !self.under_way.is_empty() {
-            let envelope = self.under_way.remove(0);
-            self.deliver(envelope)?;
-        }
-        Ok(())
-    }
-
-    fn settle(&mut self) -> Result<(), Violation> {
-        self.cuts.clear();
-        self.under_way.clear();
-        self.held.clear();
-        self.append_decided()?;
-        let is_well = |world: &Self| {
-            let first = world.brokers.first().map(|broker| &broker.log);
-            world.partition().isr.len() == BROKERS && world.brokers.iter().all(|broker| Some(&broker.log) == first)
-        };
-        for _ in 0..SETTLING_ROUNDS {
-            self.round()?;
-            if is_well(self) {
-                break;
-            }
-        }
-        if !is_well(self) {
-            let lengths: Vec<usize> = self.brokers.iter().map(|broker| broker.log.len()).collect();
-            let what = format!("brokers do not come to one log: {lengths:?}, {:?}", self.partition());
-            return Err(Violation { invariant: "Liveness", what });
-        }
-        let before = self.promises.acknowledged.iter().flatten().count();
-        for _ in 0..SETTLING_ROUNDS {
-            for place in 0..BROKERS {
-                self.produce(place)?;
-                self.sync(place)?;
-            }
-            self.round()?;
-            if self.promises.acknowledged.iter().flatten().count() > before {
-                return Ok(());
-            }
-        }
-        Err(Violation { invariant: "Liveness", what: "no record is taken any more".to_owned() })
     }
 }
