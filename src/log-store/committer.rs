@@ -126,9 +126,10 @@ impl Committer {
         self.due.into_iter().chain(next_flush).min()
     }
 
-    /// Whether an append is not likely to wait for the disk now: not for a sync, nor for space.
+    /// Whether an append is not likely to wait for the disk now, neither for a sync nor for space, and leaves little to be done.
     pub(crate) fn is_at_ease(&self) -> bool {
-        self.engine.options.durability == Durability::Os && !self.engine.owes_sync() && !self.space.is_short()
+        let waits = self.engine.options.durability != Durability::Os || self.engine.owes_sync() || self.space.is_short();
+        !waits && self.flushes.is_empty()
     }
 
     /// Appends on a thread that is not the committer's. What can wait for that is left to it, and soon due.
