@@ -25,8 +25,10 @@ const PRODUCE: i16 = 9;
 const FETCH: i16 = 12;
 
 /// A broker with a listener for operators.
+/// On an address of its own: a port of 127.0.0.1 may have been that of another test's broker a moment ago, whose clients and fellows try it again and
+/// would be counted here.
 fn start() -> (Running, String) {
-    let running = Running::start(&mut klamm(&["--ephemeral", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]));
+    let running = Running::start(&mut klamm(&["--ephemeral", "--listen", "127.0.0.9:0", "--http", "127.0.0.9:0"]));
     let http = running.http.clone().expect("it says where");
     (running, http)
 }
