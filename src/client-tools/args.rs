@@ -3,18 +3,19 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::moments;
+use crate::values::{addresses, broker_id, number};
 
 /// What every command takes.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Common {
     /// Brokers to ask first, separated by commas
-    #[arg(short = 'b', long = "bootstrap-server", value_name = "HOST:PORT", default_value = "127.0.0.1:9092", global = true)]
+    #[arg(short = 'b', long = "bootstrap-server", value_name = "HOST:PORT", default_value = "127.0.0.1:9092", value_parser = addresses, global = true)]
     pub bootstrap: String,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
     /// How long a broker may take to answer, and to recover from a passing error
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 15_000, global = true)]
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 15_000, value_parser = number::<u64>, global = true)]
     pub timeout_ms: u64,
 }
 
@@ -121,10 +122,10 @@ pub enum TopicsAction {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
         /// How many partitions [default: the broker's num.partitions]
-        #[arg(short, long, value_name = "N")]
+        #[arg(short, long, value_name = "N", value_parser = number::<i32>)]
         partitions: Option<i32>,
         /// How many replicas [default: the broker's default.replication.factor]
-        #[arg(short, long, value_name = "N")]
+        #[arg(short, long, value_name = "N", value_parser = number::<i16>)]
         replication_factor: Option<i16>,
         /// A topic configuration
         #[arg(short, long = "config", value_name = "KEY=VALUE", value_parser = key_value)]
@@ -175,7 +176,7 @@ pub enum GroupsAction {
         #[arg(short, long)]
         topic: String,
         /// Of which partition [default: all]; may be repeated
-        #[arg(short, long = "partition", value_name = "N")]
+        #[arg(short, long = "partition", value_name = "N", value_parser = number::<i32>)]
         partitions: Vec<i32>,
         /// earliest, latest, an offset, a time as @MILLISECONDS since 1970 or @2026-01-31T12:00:00Z, or -PT1H (that long ago)
         #[arg(long, value_name = "WHERE", allow_hyphen_values = true, value_parser = Position::parse_absolute)]
@@ -229,7 +230,7 @@ pub struct ProduceArgs {
     #[arg(short = 'H', long = "header", value_name = "KEY=VALUE", value_parser = key_value)]
     pub headers: Vec<(String, String)>,
     /// The partition [default: by the key as the Java client does it; without a key, by batches in turn]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = number::<i32>)]
     pub partition: Option<i32>,
     /// How to compress
     #[arg(short = 'z', long = "compression", value_name = "CODEC", value_enum, default_value_t = CodecName::None)]
@@ -256,19 +257,19 @@ pub struct ConsumeArgs {
     #[arg(short = 'o', long, value_name = "WHERE", default_value = "beginning", allow_hyphen_values = true, value_parser = Position::parse)]
     pub from: Position,
     /// The partition [default: all]; may be repeated
-    #[arg(short, long = "partition", value_name = "N")]
+    #[arg(short, long = "partition", value_name = "N", value_parser = number::<i32>)]
     pub partitions: Vec<i32>,
     /// Read as a member of this group: it shares the partitions among its members and keeps their offsets
     #[arg(short, long, value_name = "NAME", conflicts_with = "partitions", value_parser = not_empty)]
     pub group: Option<String>,
     /// With --group: how long the group waits for a member that is silent
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 45_000, requires = "group")]
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 45_000, value_parser = number::<i32>, requires = "group")]
     pub session_timeout_ms: i32,
     /// Exit at the end of all partitions. Without it, a broker that is gone is waited for, however long it takes
     #[arg(short = 'e', long)]
     pub exit_at_end: bool,
     /// Exit after so many records
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = number::<u64>)]
     pub count: Option<u64>,
     /// How to print a record [default: the value and a newline]
     #[arg(short, long, value_name = "FORMAT", conflicts_with = "json")]
@@ -292,7 +293,7 @@ pub struct DrainArgs {
     #[command(flatten)]
     pub common: Common,
     /// The broker's id
-    #[arg(value_name = "BROKER")]
+    #[arg(value_name = "BROKER", value_parser = broker_id)]
     pub broker: i32,
 }
 
@@ -316,13 +317,13 @@ pub enum VotersAction {
     /// Have a broker vote
     Add {
         /// The broker's id
-        #[arg(value_name = "BROKER")]
+        #[arg(value_name = "BROKER", value_parser = broker_id)]
         broker: i32,
     },
     /// Have a broker vote no more
     Remove {
         /// The broker's id
-        #[arg(value_name = "BROKER")]
+        #[arg(value_name = "BROKER", value_parser = broker_id)]
         broker: i32,
     },
 }

@@ -12,8 +12,6 @@ use crate::ToolProblem;
 use crate::args::Common;
 use crate::connection::{ConnectFault, Connection, Feature, Spoken};
 
-/// Kafka's port.
-const DEFAULT_PORT: &str = "9092";
 /// How long to wait before a passing error is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How often it is looked whether what takes its time is done.
@@ -97,8 +95,7 @@ impl Cluster {
         let clock = SystemClock::new();
         let timeout = Duration::from_millis(common.timeout_ms);
         let mut last = ToolProblem::Unreachable { address: common.bootstrap.clone(), reason: "it is no address".to_owned() };
-        for address in common.bootstrap.split(',').map(str::trim).filter(|address| !address.is_empty()) {
-            let address = with_port(address);
+        for address in common.bootstrap.split(',').map(str::to_owned) {
             match Connection::open(&clock, &address, timeout).await {
                 Ok(connection) => {
                     let connections = BTreeMap::from([(BOOTSTRAP, connection)]);
@@ -313,38 +310,4 @@ fn topics_of(answer: &MetadataResponse) -> Vec<Topic> {
     }
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     topics
-}
-
-/// Kafka's port where none is given.
-fn with_port(address: &str) -> String {
-    let has_port = match address.rsplit_once(':') {
-        Some((host, port)) => port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')),
-        None => false,
-    };
-    match has_port {
-        true => address.to_owned(),
-        false if address.contains(':') && !address.starts_with('[') && address.parse::<std::net::Ipv6Addr>().is_ok() => {
-            format!("[{address}]:{DEFAULT_PORT}")
-        }
-        false => format!("{address}:{DEFAULT_PORT}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_without_a_port_has_kafkas() {
-        for (given, expected) in [
-            ("a", "a:9092"),
-            ("a:1", "a:1"),
-            ("[::1]:7", "[::1]:7"),
-            ("::1", "[::1]:9092"),
-            ("[::1]", "[::1]:9092"),
-            ("127.0.0.1:65535", "127.0.0.1:65535"),
-        ] {
-            assert_eq!(with_port(given), expected);
-        }
-    }
 }

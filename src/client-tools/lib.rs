@@ -40,6 +40,7 @@ mod produce;
 mod produce_batches;
 pub mod record_json;
 mod topics;
+pub mod values;
 mod voters;
 
 pub use problem::ToolProblem;

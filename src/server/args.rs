@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use client_tools::args::{ConsumeArgs, DescribeArgs, DrainArgs, GroupsArgs, ProduceArgs, ToolCommand, TopicsArgs, VotersArgs};
+use client_tools::values::{address, broker_id, number};
 
 use crate::Problem;
 use crate::brokers_tool::BrokersArgs;
@@ -57,13 +58,13 @@ struct DeveloperArgs {
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
     /// How many brokers to run in this process, as one cluster; each has its own port, from that of --listen on
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = how_many)]
     brokers: u16,
     /// Join the cluster of the broker at this address
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "brokers")]
     join: Option<String>,
     /// The number of this broker in the cluster that it joins [default: the first free one]
-    #[arg(long, value_name = "N", requires = "join", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", requires = "join", allow_negative_numbers = true, value_parser = broker_id)]
     broker_id: Option<i32>,
     /// Keep the data in a temporary directory that is gone at exit (after a kill, at the next start)
     #[arg(long, conflicts_with = "data")]
@@ -117,10 +118,10 @@ struct ServerArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct HealthArgs {
     /// The broker's address
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092", value_parser = address)]
     pub address: String,
     /// How long to wait for the answer
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 5000)]
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 5000, value_parser = number::<u64>)]
     pub timeout_ms: u64,
 }
 
@@ -240,6 +241,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Pr
     }))
 }
 
+fn how_many(text: &str) -> Result<u16, &'static str> {
+    text.parse().ok().filter(|count| (1..=9).contains(count)).ok_or("expected a number from 1 to 9")
+}
+
 fn parse_override(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
@@ -338,6 +343,32 @@ mod tests {
             "invalid value '5' for '--acks <ACKS>', which may be all, 1; see klamm produce --help"
         );
         assert_eq!(refusal("klamm server -x"), "unexpected argument '-x' found; see klamm server --help");
+    }
+
+    #[test]
+    fn a_value_that_is_none_is_refused_with_what_is_wanted() {
+        let refusal = |line| parsed(line).expect_err("refused").to_string();
+        let id = "expected a broker id, a whole number such as 1";
+        assert_eq!(refusal("klamm drain x"), format!("invalid value 'x' for '<BROKER>': {id}; see klamm drain --help"));
+        assert_eq!(refusal("klamm voters add two"), format!("invalid value 'two' for '<BROKER>': {id}; see klamm voters add --help"));
+        assert_eq!(refusal("klamm brokers kill b1"), format!("invalid value 'b1' for '<ID>...': {id}; see klamm brokers kill --help"));
+        assert_eq!(refusal("klamm --join a:1 --broker-id -1"), format!("invalid value '-1' for '--broker-id <N>': {id}; see klamm --help"));
+        assert_eq!(
+            refusal("klamm --brokers 10"),
+            "invalid value '10' for '--brokers <N>': expected a number from 1 to 9; see klamm --help"
+        );
+        assert_eq!(
+            refusal("klamm topics create t -p six"),
+            "invalid value 'six' for '--partitions <N>': expected a whole number; see klamm topics create --help"
+        );
+        assert_eq!(
+            refusal("klamm topics -b h:99999"),
+            "invalid value 'h:99999' for '--bootstrap-server <HOST:PORT>': port 99999 is out of range, which is 1 to 65535; see klamm topics --help"
+        );
+        assert_eq!(
+            refusal("klamm health --address h:0"),
+            "invalid value 'h:0' for '--address <HOST:PORT>': port 0 is out of range, which is 1 to 65535; see klamm health --help"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use client_tools::values::{broker_id, number};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -35,7 +36,7 @@ pub struct BrokersArgs {
     #[arg(long, global = true)]
     pub json: bool,
     /// How long an order may take
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 60_000, global = true)]
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 60_000, value_parser = number::<u64>, global = true)]
     pub timeout_ms: u64,
     /// What to do; list if nothing is said
     #[command(subcommand)]
@@ -61,8 +62,8 @@ pub enum BrokersAction {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Ids {
     /// The broker, or several
-    #[arg(value_name = "ID", required = true)]
-    pub ids: Vec<u16>,
+    #[arg(value_name = "ID", required = true, value_parser = broker_id)]
+    pub ids: Vec<i32>,
 }
 
 /// Gives the orders, one after the other.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use client_tools::values::number;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,7 +66,7 @@ pub struct Part {
     #[arg(short, long)]
     pub topic: Option<String>,
     /// Only this partition; may be repeated
-    #[arg(short, long = "partition", value_name = "N")]
+    #[arg(short, long = "partition", value_name = "N", value_parser = number::<i32>)]
     pub partitions: Vec<i32>,
     /// Print a JSON object a line
     #[arg(long)]
@@ -91,10 +92,10 @@ pub struct DumpArgs {
     #[arg(long, conflicts_with = "offsets_decoder")]
     pub transaction_log_decoder: bool,
     /// Begin with the batch of this offset
-    #[arg(short = 'o', long, value_name = "OFFSET")]
+    #[arg(short = 'o', long, value_name = "OFFSET", value_parser = number::<i64>)]
     pub from: Option<i64>,
     /// Stop after so many batches of each partition
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = number::<u64>)]
     pub count: Option<u64>,
 }
 
