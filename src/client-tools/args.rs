@@ -100,7 +100,7 @@ Examples:
 
 /// `klamm topics`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-#[command(after_help = TOPICS_EXAMPLES, disable_help_subcommand = true)]
+#[command(after_help = TOPICS_EXAMPLES)]
 pub struct TopicsArgs {
     /// What every command takes.
     #[command(flatten)]
@@ -150,7 +150,7 @@ pub enum TopicsAction {
 
 /// `klamm groups`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-#[command(after_help = GROUPS_EXAMPLES, disable_help_subcommand = true)]
+#[command(after_help = GROUPS_EXAMPLES)]
 pub struct GroupsArgs {
     /// What every command takes.
     #[command(flatten)]

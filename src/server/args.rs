@@ -38,7 +38,7 @@ Examples:
 
 /// A broker that speaks the Apache Kafka protocol, on a RocksDB-backed store.
 #[derive(Debug, Parser)]
-#[command(name = "klamm", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(name = "klamm", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Sub>,
@@ -383,6 +383,19 @@ mod tests {
                 "{tool}"
             );
         }
+    }
+
+    #[test]
+    fn help_is_a_command_too() {
+        let help = |line: &str| match parsed(line) {
+            Ok(Parsed::Text(text)) => text,
+            other => panic!("{line}: {other:?}"),
+        };
+        for command in ["", " topics", " topics create", " log", " log dump", " server", " brokers kill"] {
+            assert_eq!(help(&format!("klamm help{command}")), help(&format!("klamm{command} --help")), "{command}");
+        }
+        assert_eq!(help("klamm topics help create"), help("klamm topics create --help"));
+        assert_eq!(parsed("klamm help topic").expect_err("refused").to_string(), "unrecognized subcommand 'topic'; see klamm --help");
     }
 
     #[test]

@@ -17,7 +17,7 @@ Nothing in the directory is changed.";
 
 /// `klamm log`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-#[command(after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(after_help = EXAMPLES)]
 pub struct LogArgs {
     /// What to do.
     #[command(subcommand)]
