@@ -399,6 +399,15 @@ mod tests {
     }
 
     #[test]
+    fn the_version_is_told_and_is_one() {
+        for flag in ["--version", "-V"] {
+            let told = parsed(&format!("klamm {flag}"));
+            assert!(matches!(told, Ok(Parsed::Text(text)) if text == concat!("klamm ", env!("CARGO_PKG_VERSION"), "\n")));
+        }
+        assert_ne!(env!("CARGO_PKG_VERSION"), "0.0.0");
+    }
+
+    #[test]
     fn health_has_an_address_by_default() {
         let Ok(Parsed::Command(Command::Health(health))) = parsed("klamm health") else { panic!("no command") };
         assert_eq!(health.address, "127.0.0.1:9092");
