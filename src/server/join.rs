@@ -44,6 +44,11 @@ pub(crate) struct Note {
 }
 
 impl Note {
+    /// Which broker of which cluster it is, for people.
+    pub(crate) fn member(&self) -> String {
+        format!("broker {} of cluster {}", self.membership.broker_id, self.membership.cluster_id)
+    }
+
     /// Writes it down, whole or not at all, with the port that the broker has: other voters look for it there when all begin anew.
     pub(crate) fn write(&self, port: Option<u16>) -> io::Result<()> {
         let Membership { cluster_id, broker_id, seeds, port: _ } = &self.membership;

@@ -58,6 +58,7 @@ pub(crate) fn run_broker(args: &BrokerArgs, variables: &Variables) -> Result<Exi
         runtime.shutdown_timeout(RUNTIME_GRACE);
         return outcome;
     }
+    let member = note.as_ref().map(join::Note::member);
     let parts = NodeParts {
         failpoints: Failpoints::parse(variables.get("KLAMM_FAILPOINTS").map_or("", String::as_str))?,
         request_bytes_max: memory::request_bytes_max(),
@@ -65,12 +66,12 @@ pub(crate) fn run_broker(args: &BrokerArgs, variables: &Variables) -> Result<Exi
         ..NodeParts::default()
     };
     let runtime = runtime(config.broker_id.get())?;
-    let outcome = runtime.block_on(serve(config, parts, ephemeral.is_some()));
+    let outcome = runtime.block_on(serve(config, parts, ephemeral.is_some(), member));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     outcome
 }
 
-async fn serve(config: BrokerConfig, parts: NodeParts, is_ephemeral: bool) -> Result<ExitCode, Problem> {
+async fn serve(config: BrokerConfig, parts: NodeParts, is_ephemeral: bool, member: Option<String>) -> Result<ExitCode, Problem> {
     let mut signals = Signals::install()?;
     let (mode, data) = (config.mode, config.data_directory.clone());
     let node = tokio::select! {
@@ -78,7 +79,7 @@ async fn serve(config: BrokerConfig, parts: NodeParts, is_ephemeral: bool) -> Re
         // Nothing was acknowledged yet; what is on disk is as after a kill.
         number = signals.next() => return Ok(interrupted(number)),
     };
-    announce(&ready::text(node.addresses(), node.http_address(), mode, &data, is_ephemeral));
+    announce(&ready::text(node.addresses(), node.http_address(), mode, &data, is_ephemeral, member.as_deref()));
     if mode == Mode::Server {
         // The words that test harnesses for Kafka's container wait for.
         tracing::info!("Transitioning from RECOVERY to RUNNING");

@@ -10,7 +10,15 @@ use crate::node::Address;
 use crate::several::Shown;
 
 /// The ready text. Its first line begins with `klamm is ready on HOST:PORT`, for scripts that started it with port 0.
-pub(crate) fn text(addresses: &[Address], http: Option<SocketAddr>, mode: Mode, data: &Path, is_ephemeral: bool) -> String {
+/// `member` says which broker of which cluster it is, where that is not of its own making.
+pub(crate) fn text(
+    addresses: &[Address],
+    http: Option<SocketAddr>,
+    mode: Mode,
+    data: &Path,
+    is_ephemeral: bool,
+    member: Option<&str>,
+) -> String {
     let mut told = addresses.iter().map(|address| address.advertised.to_string());
     let first = told.next().unwrap_or_default();
     let mut text = format!("klamm is ready on {first}");
@@ -18,7 +26,8 @@ pub(crate) fn text(addresses: &[Address], http: Option<SocketAddr>, mode: Mode, 
         let _infallible = write!(text, ", {other} ({})", address.listener);
     }
     let gone = if is_ephemeral { ", gone at exit" } else { "" };
-    let _infallible = writeln!(text, " (data in {}{gone})", data.display());
+    let member = member.map(|member| format!("{member}, ")).unwrap_or_default();
+    let _infallible = writeln!(text, " ({member}data in {}{gone})", data.display());
     if let Some(http) = http {
         let _infallible = writeln!(text, "status on http://{http}/ (also /metrics, /healthz, /readyz)");
     }
@@ -81,17 +90,24 @@ mod tests {
 
     #[test]
     fn a_developer_reads_how_to_use_it_on_one_screen() {
-        let text = text(&[address("PLAINTEXT", "127.0.0.1", 4711)], None, Mode::Developer, Path::new("klamm-data"), false);
+        let text = text(&[address("PLAINTEXT", "127.0.0.1", 4711)], None, Mode::Developer, Path::new("klamm-data"), false, None);
         assert!(text.starts_with("klamm is ready on 127.0.0.1:4711 (data in klamm-data)\n"));
         assert!(text.contains("kcat -b 127.0.0.1:4711 -P"));
         assert!(text.lines().count() <= 24 && text.lines().all(|line| line.len() <= 100));
     }
 
     #[test]
+    fn a_broker_that_joined_says_which_it_is_and_of_which_cluster() {
+        let member = Some("broker 2 of cluster abc");
+        let text = text(&[address("PLAINTEXT", "127.0.0.1", 4711)], None, Mode::Developer, Path::new("second"), false, member);
+        assert!(text.starts_with("klamm is ready on 127.0.0.1:4711 (broker 2 of cluster abc, data in second)\n"));
+    }
+
+    #[test]
     fn a_server_names_its_listeners_on_one_line() {
         let addresses = [address("PLAINTEXT", "a", 1), address("BROKER", "::1", 2)];
         assert_eq!(
-            text(&addresses, Some(std::net::SocketAddr::from(([127, 0, 0, 1], 3))), Mode::Server, Path::new("/d"), true),
+            text(&addresses, Some(std::net::SocketAddr::from(([127, 0, 0, 1], 3))), Mode::Server, Path::new("/d"), true, None),
             "klamm is ready on a:1, [::1]:2 (BROKER) (data in /d, gone at exit)\n\
              status on http://127.0.0.1:3/ (also /metrics, /healthz, /readyz)\n"
         );

@@ -57,6 +57,9 @@ fn brokers_join_one_that_was_alone_and_each_is_the_same_broker_after_its_death()
     let second = Running::start(&mut klamm(&["--join", &seed, "--data", &data[2]]));
     let third = Running::start(&mut klamm(&["--join", &second.address, "--data", &data[3], "--broker-id", "7"]));
     assert_eq!(brokers(&third.address), [1, 2, 7]);
+    let metadata = Client::honest(&seed).call(12, &MetadataRequest::default());
+    let member = format!(" (broker 7 of cluster {}, data in {})", metadata.cluster_id.unwrap().as_str(), data[3]);
+    assert!(third.ready_line.ends_with(&member), "{}", third.ready_line);
 
     let topic = CreatableTopic::default().with_name(topic_name(TOPIC)).with_num_partitions(1).with_replication_factor(3);
     let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
@@ -68,6 +71,7 @@ fn brokers_join_one_that_was_alone_and_each_is_the_same_broker_after_its_death()
     partition_when(&seed, |partition| partition.isr_nodes.len() == 2);
     // It knows who it is.
     let third = Running::start(&mut klamm(&["--data", &data[3]]));
+    assert!(third.ready_line.ends_with(&member), "{}", third.ready_line);
     partition_when(&third.address, |partition| partition.isr_nodes.len() == 3);
 
     // The one that votes comes back under its address: the others have waited for it.
