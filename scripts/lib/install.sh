@@ -41,17 +41,34 @@ install_missing() {
   missing=()
 }
 
+# at_least WANTED FOUND
+at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
+
+# offers_rust WANTED: whether Debian has it. What it builds its browsers with is new, where its plain cargo is old.
+offers_rust() {
+  local offered
+  command -v apt-cache >/dev/null 2>&1 || return
+  [ "$(id -u)" = 0 ] || command -v sudo >/dev/null 2>&1 || return
+  as_root apt-get update -qq >/dev/null || true
+  offered="$(apt-cache policy cargo-web | sed -n 's/^ *Candidate: \([0-9][0-9.]*\).*/\1/p')"
+  [ -n "$offered" ] && at_least "$1" "$offered"
+}
+
 # Cargo itself would fetch all first, then name a dependency and advise to take other versions.
 has_rust() {
   local wanted found
   wanted="$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml")"
   if ! command -v cargo >/dev/null 2>&1; then
+    if offers_rust "$wanted"; then
+      install_packages cargo-web
+      return
+    fi
     echo "klamm is written in Rust, and cargo is not there: install Rust $wanted or later with rustup (https://rustup.rs), then try again" >&2
     return 1
   fi
   # Where rustup has no toolchain yet, it says so itself.
   found="$(cd "$root" && rustc --version | cut -d' ' -f2)" && [ -n "$found" ] || return
-  if [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ]; then return; fi
+  if at_least "$wanted" "$found"; then return; fi
   echo "klamm needs Rust $wanted or later, and $(command -v rustc) is $found: update it (rustup update; Debian's own is old), then try again" >&2
   return 1
 }
@@ -64,6 +81,14 @@ install_for_build() {
   has_libclang || missing+=(libclang-dev)
   install_missing || return
   build_rocksdb
+}
+
+# Those of rustup come with it.
+install_for_check() {
+  install_for_build || return
+  need cargo-fmt rustfmt-web
+  need cargo-clippy rust-web-clippy
+  install_missing
 }
 
 install_for_demo() {
