@@ -267,7 +267,12 @@ impl Member {
                 }
             };
             if let Some(trouble) = trouble.as_ref().filter(|trouble| told.as_ref() != Some(*trouble)) {
-                tracing::warn!("the controller does not take this broker's heartbeat: {trouble}");
+                // Where all brokers stop at once, the controller goes too.
+                if inner.leaves.load(Ordering::Relaxed) {
+                    tracing::info!("the controller does not take this broker's heartbeat any more: {trouble}");
+                } else {
+                    tracing::warn!("the controller does not take this broker's heartbeat: {trouble}");
+                }
             }
             told = trouble;
             tokio::select! {

@@ -14,7 +14,7 @@ use protocol::messages::{ApiVersionsRequest, CreateTopicsRequest, FetchRequest, 
 use record_batch::{BatchBuilder, BatchIter};
 
 use crate::client::{Client, PATIENCE, now_ms, topic_name};
-use crate::{klamm, output};
+use crate::{Running, klamm, output};
 
 const TOPIC: &str = "ordered";
 
@@ -192,6 +192,16 @@ fn a_process_whose_brokers_are_paused_or_dead_stops_in_order() {
     let told = std::process::Command::new("kill").args(["-TERM", &brokers.child.id().to_string()]).status().unwrap();
     assert!(told.success());
     assert!(brokers.child.wait().unwrap().success());
+}
+
+#[test]
+fn several_brokers_that_stop_together_warn_of_nothing() {
+    let mut running = Running::start(&mut klamm(&["--brokers", "3", "--ephemeral", "--listen", "127.0.0.1:0"]));
+    running.signal("TERM");
+    let mut told = String::new();
+    running.child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(running.wait().success());
+    assert_eq!(told, "");
 }
 
 #[test]
