@@ -205,9 +205,7 @@ fn seeds_of(seed: Option<&str>, who: &Who) -> Vec<String> {
 
 fn address_of(text: &str) -> Result<HostPort, Problem> {
     let address = parse_address(text).filter(|address| !address.is_every_address());
-    address.ok_or_else(|| {
-        Problem::Arguments(format!("invalid value '{text}' for '--join <HOST:PORT>': expected HOST:PORT, as 127.0.0.1:9092"))
-    })
+    address.ok_or_else(|| Problem::address("--join", text, "127.0.0.1:9092"))
 }
 
 fn is_fresh(data: &Path) -> Result<bool, Problem> {

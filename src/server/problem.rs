@@ -116,3 +116,17 @@ pub enum Problem {
         reason: String,
     },
 }
+
+impl Problem {
+    /// A flag's address that is none.
+    pub(crate) fn address(flag: &str, text: &str, example: &str) -> Self {
+        let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if is_number && port.parse::<u16>().is_err() {
+            format!("port {port} is out of range, which is 0 to 65535")
+        } else {
+            format!("expected HOST:PORT, as {example}")
+        };
+        Self::Arguments(format!("invalid value '{text}' for '{flag} <HOST:PORT>': {why}"))
+    }
+}

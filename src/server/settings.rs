@@ -54,17 +54,13 @@ pub fn merge(
     }
     if let Some(listen) = &args.listen {
         if parse_address(listen).is_none() {
-            return Err(Problem::Arguments(format!(
-                "invalid value '{listen}' for '--listen <HOST:PORT>': expected HOST:PORT, as 127.0.0.1:9092"
-            )));
+            return Err(Problem::address("--listen", listen, "127.0.0.1:9092"));
         }
         raw.set("listeners", format!("PLAINTEXT://{listen}"), Origin::Flag { flag: "--listen" });
     }
     if let Some(http) = &args.http {
         if parse_address(http).is_none() {
-            return Err(Problem::Arguments(format!(
-                "invalid value '{http}' for '--http <HOST:PORT>': expected HOST:PORT, as 127.0.0.1:9080"
-            )));
+            return Err(Problem::address("--http", http, "127.0.0.1:9080"));
         }
         raw.set("klamm.http.listen", http, Origin::Flag { flag: "--http" });
     }
@@ -141,6 +137,7 @@ mod tests {
             let flags = BrokerArgs { http: Some(listen.to_owned()), ..args() };
             let problem = merge(&flags, &variables(&[]), None, None, "h").expect_err("refused").to_string();
             assert!(problem.starts_with(&format!("invalid value '{listen}' for '--http <HOST:PORT>'")), "{problem}");
+            assert_eq!(problem.contains("port 70000 is out of range"), listen == "here:70000", "{problem}");
         }
     }
 }
