@@ -132,7 +132,7 @@ pub struct BrokerConfig {
     pub rows: Vec<Row>,
     /// The keys that are set, by the mode or by whom starts the broker, below which the rows' defaults hold.
     pub set: StaticConfig,
-    /// Keys in a file that nobody knows.
+    /// Keys in a file or of a flag that nobody knows.
     pub unknown_keys: Vec<String>,
     /// Keys that Kafka knows and klamm has no use for.
     pub unused_keys: Vec<String>,

@@ -194,11 +194,12 @@ fn one_port_serves_an_ipv4_and_an_ipv6_address() {
 }
 
 #[test]
-fn strange_keys_of_a_file_are_noted_and_those_of_the_environment_pass_quietly() {
+fn strange_keys_of_a_file_or_a_flag_are_noted_and_those_of_the_environment_pass_quietly() {
     let mut raw = raw(&[("log.segmnt.bytes", "1"), ("num.network.threads", "3")]);
+    raw.set("num.partition", "3", Origin::Flag { flag: "--override" });
     raw.set("heap.opts", "-Xmx1g", Origin::Environment { variable: "KAFKA_HEAP_OPTS".to_owned() });
     let config = BrokerConfig::from_map(&raw, Mode::Server).expect("good");
-    assert_eq!(config.unknown_keys, ["log.segmnt.bytes"]);
+    assert_eq!(config.unknown_keys, ["log.segmnt.bytes", "num.partition"]);
     assert_eq!(config.unused_keys, ["num.network.threads"]);
 }
 

@@ -107,7 +107,7 @@ fn note_stranger(
     }
     if is_without_effect(key) {
         unused_keys.push(key.to_owned());
-    } else if matches!(origin, Origin::File { .. }) {
+    } else if !matches!(origin, Origin::Environment { .. }) {
         unknown_keys.push(key.to_owned());
     }
     Ok(())
