@@ -18,8 +18,7 @@ use protocol::messages::{
     GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, SyncGroupRequest,
 };
 use protocol::{ErrorCode, StrBytes};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use wire::clock::{Clock as _, SystemClock};
+use wire::clock::Clock as _;
 
 use crate::args::{ConsumeArgs, Position};
 use crate::cluster::{Cluster, is_retriable, text, topic_name};
@@ -27,6 +26,7 @@ use crate::consume::Reader;
 use crate::group_protocol::{self, RANGE, Subscriber};
 use crate::offsets::Place;
 use crate::patience::Patience;
+use crate::signals::Signals;
 use crate::{ToolProblem, groups};
 
 /// Kafka's word for groups of consumers.
@@ -37,19 +37,17 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 /// How often the leader looks whether the topic has more partitions.
 const METADATA_INTERVAL: Duration = Duration::from_secs(30);
-/// `timeout` of the coreutils sends its signal to the process and then to its group: what comes within this time is the same wish once more.
-const SIGNAL_ECHO: Duration = Duration::from_millis(500);
 /// How long the others wait for this member to join again.
 const REBALANCE_TIMEOUT_MS: i32 = 60_000;
 /// How long this member waits for the others, who may take as long as their own `max.poll.interval.ms`.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(crate) async fn run(args: &ConsumeArgs, group: &str, cluster: &mut Cluster, mut reader: Reader<'_>) -> Result<(), ToolProblem> {
-    let mut signals = Signals::install()?;
+    let mut signals = Signals::install().map_err(ToolProblem::Signals)?;
     let mut member = Member::new(args, group, cluster).await?;
     let outcome = tokio::select! {
         outcome = member.work(cluster, &mut reader) => outcome,
-        () = signals.next() => {
+        _ = signals.next() => {
             // An answer may be under way that nobody waits for any more.
             cluster.disconnect();
             Ok(())
@@ -70,39 +68,7 @@ pub(crate) async fn run(args: &ConsumeArgs, group: &str, cluster: &mut Cluster, 
     };
     tokio::select! {
         outcome = end => outcome,
-        () = signals.again() => Err(ToolProblem::Interrupted),
-    }
-}
-
-/// The signals that end it.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn install() -> Result<Self, ToolProblem> {
-        let install = |kind| signal(kind).map_err(ToolProblem::Signals);
-        Ok(Self { terminate: install(SignalKind::terminate())?, interrupt: install(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => (),
-            _ = self.interrupt.recv() => (),
-        }
-    }
-
-    /// Waits for the next one that is no echo of the one that just came.
-    async fn again(&mut self) {
-        let clock = SystemClock::new();
-        let echo_ends = clock.monotonic() + SIGNAL_ECHO;
-        loop {
-            self.next().await;
-            if clock.monotonic() >= echo_ends {
-                return;
-            }
-        }
+        _ = signals.again() => Err(ToolProblem::Interrupted),
     }
 }
 

@@ -39,6 +39,7 @@ mod problem;
 mod produce;
 mod produce_batches;
 pub mod record_json;
+pub mod signals;
 mod topics;
 pub mod values;
 mod voters;

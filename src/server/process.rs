@@ -7,12 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use broker::config::{BrokerConfig, Mode, RawConfig};
+use client_tools::signals::Signals;
 use log_store::Failpoints;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-use wire::clock::{Clock as _, SystemClock};
 
 use crate::args::BrokerArgs;
 use crate::ephemeral::{self, Ephemeral};
@@ -23,9 +22,6 @@ use crate::{Problem, join, memory, properties, ready};
 
 /// How long the runtime waits for work that does not end by itself.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
-
-/// `timeout` of the coreutils sends its signal to the process and then to its group: what comes within this time is the same wish once more.
-const SIGNAL_ECHO: Duration = Duration::from_millis(500);
 
 /// Runs a broker until a signal stops it.
 ///
@@ -72,7 +68,7 @@ pub(crate) fn run_broker(args: &BrokerArgs, variables: &Variables) -> Result<Exi
 }
 
 async fn serve(config: BrokerConfig, parts: NodeParts, is_ephemeral: bool, member: Option<String>) -> Result<ExitCode, Problem> {
-    let mut signals = Signals::install()?;
+    let mut signals = signals()?;
     let (mode, data) = (config.mode, config.data_directory.clone());
     let node = tokio::select! {
         node = Node::start(config, parts) => node?,
@@ -94,7 +90,7 @@ async fn serve(config: BrokerConfig, parts: NodeParts, is_ephemeral: bool, membe
 
 /// Runs several brokers of one cluster until a signal stops them.
 async fn serve_several(raw: &RawConfig, count: u16, variables: &Variables, is_ephemeral: bool) -> Result<ExitCode, Problem> {
-    let mut signals = Signals::install()?;
+    let mut signals = signals()?;
     let planned = several::plan(raw, count).await?;
     let failpoints = variables.get("KLAMM_FAILPOINTS").map_or("", String::as_str);
     let (brokers, listeners) = Brokers::new(planned, failpoints, memory::request_bytes_max());
@@ -131,37 +127,9 @@ fn announce(text: &str) {
     }
 }
 
-/// The signals that stop a broker: the first one cleanly, a later one at once.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn install() -> Result<Self, Problem> {
-        let install = |kind| signal(kind).map_err(|source| Problem::System { action: "listen for signals", source });
-        Ok(Self { terminate: install(SignalKind::terminate())?, interrupt: install(SignalKind::interrupt())? })
-    }
-
-    /// The number of the next one.
-    async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-        }
-    }
-
-    /// The number of the next one that is no echo of the one that just came.
-    async fn again(&mut self) -> i32 {
-        let clock = SystemClock::new();
-        let echo_ends = clock.monotonic() + SIGNAL_ECHO;
-        loop {
-            let number = self.next().await;
-            if clock.monotonic() >= echo_ends {
-                return number;
-            }
-        }
-    }
+/// The signals that stop a broker.
+fn signals() -> Result<Signals, Problem> {
+    Signals::install().map_err(|source| Problem::System { action: "listen for signals", source })
 }
 
 /// Reads from the disk run on threads of their own; so many at the most.
