@@ -139,17 +139,8 @@ fn log_append_time_reaches_the_header_and_the_answer() {
     let store = open(dir.path());
     let log = log(&store, 0);
     let (sender, answers) = std::sync::mpsc::channel();
-    store.append(AppendRequest {
-        log: log.clone(),
-        batches: vec![batch(&[5], 1)],
-        leader_epoch: epoch(0),
-        log_append_time: Some(Timestamp(NOW)),
-        now: Timestamp(NOW),
-        origin: AppendOrigin::Client,
-        expected_end: Some(Offset::ZERO),
-        transaction: log_store::TransactionCheck::Unchecked,
-        done: Box::new(move |result| sender.send(result).unwrap()),
-    });
+    let request = request(&log, vec![batch(&[5], 1)], Box::new(move |result| sender.send(result).unwrap()));
+    store.append(AppendRequest { log_append_time: Some(Timestamp(NOW)), expected_end: Some(Offset::ZERO), ..request });
     assert_eq!(answers.recv().unwrap().unwrap().log_append_time, Some(Timestamp(NOW)));
     let bytes = read_all(&log).unwrap();
     let view = BatchIter::new(&bytes).next().unwrap().unwrap();
@@ -162,17 +153,8 @@ fn an_append_that_expects_another_end_is_refused() {
     let store = open(dir.path());
     let log = log(&store, 0);
     let (sender, answers) = std::sync::mpsc::channel();
-    store.append(AppendRequest {
-        log: log.clone(),
-        batches: vec![batch(&[5], 1)],
-        leader_epoch: epoch(0),
-        log_append_time: None,
-        now: Timestamp(NOW),
-        origin: AppendOrigin::Coordinator,
-        expected_end: Some(offset(4)),
-        transaction: log_store::TransactionCheck::Unchecked,
-        done: Box::new(move |result| sender.send(result).unwrap()),
-    });
+    let request = request(&log, vec![batch(&[5], 1)], Box::new(move |result| sender.send(result).unwrap()));
+    store.append(AppendRequest { origin: AppendOrigin::Coordinator, expected_end: Some(offset(4)), ..request });
     assert!(matches!(answers.recv().unwrap().unwrap_err(), AppendError::UnexpectedEnd { .. }));
 }
 

@@ -3,26 +3,18 @@
 use std::sync::mpsc::channel;
 use std::thread::{self, ThreadId};
 
-use log_store::{AppendError, AppendRequest, Durability, LogConfig, PartitionLog, Store, StoreOptions, TransactionCheck};
-use model::{Offset, Timestamp};
-use record_batch::{AppendOrigin, CheckedBatch};
+use log_store::{AppendError, AppendRequest, Durability, LogConfig, PartitionLog, Store, StoreOptions};
+use model::Offset;
+use record_batch::CheckedBatch;
 
 use crate::scratch::*;
 
 type Seen = (Result<Offset, AppendError>, ThreadId);
 
-fn request(log: &PartitionLog, batch: CheckedBatch, done: impl FnOnce(Seen) + Send + 'static) -> AppendRequest {
-    AppendRequest {
-        log: log.clone(),
-        batches: vec![batch],
-        leader_epoch: epoch(0),
-        log_append_time: None,
-        now: Timestamp(NOW),
-        origin: AppendOrigin::Client,
-        expected_end: None,
-        transaction: TransactionCheck::Unchecked,
-        done: Box::new(move |result| done((result.map(|appended| appended.base_offset), thread::current().id()))),
-    }
+/// A request whose answer comes with the thread that gives it.
+fn seen(log: &PartitionLog, batch: CheckedBatch, done: impl FnOnce(Seen) + Send + 'static) -> AppendRequest {
+    let answer = move |result: Answer| done((result.map(|appended| appended.base_offset), thread::current().id()));
+    request(log, vec![batch], Box::new(answer))
 }
 
 fn first(store: &Store) -> PartitionLog {
@@ -33,7 +25,7 @@ fn first(store: &Store) -> PartitionLog {
 fn commit(store: &Store, log: &PartitionLog, batch: CheckedBatch) -> Seen {
     let (sender, answer) = channel();
     let appends = store.appends();
-    appends.enqueue(request(log, batch, move |seen| sender.send(seen).expect("the test waits")));
+    appends.enqueue(seen(log, batch, move |seen| sender.send(seen).expect("the test waits")));
     appends.commit();
     answer.recv().expect("it is answered")
 }
@@ -93,7 +85,7 @@ fn many_that_append_here_and_there_get_dense_offsets_and_each_keeps_its_order() 
                 for turn in 0..EACH {
                     let sender = sender.clone();
                     let appends = store.appends();
-                    appends.enqueue(request(log, batch(&[NOW], 50), move |seen| sender.send(seen).expect("the test waits")));
+                    appends.enqueue(seen(log, batch(&[NOW], 50), move |seen| sender.send(seen).expect("the test waits")));
                     // Every third waits for others.
                     if (turn + number) % 3 == 0 { appends.wake_committer() } else { appends.commit() }
                 }
@@ -118,7 +110,7 @@ fn a_directory_becomes_free_also_when_the_last_handle_goes_with_an_answer_here()
         let log = first(&store);
         let (appends, last) = (store.appends(), store.clone());
         let (sender, answer) = channel();
-        appends.enqueue(request(&log, batch(&[NOW], 10), move |(offset, _)| {
+        appends.enqueue(seen(&log, batch(&[NOW], 10), move |(offset, _)| {
             drop(last);
             sender.send(offset).expect("the test waits");
         }));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use log_store::{
-    AppendError, AppendRequest, Durability, FailAction, Failpoints, LogConfig, PartitionLog, StorageError, Store, StoreOptions,
+    AppendError, Durability, FailAction, Failpoints, LogConfig, PartitionLog, StorageError, Store, StoreOptions,
 };
 
 use crate::scratch::*;
@@ -52,19 +52,10 @@ fn an_append_that_is_alone_is_answered_by_the_committer_and_several_at_once_by_t
         for _ in 0..count {
             let sender = sender.clone();
             // Who appends several at once wakes the committer when all are there.
-            store.appends().enqueue(AppendRequest {
-                log: log.clone(),
-                batches: vec![produced(7, 0, next, 1)],
-                leader_epoch: epoch(0),
-                log_append_time: None,
-                now: model::Timestamp(NOW),
-                origin: record_batch::AppendOrigin::Client,
-                expected_end: None,
-                transaction: log_store::TransactionCheck::Unchecked,
-                done: Box::new(move |result| {
-                    sender.send((result.unwrap().base_offset.get(), std::thread::current().name().unwrap().to_owned())).unwrap();
-                }),
+            let done = Box::new(move |result: Answer| {
+                sender.send((result.unwrap().base_offset.get(), std::thread::current().name().unwrap().to_owned())).unwrap();
             });
+            store.appends().enqueue(request(&log, vec![produced(7, 0, next, 1)], done));
             next += 1;
         }
         store.appends().wake_committer();

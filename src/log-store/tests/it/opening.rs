@@ -2,9 +2,7 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use log_store::{AppendDone, AppendRequest, Durability, LogConfig, OpenError, PartitionLog, Store, StoreOptions, TransactionCheck};
-use model::Timestamp;
-use record_batch::AppendOrigin;
+use log_store::{Durability, LogConfig, OpenError, Store, StoreOptions};
 
 use crate::scratch::*;
 
@@ -61,7 +59,8 @@ fn a_directory_becomes_free_also_when_the_last_handle_goes_with_an_answer() {
             answer.unwrap();
             drop(last);
         };
-        enqueue(&store, log, Box::new(done));
+        store.appends().enqueue(request(&log, vec![batch(&[NOW], 10)], Box::new(done)));
+        drop(log);
         store.appends().wake_committer();
         drop(store);
         drop(others_go);
@@ -79,7 +78,7 @@ fn a_directory_becomes_free_although_nobody_woke_the_committer_for_an_append() {
         drop(kept);
         sender.send(answer.map(|appended| appended.base_offset)).unwrap();
     };
-    enqueue(&store, log.clone(), Box::new(done));
+    store.appends().enqueue(request(&log, vec![batch(&[NOW], 10)], Box::new(done)));
     drop(store);
     assert_eq!(answer.recv().unwrap().unwrap(), offset(0));
     drop(log);
@@ -94,21 +93,6 @@ fn until_free(directory: &Path) {
         assert!(Instant::now() < patience, "the directory stays in use");
         std::thread::yield_now();
     }
-}
-
-/// Hands an append over, and wakes nobody.
-fn enqueue(store: &Store, log: PartitionLog, done: AppendDone) {
-    store.appends().enqueue(AppendRequest {
-        log,
-        batches: vec![batch(&[NOW], 10)],
-        leader_epoch: epoch(0),
-        log_append_time: None,
-        now: Timestamp(NOW),
-        origin: AppendOrigin::Client,
-        expected_end: None,
-        transaction: TransactionCheck::Unchecked,
-        done,
-    });
 }
 
 #[test]

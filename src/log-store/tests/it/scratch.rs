@@ -5,8 +5,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use log_store::{
-    AppendError, AppendRequest, Appended, FailAction, Failpoints, LogConfig, PartitionLog, ReadError, Retained, Retention, RetentionCheck,
-    Store, StoreOptions,
+    AppendDone, AppendError, AppendRequest, Appended, FailAction, Failpoints, LogConfig, PartitionLog, ReadError, Retained, Retention,
+    RetentionCheck, Store, StoreOptions, TransactionCheck,
 };
 use model::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicIdPartition};
 use record_batch::{AppendOrigin, BatchBuilder, BatchIter, CheckedBatch};
@@ -92,23 +92,29 @@ pub(crate) fn produced(producer: i64, producer_epoch: i16, first_sequence: i32, 
 
 pub(crate) type Answer = Result<Appended, AppendError>;
 
+/// A client's batches for the epoch 0, in no transaction.
+pub(crate) fn request(log: &PartitionLog, batches: Vec<CheckedBatch>, done: AppendDone) -> AppendRequest {
+    AppendRequest {
+        log: log.clone(),
+        batches,
+        leader_epoch: epoch(0),
+        log_append_time: None,
+        now: Timestamp(NOW),
+        origin: AppendOrigin::Client,
+        expected_end: None,
+        transaction: TransactionCheck::Unchecked,
+        done,
+    }
+}
+
 /// Sends several requests before it waits for any answer.
 pub(crate) fn append_each(store: &Store, log: &PartitionLog, requests: Vec<(Vec<CheckedBatch>, LeaderEpoch)>) -> Vec<Answer> {
     let (sender, answers) = channel();
     let count = requests.len();
     for (number, (batches, leader_epoch)) in requests.into_iter().enumerate() {
         let sender = sender.clone();
-        store.append(AppendRequest {
-            log: log.clone(),
-            batches,
-            leader_epoch,
-            log_append_time: None,
-            now: Timestamp(NOW),
-            origin: AppendOrigin::Client,
-            expected_end: None,
-            transaction: log_store::TransactionCheck::Unchecked,
-            done: Box::new(move |result| sender.send((number, result)).expect("the test waits")),
-        });
+        let done = Box::new(move |result| sender.send((number, result)).expect("the test waits"));
+        store.append(AppendRequest { leader_epoch, ..request(log, batches, done) });
     }
     let mut all: Vec<_> = answers.iter().take(count).collect();
     all.sort_by_key(|(number, _)| *number);
@@ -120,21 +126,12 @@ pub(crate) fn send(
     store: &Store,
     log: &PartitionLog,
     batch: CheckedBatch,
-    transaction: log_store::TransactionCheck,
+    transaction: TransactionCheck,
     origin: AppendOrigin,
 ) -> Answer {
     let (sender, answer) = channel();
-    store.append(AppendRequest {
-        log: log.clone(),
-        batches: vec![batch],
-        leader_epoch: epoch(0),
-        log_append_time: None,
-        now: Timestamp(NOW),
-        origin,
-        expected_end: None,
-        transaction,
-        done: Box::new(move |result| sender.send(result).unwrap()),
-    });
+    let done = Box::new(move |result| sender.send(result).unwrap());
+    store.append(AppendRequest { origin, transaction, ..request(log, vec![batch], done) });
     answer.recv().unwrap()
 }
 
