@@ -12,7 +12,7 @@ use protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic,
 use protocol::messages::add_partitions_to_txn_response::AddPartitionsToTxnResult;
 use protocol::messages::{self, AddPartitionsToTxnRequest, TopicName, TransactionalId};
 use protocol::{ErrorCode, StrBytes};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use txn_coordinator::TxnReply;
 
 use crate::broker_connection::{Connection, Errand, LinkParts, Links};
@@ -21,9 +21,13 @@ use crate::coordinators::Transactions;
 /// With TRANSACTION_ABORTABLE.
 const ADD_PARTITIONS_VERSION: i16 = 5;
 
-/// The first pause before a question is put again. The markers of most transactions are written within a millisecond or two, so that Kafka's 20 ms
-/// would be most of what a short transaction takes.
+/// The first pause before a question is put again, if the coordinator is another broker; one that is here tells when its markers are written. They mostly
+/// are within a millisecond or two, so that Kafka's 20 ms would be most of what a short transaction takes.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// So many at once are told. Where more wait, those who ask again after a pause ask together, and what they write is written together, for a fifth less
+/// of the processor's time.
+const TOLD_MAX: usize = 4;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +67,15 @@ struct Inner {
     /// While the transaction before is being ended: between attempts at most, and all together.
     retry: (Duration, Duration),
     transactions: Transactions,
+    /// Who may be told when the transaction before is ended.
+    told: Semaphore,
     links: Links<RemoteQuestion>,
 }
 
 impl Verifier {
     pub(crate) fn new(parts: LinkParts, retry: (Duration, Duration), transactions: Transactions) -> Self {
         let links = Links::new(parts.clone());
-        Self { inner: Arc::new(Inner { parts, retry, transactions, links }) }
+        Self { inner: Arc::new(Inner { parts, retry, transactions, told: Semaphore::new(TOLD_MAX), links }) }
     }
 
     /// Lets the connections to other brokers end.
@@ -91,7 +97,14 @@ impl Verifier {
             if asked.question == Question::IsIn || !is_ending || now >= deadline {
                 return refusals;
             }
-            clock.sleep_until(deadline.min(now + pause)).await;
+            let sleep = clock.sleep_until(deadline.min(now + pause));
+            match self.inner.told.try_acquire() {
+                Ok(_told) => tokio::select! {
+                    () = self.inner.transactions.ended(&asked.transactional_id) => {}
+                    () = sleep => {}
+                },
+                Err(_many_are) => sleep.await,
+            }
             pause = pause_max.min(pause * 2);
         }
     }

@@ -94,6 +94,12 @@ impl TxnShard {
         if bytes > self.config.batch_bytes_max { self.append_failed(now, effects, ErrorCode::MessageTooLarge) } else { effects }
     }
 
+    /// Whether the transaction of that id is decided and its markers are not all written.
+    #[must_use]
+    pub fn is_ending(&self, transactional_id: &str) -> bool {
+        self.deliveries.contains_key(transactional_id)
+    }
+
     /// After the last record of the log: sends the markers of decided transactions again, and waits for the end of open ones.
     pub fn loaded(&mut self, now: Timestamp) -> Effects {
         let mut effects = Effects::default();

@@ -1,5 +1,6 @@
 //! The transaction coordinators of one broker.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub(crate) enum TransactionEvent {
     MarkersAnswered(MarkersAnswered),
     ExpireTransactionalIds,
     Summarize(oneshot::Sender<Vec<TransactionSummary>>),
+    /// Keep the sender until the transaction of that id is ended.
+    AwaitEnd(Arc<str>, oneshot::Sender<()>),
 }
 
 /// A shard of transactions.
@@ -50,6 +53,10 @@ pub(crate) struct TransactionCoordinator {
     spare_producer_id: Option<ProducerId>,
     /// To be sent.
     markers: Vec<Markers>,
+    /// Who waits for the end of a transaction. They are told by the end of their channel.
+    awaiting: HashMap<Arc<str>, Vec<oneshot::Sender<()>>>,
+    /// Whose markers were answered just now.
+    answered: Option<Arc<str>>,
     queue: mpsc::WeakUnboundedSender<Work<Self>>,
 }
 
@@ -66,7 +73,8 @@ impl Coordinator for TransactionCoordinator {
 
     fn new(parts: &TransactionParts, leader_epoch: LeaderEpoch, queue: mpsc::WeakUnboundedSender<Work<Self>>) -> Self {
         let shard = TxnShard::new(parts.config.clone(), leader_epoch);
-        Self { shard, parts: parts.clone(), spare_producer_id: None, markers: Vec::new(), queue }
+        let (awaiting, answered) = (HashMap::new(), None);
+        Self { shard, parts: parts.clone(), spare_producer_id: None, markers: Vec::new(), awaiting, answered, queue }
     }
 
     fn shard(&mut self) -> &mut TxnShard {
@@ -100,10 +108,22 @@ impl Coordinator for TransactionCoordinator {
 
     fn event(&mut self, now: Timestamp, event: TransactionEvent) -> Effects {
         match event {
-            TransactionEvent::MarkersAnswered(answered) => self.shard.markers_answered(now, answered),
+            TransactionEvent::MarkersAnswered(answered) => {
+                self.answered = Some(Arc::clone(&answered.transactional_id));
+                self.shard.markers_answered(now, answered)
+            }
             TransactionEvent::ExpireTransactionalIds => self.shard.expire_transactional_ids(now),
             TransactionEvent::Summarize(reply) => {
                 let _gone = reply.send(self.shard.summaries());
+                Effects::default()
+            }
+            TransactionEvent::AwaitEnd(transactional_id, told) => {
+                if self.shard.is_ending(&transactional_id) {
+                    let others = self.awaiting.entry(transactional_id).or_default();
+                    // Whoever has given up and asks again must not count twice.
+                    others.retain(|told| !told.is_closed());
+                    others.push(told);
+                }
                 Effects::default()
             }
         }
@@ -132,6 +152,9 @@ impl Coordinator for TransactionCoordinator {
             self.spare_producer_id = None;
         }
         self.markers.extend(markers);
+        if let Some(transactional_id) = self.answered.take().filter(|answered| !self.shard.is_ending(answered)) {
+            self.awaiting.remove(&transactional_id);
+        }
         Released { replies, timers }
     }
 
@@ -232,6 +255,18 @@ impl Transactions {
     /// As [`Transactions::call`].
     pub async fn call_all(&self, api_version: i16, operation: impl Fn() -> TransactionOperation) -> Result<Vec<TxnReply>, ErrorCode> {
         self.shards.call_all(&api_version, operation).await
+    }
+
+    /// Waits until the transaction of an id is ended, its markers written; or until its shard cannot tell. Where another broker has the shard, that
+    /// is not known here and this waits for ever.
+    pub(crate) async fn ended(&self, transactional_id: &str) {
+        let (told, end) = oneshot::channel();
+        let await_end = TransactionEvent::AwaitEnd(transactional_id.into(), told);
+        let sent = self.shards.partition_of(transactional_id).map(|id| self.shards.send(id, Work::Event(await_end)));
+        if !matches!(sent, Some(Ok(()))) {
+            std::future::pending::<()>().await;
+        }
+        let _told = end.await;
     }
 
     /// Lets every shard forget unused ids.
