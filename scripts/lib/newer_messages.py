@@ -4,9 +4,9 @@ import re
 import textwrap
 
 # The APIs that klamm serves in a version that the crate lacks.
-APIS = ("ListOffsets", "OffsetCommit", "OffsetFetch", "WriteTxnMarkers", "DescribeLogDirs")
+APIS = ("ListOffsets", "OffsetCommit", "OffsetFetch", "WriteTxnMarkers", "DescribeLogDirs", "AddRaftVoter")
 
-TYPES = {"bool": "bool", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uuid": "Uuid", "string": "StrBytes"}
+TYPES = {"bool": "bool", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint16": "u16", "uuid": "Uuid", "string": "StrBytes"}
 ENTITIES = {"brokerId": "BrokerId", "groupId": "GroupId", "producerId": "ProducerId", "topicName": "TopicName"}
 
 

@@ -51,6 +51,7 @@ pub mod replication_throttle;
 mod running;
 mod start;
 pub mod verification;
+mod vote_wish;
 pub mod voter_peers;
 
 use std::sync::Arc;

@@ -68,7 +68,7 @@ impl Beginning<'_> {
             quorum_started(QuorumDoor::new(config.broker_id, Arc::clone(&quorum), peers.clone(), Arc::clone(clock), is_alone));
         }
         let seeds = match &config.quorum {
-            Some(QuorumConfig::Observer { seeds }) => seeds.clone(),
+            Some(QuorumConfig::Observer { seeds, .. }) => seeds.clone(),
             Some(QuorumConfig::Voter { .. }) | None => Vec::new(),
         };
         let observing = Observing {

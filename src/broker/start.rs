@@ -23,7 +23,7 @@ use wire::clock::SharedClock;
 use crate::Broker;
 use crate::absences::Absences;
 use crate::cluster;
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, QuorumConfig};
 use crate::controller::{Controller, ControllerSettings};
 use crate::coordination::{self, Coordination, CoordinationParts};
 use crate::entropy::Entropy;
@@ -41,6 +41,7 @@ use crate::quotas::Quotas;
 use crate::replica_fetchers::{FetchersParts, ReplicaFetchers};
 use crate::replication_throttle::ReplicationThrottle;
 use crate::running::{RunningBroker, by_controller};
+use crate::vote_wish::VoteWish;
 
 /// What a broker is given beside its configuration.
 pub struct BrokerParts {
@@ -246,6 +247,12 @@ impl StartingBroker {
             None => running.begin_cluster_when_others_come(),
         }
         let tasks = &running.tasks;
+        if matches!(broker.config.quorum, Some(QuorumConfig::Observer { wants_vote: true, .. }))
+            && let Some(channel) = channel
+        {
+            let wish = VoteWish { registration: running.registration.clone(), channel, quorum: Arc::clone(&running.quorum), clock: Arc::clone(&broker.clock) };
+            tasks.spawn(wish.follow(running.stopping.clone()));
+        }
         tasks.spawn(expire_offsets(Arc::clone(broker), running.stopping.clone()));
         tasks.spawn(coordination::expire_transactional_ids(Arc::clone(broker), running.stopping.clone()));
         tasks.spawn(crate::cleaner::run(Arc::clone(broker), running.stopping.clone()));

@@ -2,7 +2,7 @@
 //!
 //! The seed is asked which cluster it is of, who votes in it and which ids are taken. What the newcomer is from then on stands beside its data,
 //! under the name and in the words of Kafka (`meta.properties`), so that it is the same broker when it is started again, with `--join` or without.
-//! It observes the metadata quorum until it is made a voter (`klamm voters add`).
+//! It observes the metadata quorum until it is made a voter (`klamm voters add`), or asks to be one (`controller.quorum.auto.join.enable`).
 
 use std::fs;
 use std::io;
@@ -123,7 +123,9 @@ pub(crate) async fn plan(raw: &mut RawConfig, data: &Path, wish: Wish<'_>) -> Re
         }
     };
     let origin = || Origin::Flag { flag: "--join" };
-    raw.set("process.roles", "broker", origin());
+    if !asks_for_vote(raw) {
+        raw.set("process.roles", "broker", origin());
+    }
     raw.set("node.id", membership.broker_id.to_string(), origin());
     raw.set("controller.quorum.bootstrap.servers", membership.seeds.join(","), origin());
     let is_told_where = raw.entries.contains_key("listeners");
@@ -134,6 +136,11 @@ pub(crate) async fn plan(raw: &mut RawConfig, data: &Path, wish: Wish<'_>) -> Re
     }
     raw.cluster_id = Some(membership.cluster_id.clone());
     Ok(Some(Note { path, membership, is_told_where }))
+}
+
+/// Whether the newcomer is told to ask for a vote, which only a controller may have.
+fn asks_for_vote(raw: &RawConfig) -> bool {
+    raw.entries.get("controller.quorum.auto.join.enable").is_some_and(|entry| entry.value.trim().eq_ignore_ascii_case("true"))
 }
 
 /// The first seed that answers.

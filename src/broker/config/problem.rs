@@ -158,6 +158,11 @@ pub enum ConfigProblem {
         /// This broker.
         broker_id: model::BrokerId,
     },
+    /// A vote for who is no controller.
+    #[error(
+        "Configuration controller.quorum.auto.join.enable is true, but process.roles is broker; only a broker that is a controller too can have a vote."
+    )]
+    VotesWithoutRole,
     /// Nowhere to hear the other voters.
     #[error(
         "Configuration controller.quorum.voters names several voters, so controller.listener.names must name one of the listeners in listeners."

@@ -18,10 +18,12 @@ pub enum QuorumConfig {
         /// This broker's own controller listener (the first of `controller.listener.names`).
         listener: Listener,
     },
-    /// It has the metadata and no vote (`process.roles=broker`).
+    /// It has the metadata and no vote (`process.roles=broker`), or none yet.
     Observer {
         /// Where to ask who votes (`controller.quorum.bootstrap.servers`, or the addresses in `controller.quorum.voters`); at least one.
         seeds: Vec<HostPort>,
+        /// Whether it asks for a vote once it has the metadata (`controller.quorum.auto.join.enable`).
+        wants_vote: bool,
     },
 }
 
@@ -41,9 +43,16 @@ pub(super) fn read(values: &Values, broker_id: BrokerId, controllers: Vec<Listen
     }
     let roles = values.list("process.roles");
     let is_broker_only = !roles.is_empty() && !roles.contains(&"controller");
+    let wants_vote = values.boolean("controller.quorum.auto.join.enable");
+    if is_broker_only && wants_vote {
+        return Err(ConfigProblem::VotesWithoutRole);
+    }
     if is_broker_only && !voters.contains_key(&broker_id) {
         seeds.extend(voters.into_values());
-        return Ok((!seeds.is_empty()).then_some(QuorumConfig::Observer { seeds }));
+        return Ok((!seeds.is_empty()).then_some(QuorumConfig::Observer { seeds, wants_vote }));
+    }
+    if wants_vote && voters.is_empty() && !seeds.is_empty() {
+        return Ok(Some(QuorumConfig::Observer { seeds, wants_vote }));
     }
     if voters.len() < 2 {
         return Ok(None);

@@ -64,7 +64,7 @@ fn each_listener_tells_its_own_address_and_controllers_are_not_opened() {
 fn a_broker_that_is_no_controller_observes_those_that_are() {
     let broker = ("process.roles", "broker");
     let seeds = |given: &[(&str, &str)]| match server(given).quorum {
-        Some(QuorumConfig::Observer { seeds }) => seeds.iter().map(ToString::to_string).collect(),
+        Some(QuorumConfig::Observer { seeds, .. }) => seeds.iter().map(ToString::to_string).collect(),
         _ => Vec::new(),
     };
     assert_eq!(seeds(&[broker, ("node.id", "4"), ("controller.quorum.voters", "1@a:9093,2@b:9093")]), ["a:9093", "b:9093"]);
@@ -72,6 +72,22 @@ fn a_broker_that_is_no_controller_observes_those_that_are() {
     assert!(seeds(&[("process.roles", "broker,controller"), ("controller.quorum.bootstrap.servers", "a:9093")]).is_empty());
     let refused = refusal(&[broker, ("controller.quorum.bootstrap.servers", "a")]);
     assert!(refused.ends_with("expected HOST:PORT, as host:9093."), "{refused}");
+}
+
+#[test]
+fn a_controller_may_ask_for_its_vote_itself() {
+    let (roles, auto) = (("process.roles", "broker,controller"), ("controller.quorum.auto.join.enable", "true"));
+    let seeds = ("controller.quorum.bootstrap.servers", "a:9093");
+    let observes = |given: &[(&str, &str)]| match server(given).quorum {
+        Some(QuorumConfig::Observer { wants_vote, .. }) => Some(wants_vote),
+        _ => None,
+    };
+    assert_eq!(observes(&[roles, auto, seeds]), Some(true));
+    assert_eq!(observes(&[auto, seeds]), Some(true));
+    assert_eq!(observes(&[roles, auto]), None, "nobody to ask: it is a cluster by itself");
+    assert_eq!(observes(&[("process.roles", "broker"), seeds]), Some(false));
+    let refused = refusal(&[("process.roles", "broker"), auto, seeds]);
+    assert!(refused.contains("controller.quorum.auto.join.enable is true, but process.roles is broker"), "{refused}");
 }
 
 #[test]

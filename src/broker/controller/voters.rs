@@ -15,16 +15,34 @@ use super::Controller;
 const REMOVE_WITHIN: Duration = Duration::from_secs(2);
 
 impl Controller {
-    /// AddRaftVoter.
+    /// AddRaftVoter. Who does not wait for the commit is answered once the new voters stand in this controller's log, from when on they count.
     ///
     /// # Errors
     /// Kafka's refusals. After REQUEST_TIMED_OUT the broker may become a voter yet.
     pub async fn add_raft_voter(&self, request: &AddRaftVoterRequest) -> Result<(), Refusal> {
         let quorum = &self.inner.quorum;
-        let id = decide::check_add_voter(&quorum.image(), &quorum.voting().borrow(), request)?;
+        let mut voting = quorum.voting();
+        let id = decide::check_add_voter(&quorum.image(), &voting.borrow(), request)?;
         let within = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-        self.change_voters(quorum.add_voter(id), within).await?;
-        tracing::info!(broker = %id, "a broker votes in the metadata quorum now");
+        let (this, change) = (self.clone(), quorum.add_voter(id));
+        let mut committed = Box::pin(async move {
+            this.change_voters(change, within).await?;
+            tracing::info!(broker = %id, "a broker votes in the metadata quorum now");
+            Ok(())
+        });
+        if request.ack_when_committed {
+            return committed.await;
+        }
+        tokio::select! {
+            result = committed.as_mut() => return result,
+            Ok(_) = voting.wait_for(|voters| voters.contains(&id)) => {}
+        }
+        tokio::spawn(async move {
+            let result: Result<(), Refusal> = committed.await;
+            if let Err(refusal) = result {
+                tracing::warn!(broker = %id, reason = refusal.message, "a change of the voters is not committed yet");
+            }
+        });
         Ok(())
     }
 

@@ -233,7 +233,7 @@ macro_rules! integers {
     };
 }
 
-integers! { i8 i16 i32 i64 }
+integers! { i8 i16 u16 i32 i64 }
 
 macro_rules! named {
     ($($name:ident)*) => {

@@ -9,10 +9,11 @@ mod newer;
 
 pub use kafka_protocol::messages::*;
 pub use newer::{
-    DescribeLogDirsRequest, DescribeLogDirsResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetCommitRequest, OffsetCommitResponse,
-    OffsetFetchRequest, OffsetFetchResponse, WriteTxnMarkersRequest, WriteTxnMarkersResponse, describe_log_dirs_request,
-    describe_log_dirs_response, list_offsets_request, list_offsets_response, offset_commit_request, offset_commit_response,
-    offset_fetch_request, offset_fetch_response, write_txn_markers_request, write_txn_markers_response,
+    AddRaftVoterRequest, AddRaftVoterResponse, DescribeLogDirsRequest, DescribeLogDirsResponse, ListOffsetsRequest, ListOffsetsResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+    add_raft_voter_request, add_raft_voter_response, describe_log_dirs_request, describe_log_dirs_response, list_offsets_request,
+    list_offsets_response, offset_commit_request, offset_commit_response, offset_fetch_request, offset_fetch_response,
+    write_txn_markers_request, write_txn_markers_response,
 };
 
 /// Structs and messages from the rows that the generator writes.

@@ -293,3 +293,43 @@ pub mod describe_log_dirs_response {
 pub use describe_log_dirs_response::DescribeLogDirsResponse;
 
 request!(DescribeLogDirsRequest, 35, DescribeLogDirsResponse);
+
+/// AddRaftVoterRequest and what it holds.
+pub mod add_raft_voter_request {
+    use super::*;
+
+    structs! {
+        Listener {
+            name with_name: StrBytes = Default::default(), ALWAYS, refused;
+            host with_host: StrBytes = Default::default(), ALWAYS, refused;
+            port with_port: u16 = Default::default(), ALWAYS, refused;
+        }
+        AddRaftVoterRequest {
+            cluster_id with_cluster_id: Option<StrBytes> = Some(Default::default()), ALWAYS, refused;
+            timeout_ms with_timeout_ms: i32 = Default::default(), ALWAYS, refused;
+            voter_id with_voter_id: i32 = Default::default(), ALWAYS, refused;
+            voter_directory_id with_voter_directory_id: Uuid = Default::default(), ALWAYS, refused;
+            listeners with_listeners: Vec<Listener> = Default::default(), ALWAYS, refused;
+            ack_when_committed with_ack_when_committed: bool = true, since(1), refused;
+        }
+    }
+    message!(AddRaftVoterRequest, 0, 1, ALWAYS, 1, 2);
+}
+pub use add_raft_voter_request::AddRaftVoterRequest;
+
+/// AddRaftVoterResponse and what it holds.
+pub mod add_raft_voter_response {
+    use super::*;
+
+    structs! {
+        AddRaftVoterResponse {
+            throttle_time_ms with_throttle_time_ms: i32 = Default::default(), ALWAYS, refused;
+            error_code with_error_code: i16 = Default::default(), ALWAYS, refused;
+            error_message with_error_message: Option<StrBytes> = Some(Default::default()), ALWAYS, dropped;
+        }
+    }
+    message!(AddRaftVoterResponse, 0, 1, ALWAYS, 0, 1);
+}
+pub use add_raft_voter_response::AddRaftVoterResponse;
+
+request!(AddRaftVoterRequest, 80, AddRaftVoterResponse);

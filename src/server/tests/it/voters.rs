@@ -20,6 +20,8 @@ struct Cluster {
     seed: String,
     /// By id - 1.
     brokers: Vec<Option<Running>>,
+    /// Whether those that join ask for a vote themselves.
+    ask_for_votes: bool,
 }
 
 impl Drop for Cluster {
@@ -38,7 +40,12 @@ impl Drop for Cluster {
 
 impl Cluster {
     fn start() -> Self {
-        let mut cluster = Self { folder: tempfile::tempdir().unwrap(), seed: "127.0.0.1:0".to_owned(), brokers: vec![None, None, None] };
+        Self::start_as(false)
+    }
+
+    fn start_as(ask_for_votes: bool) -> Self {
+        let (folder, seed) = (tempfile::tempdir().unwrap(), "127.0.0.1:0".to_owned());
+        let mut cluster = Self { folder, seed, brokers: vec![None, None, None], ask_for_votes };
         cluster.run(1);
         cluster.seed = cluster.address(1);
         cluster.run(2);
@@ -58,6 +65,9 @@ impl Cluster {
             _ if Path::new(&data).exists() => klamm(&["--data", &data]),
             _ => klamm(&["--join", &self.seed, "--broker-id", &id.to_string(), "--data", &data]),
         };
+        if self.ask_for_votes && id > 1 {
+            command.args(["--override", "controller.quorum.auto.join.enable=true"]);
+        }
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join(format!("log-{id}"))).unwrap();
         command.stderr(log);
         command
@@ -182,22 +192,41 @@ fn brokers_that_joined_become_voters_and_go_on_without_the_first() {
 }
 
 #[test]
+fn brokers_that_ask_for_a_vote_themselves_get_it_and_get_it_back() {
+    let mut cluster = Cluster::start_as(true);
+    for id in 1..=3 {
+        cluster.votes(id, &[1, 2, 3]);
+    }
+    let removed = cluster.voters(&["remove", "2"], 3);
+    assert_eq!(removed, Ok("broker 2 votes in the metadata quorum no more; it observes\n".to_owned()));
+    cluster.votes(1, &[1, 2, 3]);
+    // They vote indeed.
+    cluster.kill(1);
+    cluster.create(2, "without-the-first");
+    cluster.kill(3);
+    cluster.run(3);
+    cluster.knows(3, &["without-the-first"]);
+}
+
+#[test]
 fn a_change_that_cannot_be_is_refused_with_kafkas_code() {
     let cluster = Cluster::start();
     let (_, voters, observers, _) = cluster.quorum(1);
     let directory = |of: &[ReplicaState], id: i32| of.iter().find(|row| row.replica_id.0 == id).unwrap().replica_directory_id;
     let (first, second) = (directory(&voters, 1), directory(&observers, 2));
     assert!(first != second && !first.is_nil() && !second.is_nil());
-    let add = |cluster_id: Option<&'static str>, id: i32, directory| {
+    let add_as = |version: i16, cluster_id: Option<&'static str>, id: i32, directory| {
         let request = AddRaftVoterRequest::default()
             .with_cluster_id(cluster_id.map(StrBytes::from_static_str))
             .with_timeout_ms(10_000)
             .with_voter_id(id)
             .with_voter_directory_id(directory)
-            .with_listeners(vec![Listener::default()]);
+            .with_listeners(vec![Listener::default()])
+            .with_ack_when_committed(version == 0);
         // By a broker that is not the controller.
-        ErrorCode::try_from_code(Client::honest(&cluster.address(3)).call(0, &request).error_code)
+        ErrorCode::try_from_code(Client::honest(&cluster.address(3)).call(version, &request).error_code)
     };
+    let add = |cluster_id, id, directory| add_as(0, cluster_id, id, directory);
     let remove = |id: i32, directory| {
         let request = RemoveRaftVoterRequest::default().with_cluster_id(None).with_voter_id(id).with_voter_directory_id(directory);
         ErrorCode::try_from_code(Client::honest(&cluster.address(2)).call(0, &request).error_code)
@@ -213,6 +242,12 @@ fn a_change_that_cannot_be_is_refused_with_kafkas_code() {
     cluster.votes(3, &[1, 2]);
     assert_eq!(remove(2, first), Some(ErrorCode::VoterNotFound), "another directory");
     assert_eq!(remove(2, second).map_or(0, |error| error.code()), 0);
+    cluster.votes(3, &[1]);
+    assert_eq!(add_as(1, None, 9, second), Some(ErrorCode::RequestTimedOut), "nobody");
+    assert_eq!(add_as(1, None, 2, second), None, "written, if not agreed upon yet");
+    cluster.votes(3, &[1, 2]);
+    assert_eq!(add_as(1, None, 2, second), Some(ErrorCode::DuplicateVoter));
+    assert_eq!(remove(2, second), None);
     cluster.votes(3, &[1]);
     let refused = cluster.voters(&["remove", "1"], 1).unwrap_err();
     assert!(refused.contains("VOTER_NOT_FOUND"), "{refused}");

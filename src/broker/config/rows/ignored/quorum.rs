@@ -13,12 +13,6 @@ pub(super) const ROWS: &[Row] = &[
         unused!("How long the metadata log gathers records before it writes them."),
     ),
     fixed(
-        "controller.quorum.auto.join.enable",
-        Kind::Boolean,
-        Some("false"),
-        unused!("Whether a new controller joins the voters of the metadata quorum by itself."),
-    ),
-    fixed(
         "controller.quorum.election.backoff.max.ms",
         Kind::Int(0, INT),
         Some("1000"),
