@@ -135,4 +135,12 @@ impl Peers for VoterPeers {
             answer.get(4..).map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::InvalidData.into())
         })
     }
+
+    fn contact(&self, voter: BrokerId) -> quorum::BoxFuture<io::Result<()>> {
+        let peers = self.clone();
+        Box::pin(async move {
+            peers.connect(voter).await?.ended().await;
+            Ok(())
+        })
+    }
 }

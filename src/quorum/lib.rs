@@ -21,11 +21,13 @@
 //!   forgotten. A new cluster's voters cannot be told from it: if the first leader dies before the others are filled, it is missed.
 //! - What was decided in one term is applied in no other. A proposal ends in bounded time; as long as the fate of one is unknown, and when this
 //!   broker has not heard of most voters lately, it is not the active controller.
+//! - A leader is followed by another when its process is dead, once the lease of those that heard of it is over; when it is silent, after six
+//!   heartbeats at the least; and at once when it resigns. What it is to be dead, and who stands when, says `candidacy`.
 //! - [`MetadataQuorum::is_active`] is true on a leader that has applied all that earlier leaders committed; only then may it decide.
 //!
-//! Exemption: openraft's own timers use tokio's clock through its `AsyncRuntime` (`TokioRuntime`), not klamm's injected one. With one voter
-//! no decision hangs on them: this broker elects itself at once at its start, and nothing else times out. With several, elections do; no
-//! decision about records hangs on when they come.
+//! Exemption: openraft's own timers and those of elections use tokio's clock through its `AsyncRuntime` (`TokioRuntime`), not klamm's injected one.
+//! With one voter no decision hangs on them: this broker elects itself at once at its start, and nothing else times out. With several,
+//! elections do; no decision about records hangs on when they come.
 //!
 //! In Kafka: `org.apache.kafka.raft` (KIP-595), `QuorumController` and `MetadataLoader` for the order of publishing.
 //!
@@ -37,6 +39,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod candidacy;
 mod completeness;
 mod disk;
 mod format;

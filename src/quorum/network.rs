@@ -32,6 +32,9 @@ pub trait Peers: Send + Sync {
 
 /// No other voters: every call is refused.
 #[derive(Clone, Copy, Debug)]
+
+    /// Connects to a voter; ends when the connection has. The error of a voter whose process is dead is [`io::ErrorKind::ConnectionRefused`].
+    fn contact(&self, voter: BrokerId) -> BoxFuture<io::Result<()>>;
 pub struct NoPeers;
 
 impl Peers for NoPeers {
@@ -43,6 +46,10 @@ impl Peers for NoPeers {
 
 /// Why a message of another voter is not answered.
 #[derive(Debug, Error)]
+
+    fn contact(&self, _voter: BrokerId) -> BoxFuture<io::Result<()>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
 pub enum ReceiveError {
     /// Sent by another version of klamm.
     #[error("a quorum message has version {0}, but this program knows only version {MESSAGE_VERSION}")]
@@ -84,7 +91,6 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ReceiveError> {
 }
 
 /// Gives a message to this voter's openraft and encodes what it says.
-///
 pub(crate) async fn receive(raft: &Raft, message: &[u8], shared: &Shared) -> Result<Vec<u8>, ReceiveError> {
     let stopped = |error: &dyn std::error::Error| ReceiveError::Stopped(error.to_string());
     let answer = match decode::<Message>(message)? {

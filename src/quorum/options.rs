@@ -9,6 +9,7 @@ use thiserror::Error;
 use wire::Life;
 use wire::clock::SharedClock;
 
+use crate::candidacy::LEASE_MS;
 use crate::disk::DiskError;
 use crate::network::{NoPeers, Peers};
 use crate::on_disk::OnDisk;
@@ -18,10 +19,8 @@ const HEARTBEAT_MS: u64 = 60_000;
 
 /// With several voters the leader tells the others so often that it lives.
 const PEER_HEARTBEAT_MS: u64 = 50;
-/// Who has not heard of it for some time between these two, and before that for the longer of them (the time in which a vote is given to nobody
-/// else), stands for election: after 420 to 560 ms. A broker that dies is missed for no longer, and one that the disk or the processor holds up is
-/// missed at eight heartbeats.
-const PEER_ELECTION_MS: (u64, u64) = (140, 280);
+/// Openraft waits for a vote for the first of these, and gives no other vote within the second. When somebody stands says `candidacy`.
+const PEER_ELECTION_MS: (u64, u64) = (LEASE_MS - 1, LEASE_MS);
 /// How long a voter waits for a part of a snapshot to be taken.
 const SNAPSHOT_PART_MS: u64 = 5_000;
 
@@ -114,6 +113,7 @@ impl QuorumOptions {
             heartbeat_interval: heartbeat_ms,
             election_timeout_min: election_ms.0,
             election_timeout_max: election_ms.1,
+            enable_elect: !has_peers,
             install_snapshot_timeout: SNAPSHOT_PART_MS,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_after_entries),
             max_in_snapshot_log_to_keep: 0,

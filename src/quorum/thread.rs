@@ -9,6 +9,7 @@ use model::BrokerId;
 use openraft::{AsyncRuntime, EmptyNode, ServerState};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::candidacy::stand_when_due;
 use crate::completeness::remember_completeness;
 use crate::disk::Disk;
 use crate::log_storage::LogStorage;
@@ -50,12 +51,14 @@ impl QuorumThread {
         let _asker_gone = ready.send(Ok(receiver));
         let mut raft = raft;
         loop {
+            let has_peers = self.has_peers.load(Ordering::Acquire);
             let asked = tokio::select! {
                 _stop_or_dropped = &mut stop => None,
                 () = self.options.life.obey() => None,
                 () = tell(&raft, &self) => None,
                 () = remember_completeness(&*self.disk, &self.shared) => None,
                 () = finish_changes(&raft, &self.turn, self.shared.began_with()) => None,
+                () = stand_when_due(&raft, number_of(self.options.broker_id), &self.options.peers, &self.shared), if has_peers => None,
                 Some(asked) = restart.recv() => Some(asked),
             };
             if let Err(error) = raft.shutdown().await {

@@ -38,6 +38,16 @@ impl Peers for Wire {
             target.receive(message).await.map_err(io::Error::other)
         })
     }
+
+    fn contact(&self, voter: BrokerId) -> BoxFuture<io::Result<()>> {
+        // A cut ends no connection.
+        let held = self.wires.voters.lock().get(&voter).map(|voter| voter.leadership());
+        Box::pin(async move {
+            let mut held = held.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+            while held.changed().await.is_ok() {}
+            Ok(())
+        })
+    }
 }
 
 pub(crate) struct Cluster {
