@@ -5,10 +5,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::BrokerId;
 use openraft::error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Unreachable};
-use openraft::network::RPCOption;
+use openraft::network::{Backoff, RPCOption};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest, VoteResponse,
 };
@@ -23,6 +24,9 @@ use crate::types::{NodeId, Raft, Types};
 
 /// Grows when the messages change, so that a voter of another version is told apart from a broken one.
 const MESSAGE_VERSION: u8 = 2;
+
+/// Between two attempts to reach a voter. One that comes back must hear of the leader before it stands itself for want of it.
+const UNREACHED_PAUSE: Duration = Duration::from_millis(300);
 
 /// Carries messages between voters.
 pub trait Peers: Send + Sync {
@@ -191,3 +195,7 @@ impl RaftNetwork<Types> for Way {
         self.call(&Message::Vote(rpc)).await
     }
 }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(UNREACHED_PAUSE))
+    }
