@@ -96,6 +96,8 @@ impl RunningBroker {
         broker.hand_over_gate.close(&*broker.clock).await;
         // The controller lets it go some time after others lead.
         tokio::join!(member.leave(&*broker.clock), open_once_others_lead(broker));
+        // Last: until then this broker may be the controller that lets itself go.
+        self.quorum.resign().await;
     }
 
     /// From now on what has no space on the disk fails, which waited before: for who ends the broker's threads.

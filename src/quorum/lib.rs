@@ -170,6 +170,10 @@ pub trait MetadataQuorum: Send + Sync {
     /// A watch on the leader: changes whenever another broker, or none, leads.
     fn leadership(&self) -> tokio::sync::watch::Receiver<Option<BrokerId>>;
 
+    /// If this broker leads the quorum, has another voter lead it, so that nobody waits for that after this broker has gone. Ends when another one
+    /// leads, or none takes over in time. Before [`MetadataQuorum::shutdown`], while messages of other voters still come in.
+    fn resign(&self) -> BoxFuture<()>;
+
     /// Stops; proposals under way end with [`ProposeError::Stopped`].
     fn shutdown(&self) -> BoxFuture<()>;
 }

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::BoxFuture;
 use crate::state_machine::Shared;
-use crate::types::{NodeId, Raft, Types};
+use crate::types::{NodeId, Raft, Types, Vote};
 
 /// Grows when the messages change, so that a voter of another version is told apart from a broken one.
 const MESSAGE_VERSION: u8 = 2;
@@ -32,13 +32,13 @@ const UNREACHED_PAUSE: Duration = Duration::from_millis(300);
 pub trait Peers: Send + Sync {
     /// Gives a message to a voter; ends with its answer. It is dropped when openraft has waited long enough.
     fn call(&self, voter: BrokerId, message: Vec<u8>) -> BoxFuture<io::Result<Vec<u8>>>;
+
+    /// Connects to a voter; ends when the connection has. The error of a voter whose process is dead is [`io::ErrorKind::ConnectionRefused`].
+    fn contact(&self, voter: BrokerId) -> BoxFuture<io::Result<()>>;
 }
 
 /// No other voters: every call is refused.
 #[derive(Clone, Copy, Debug)]
-
-    /// Connects to a voter; ends when the connection has. The error of a voter whose process is dead is [`io::ErrorKind::ConnectionRefused`].
-    fn contact(&self, voter: BrokerId) -> BoxFuture<io::Result<()>>;
 pub struct NoPeers;
 
 impl Peers for NoPeers {
@@ -46,14 +46,14 @@ impl Peers for NoPeers {
         let refusal = format!("the metadata quorum has one voter, so there is no way to voter {voter}");
         Box::pin(async move { Err(io::Error::new(io::ErrorKind::Unsupported, refusal)) })
     }
-}
-
-/// Why a message of another voter is not answered.
-#[derive(Debug, Error)]
 
     fn contact(&self, _voter: BrokerId) -> BoxFuture<io::Result<()>> {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
+}
+
+/// Why a message of another voter is not answered.
+#[derive(Debug, Error)]
 pub enum ReceiveError {
     /// Sent by another version of klamm.
     #[error("a quorum message has version {0}, but this program knows only version {MESSAGE_VERSION}")]
@@ -78,6 +78,8 @@ enum Message {
     Append(AppendEntriesRequest<Types>),
     Vote(VoteRequest<NodeId>),
     Snapshot(InstallSnapshotRequest<Types>),
+    /// A leader that goes, of this vote, asks a voter to stand for election at once. A voter of a version that does not know it waits for the leader's end.
+    Stand(Vote),
 }
 
 type SnapshotAnswer = Result<InstallSnapshotResponse<NodeId>, InstallSnapshotError>;
@@ -120,8 +122,23 @@ pub(crate) async fn receive(raft: &Raft, message: &[u8], shared: &Shared) -> Res
             };
             encode(&answer)
         }
+        Message::Stand(of) => {
+            let follows = raft.with_raft_state(move |state| *state.vote_ref() == of).await.map_err(|error| stopped(&error))?;
+            let stands = follows && shared.is_complete();
+            if stands {
+                raft.trigger().elect().await.map_err(|error| stopped(&error))?;
+            }
+            encode(&stands)
+        }
     };
     Ok(answer?)
+}
+
+/// Asks a voter to stand for election in the place of a leader that goes; whether it does.
+pub(crate) async fn ask_to_stand(peers: &dyn Peers, voter: BrokerId, of: Vote) -> io::Result<bool> {
+    let message = encode(&Message::Stand(of)).map_err(io::Error::other)?;
+    let answer = peers.call(voter, message).await?;
+    decode(&answer).map_err(io::Error::other)
 }
 
 /// Whether who takes this has all that was committed when it was sent. A leader knows that only once an entry of its own term is committed. What
@@ -194,8 +211,8 @@ impl RaftNetwork<Types> for Way {
     async fn vote(&mut self, rpc: VoteRequest<NodeId>, _option: RPCOption) -> Result<VoteResponse<NodeId>, Refused<RaftError<NodeId>>> {
         self.call(&Message::Vote(rpc)).await
     }
-}
 
     fn backoff(&self) -> Backoff {
         Backoff::new(std::iter::repeat(UNREACHED_PAUSE))
     }
+}

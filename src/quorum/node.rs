@@ -23,7 +23,7 @@ use crate::state_machine::Shared;
 use crate::thread::{QuorumThread, number_of};
 use crate::types::{Proposal, Raft};
 use crate::voters::{self, Turn, VoterChangeError};
-use crate::{BoxFuture, MetadataQuorum, Observer, ProposeError, ReceiveError, VoterProgress};
+use crate::{BoxFuture, MetadataQuorum, Observer, Peers, ProposeError, ReceiveError, VoterProgress};
 
 /// A leader that has not heard of most voters for so long does not decide: they will have, or have elected, another one. The same time as KRaft's,
 /// one and a half of `controller.quorum.fetch.timeout.ms`.
@@ -33,11 +33,15 @@ const PROPOSAL_LIMIT: Duration = Duration::from_secs(5);
 /// The same of a sole voter, who waits for nothing but its disk.
 const SOLE_PROPOSAL_LIMIT: Duration = Duration::from_secs(60);
 
+/// A leader that goes waits so long for each voter to take over.
+const HEIR_WITHIN: Duration = Duration::from_millis(250);
+
 /// The quorum of one process.
 struct RaftQuorum {
     id: u64,
     /// Another one takes its place when a sole voter becomes one of several.
     rafts: watch::Receiver<Raft>,
+    peers: Arc<dyn Peers>,
     /// Asks for that.
     restarts: mpsc::Sender<oneshot::Sender<()>>,
     /// Shared by who uses openraft, held alone by who has it replaced.
@@ -74,7 +78,7 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
     let (stop, stop_receiver) = oneshot::channel::<()>();
     let (stopped_sender, stopped) = oneshot::channel();
     let (id, broker_id, clock) = (number_of(options.broker_id), options.broker_id, Arc::clone(&options.clock));
-    let has_peers = Arc::new(AtomicBool::new(options.has_peers()));
+    let (has_peers, peers) = (Arc::new(AtomicBool::new(options.has_peers())), Arc::clone(&options.peers));
     let (told, leadership) = watch::channel(None);
     let (told_voting, voting) = watch::channel(options.begun.clone().unwrap_or_default());
     let (restarts, restart) = mpsc::channel(1);
@@ -101,7 +105,22 @@ pub(crate) async fn start_on(disk: Arc<dyn Disk>, options: QuorumOptions) -> Res
     let rafts = ready.await.map_err(|_| StartError::Stopped("its thread ended".to_owned()))??;
     let (stop, stopped) = (Mutex::new(Some(stop)), Arc::new(Mutex::new(Some(stopped))));
     let (in_use, unknown) = (Arc::default(), Arc::default());
-    Ok(Arc::new(RaftQuorum { id, rafts, restarts, in_use, turn, leadership, voting, shared, clock, has_peers, unknown, stop, stopped }))
+    Ok(Arc::new(RaftQuorum {
+        id,
+        rafts,
+        peers,
+        restarts,
+        in_use,
+        turn,
+        leadership,
+        voting,
+        shared,
+        clock,
+        has_peers,
+        unknown,
+        stop,
+        stopped,
+    }))
 }
 
 /// Whether all that was committed before the current leader was elected is applied here: an entry of its own term is, and so all before it. And all that
@@ -303,6 +322,31 @@ impl MetadataQuorum for RaftQuorum {
         self.leadership.clone()
     }
 
+    fn resign(&self) -> BoxFuture<()> {
+        let (in_use, peers, clock) = (self.raft_in_use(), Arc::clone(&self.peers), Arc::clone(&self.clock));
+        Box::pin(async move {
+            let (_used, raft) = in_use.await;
+            let mut metrics = raft.metrics();
+            let (vote, heirs) = {
+                let now = metrics.borrow_and_update();
+                (now.vote, heirs(&now))
+            };
+            for heir in heirs {
+                let succeeded = async {
+                    let asked = network::ask_to_stand(&*peers, heir, vote).await;
+                    if !matches!(asked, Ok(true)) {
+                        tracing::debug!(voter = %heir, ?asked, "a voter does not take the metadata quorum over");
+                        return false;
+                    }
+                    metrics.wait_for(|now| now.current_leader.is_some_and(|leader| leader != now.id)).await.is_ok()
+                };
+                if timeout_at(&*clock, clock.monotonic() + HEIR_WITHIN, succeeded).await.unwrap_or(false) {
+                    return;
+                }
+            }
+        })
+    }
+
     fn shutdown(&self) -> BoxFuture<()> {
         let stop = self.stop.lock().take();
         let stopped = self.stopped.lock().take();
@@ -326,6 +370,14 @@ fn not_written(error: NotWritten) -> ProposeError {
         RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => ProposeError::Stopped { reason: error.to_string() },
         RaftError::Fatal(error) => ProposeError::Stopped { reason: error.to_string() },
     }
+}
+
+/// Who may lead in this leader's place: first who has most of the log. Nobody, if this broker does not lead.
+fn heirs(now: &RaftMetrics<u64, EmptyNode>) -> Vec<BrokerId> {
+    let Some(replication) = now.replication.as_ref().filter(|_| now.state == ServerState::Leader) else { return Vec::new() };
+    let mut heirs: Vec<_> = now.membership_config.voter_ids().filter(|voter| *voter != now.id).collect();
+    heirs.sort_by_key(|voter| std::cmp::Reverse(replication.get(voter).copied().flatten()));
+    heirs.into_iter().filter_map(broker_of).collect()
 }
 
 /// How far these have the log, as far as this broker knows.

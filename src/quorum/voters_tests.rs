@@ -224,6 +224,65 @@ async fn a_proposal_that_the_others_do_not_answer_ends_and_until_its_fate_is_kno
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_resigns_is_followed_by_another_while_it_lives_and_follows_it() {
+    let cluster = Cluster::start(10_000).await;
+    let leader = cluster.leader(broker(1), None).await;
+    cluster.all_have(0).await;
+    for round in 0..4 {
+        let current = cluster.leader(broker(1), None).await;
+        cluster.propose(current, topic(round)).await.expect("proposed");
+        let idle = others(current).next().expect("two");
+        assert_eq!(cluster.leader(idle, None).await, current);
+        cluster.voter(idle).resign().await;
+        assert_eq!(cluster.voter(idle).leader(), Some(current), "who does not lead has nothing to resign from");
+        cluster.voter(current).resign().await;
+        let next = cluster.voter(current).leader().expect("it knows who follows");
+        assert_ne!(next, current);
+        assert_eq!(cluster.leader(current, Some(current)).await, next);
+    }
+    let last = cluster.leader(broker(1), None).await;
+    cluster.propose(last, topic(4)).await.expect("proposed");
+    cluster.all_have(5).await;
+    assert!(cluster.voter(leader).leader_term() > 4, "one term for each");
+    for voter in cluster.all() {
+        voter.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_nobody_can_follow_resigns_in_vain_and_leads_on() {
+    let mut cluster = Cluster::start(10_000).await;
+    let leader = cluster.leader(broker(1), None).await;
+    cluster.all_have(0).await;
+    for other in others(leader) {
+        cluster.kill(other).await;
+    }
+    cluster.voter(leader).resign().await;
+    assert_eq!(cluster.voter(leader).leader(), Some(leader));
+    cluster.voter(leader).shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_that_follows_another_leader_does_not_stand_for_who_asks_late() {
+    let cluster = Cluster::start(10_000).await;
+    let former = cluster.leader(broker(1), None).await;
+    cluster.all_have(0).await;
+    let late = openraft::Vote::new_committed(cluster.voter(former).leader_term(), u64::try_from(former.get()).expect("an id"));
+    cluster.voter(former).resign().await;
+    let current = cluster.leader(former, Some(former)).await;
+    let term = cluster.voter(current).leader_term();
+    let asked = others(current).find(|other| *other != former).expect("the third");
+    let peers = Wire { from: former, wires: Arc::clone(&cluster.wires) };
+    cluster.leader(asked, Some(former)).await;
+    assert!(!crate::network::ask_to_stand(&peers, asked, late).await.expect("answered"));
+    cluster.propose(current, topic(0)).await.expect("it leads on");
+    assert_eq!((cluster.voter(asked).leader(), cluster.voter(asked).leader_term()), (Some(current), term));
+    for voter in cluster.all() {
+        voter.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_that_missed_more_than_the_log_keeps_gets_a_snapshot() {
     let mut cluster = Cluster::start(20).await;
     let leader = cluster.leader(broker(1), None).await;

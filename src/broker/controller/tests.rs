@@ -110,6 +110,10 @@ impl MetadataQuorum for ListQuorum {
         self.leadership.subscribe()
     }
 
+    fn resign(&self) -> BoxFuture<()> {
+        Box::pin(std::future::ready(()))
+    }
+
     fn shutdown(&self) -> BoxFuture<()> {
         Box::pin(std::future::ready(()))
     }
