@@ -6,7 +6,7 @@
 //! - Addresses are those of the listener that the request came by.
 //!
 //! # Deviations
-//! - An answer that names another broker as a leader leaves after 4 ms. If that leader's process has just ended, it waits up to 200 ms for the next leader; without one it says LEADER_NOT_AVAILABLE (for at most 2 s). Kafka tells the dead leader until its session is over.
+//! - An answer that names another broker as a leader leaves after 4 ms. If that leader's process has just ended, it waits up to 350 ms for the next leader; without one it says LEADER_NOT_AVAILABLE (for at most 2 s). Kafka tells the dead leader until its session is over.
 //! - A broker that was fenced stays in the list for 3 s more; Kafka takes 9 s to fence one that died, and lists it as long.
 //! - Auto-create answers with leaders at once; Kafka first answers a retriable error and the client asks again.
 //! - A topic with neither name nor id is UNKNOWN_TOPIC_ID; Kafka answers UNKNOWN_SERVER_ERROR for the whole request.
@@ -30,8 +30,9 @@ use wire::clock::timeout_at;
 use super::authorized_operations;
 use crate::api::{Api, Context, Versions};
 
-/// So long an answer waits for the next leader of a partition whose leader has just gone. The connection's other answers wait with it.
-const NEXT_LEADER_WITHIN: Duration = Duration::from_millis(200);
+/// So long an answer waits for the next leader of a partition whose leader has just gone: also for another controller first, if the leader was the
+/// active one. The connection's other answers wait with it.
+const NEXT_LEADER_WITHIN: Duration = Duration::from_millis(350);
 
 /// A client that lost its leader asks at once, often before this broker has seen that its own connection to the leader is closed too. So long it
 /// looks before it names a leader that is not itself.

@@ -11,7 +11,7 @@ use super::{ControlError, Controller};
 /// Elections at once when leaders are balanced (`QuorumController.MAX_ELECTIONS_PER_IMBALANCE`).
 const ELECTIONS_AT_ONCE: usize = 1000;
 /// A leader of the quorum that is not the active controller yet becomes it within a moment; so does a change that did not go through.
-const SOON: Duration = Duration::from_millis(20);
+const SOON: Duration = Duration::from_millis(5);
 
 impl Controller {
     /// Looks after the brokers of the cluster whenever this one is the active controller, until it stops.
