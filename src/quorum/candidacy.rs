@@ -46,6 +46,9 @@ const READS_FOR: Duration = Duration::from_millis(150);
 /// Between two looks at a leader's address, and between two that came to nothing soon.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
+/// How long somebody waits who may not stand, before it looks whether it may by now.
+const MAY_NOT_YET: Duration = Duration::from_millis(50);
+
 type Instant = <TokioRuntime as AsyncRuntime>::Instant;
 
 /// What openraft knows at a moment.
@@ -168,6 +171,14 @@ async fn until_dead(peers: Arc<dyn Peers>, broker_id: BrokerId) {
     }
 }
 
+/// Ends when this voter, which leads, may vote for another one.
+pub(crate) async fn own_lease_is_over(raft: &Raft) {
+    let since = raft.with_raft_state(|state| state.vote_last_modified()).await.ok().flatten();
+    if let Some(since) = since {
+        TokioRuntime::sleep_until(since + Duration::from_millis(LEASE_MS + LEASE_MARGIN_MS)).await;
+    }
+}
+
 /// Has this voter stand whenever that is due; never ends while openraft runs.
 pub(crate) async fn stand_when_due(raft: &Raft, own: NodeId, peers: &Arc<dyn Peers>, shared: &Shared) {
     let mut metrics = raft.server_metrics();
@@ -178,7 +189,12 @@ pub(crate) async fn stand_when_due(raft: &Raft, own: NodeId, peers: &Arc<dyn Pee
         let is_dead = watch.is_dead(seen.leader(own), seen.heard);
         // A cluster's first voter stands with a log of nothing but the voters.
         let may_stand = shared.is_complete() || seen.last_index == Some(0);
-        let due = seen.patience(own, is_dead, waits).filter(|_| may_stand).map(|patience| seen.heard + patience);
+        let due = match seen.patience(own, is_dead, waits) {
+            Some(patience) if may_stand => Some(seen.heard + patience),
+            // Nothing tells of the moment from which on it may.
+            Some(patience) => Some(Instant::now().max(seen.heard + patience) + MAY_NOT_YET),
+            None => None,
+        };
         if due.is_some_and(|due| due <= Instant::now()) {
             if is_dead {
                 tracing::info!(

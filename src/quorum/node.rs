@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc, oneshot, watch};
 use wire::clock::{SharedClock, timeout_at};
 
+use crate::candidacy::own_lease_is_over;
 use crate::completeness::is_complete;
 use crate::disk::Disk;
 use crate::network;
@@ -326,6 +327,10 @@ impl MetadataQuorum for RaftQuorum {
         let (in_use, peers, clock) = (self.raft_in_use(), Arc::clone(&self.peers), Arc::clone(&self.clock));
         Box::pin(async move {
             let (_used, raft) = in_use.await;
+            if raft.metrics().borrow().state == ServerState::Leader {
+                // Within it this broker would refuse its vote to an heir that it asked itself.
+                own_lease_is_over(&raft).await;
+            }
             let mut metrics = raft.metrics();
             let (vote, heirs) = {
                 let now = metrics.borrow_and_update();
