@@ -201,12 +201,13 @@ impl Controller {
             let Decision { records, response } = decision(&inner, &inner.quorum.image())?;
             if !records.is_empty() {
                 inner.quorum.propose(term, records).await.map_err(|error| {
-                    // Who is asked to stop has no more to say of it, and what stopped by itself has said why.
+                    // Who is asked to stop has no more to say of it, and what stopped by itself has said why. Who has just lost the lead, or gave
+                    // it up since it goes, is followed by a controller that is asked in its place.
                     match error {
-                        ProposeError::Stopped { .. } => tracing::info!(%error, "a metadata change was not recorded"),
-                        ProposeError::NotLeader { .. } | ProposeError::FateUnknown => {
-                            tracing::warn!(%error, "a metadata change was not recorded");
+                        ProposeError::Stopped { .. } | ProposeError::NotLeader { .. } => {
+                            tracing::info!(%error, "a metadata change was not recorded");
                         }
+                        ProposeError::FateUnknown => tracing::warn!(%error, "a metadata change was not recorded"),
                     }
                     match error {
                         ProposeError::NotLeader { .. } => ControlError::NotController,
