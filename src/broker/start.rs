@@ -250,7 +250,12 @@ impl StartingBroker {
         if matches!(broker.config.quorum, Some(QuorumConfig::Observer { wants_vote: true, .. }))
             && let Some(channel) = channel
         {
-            let wish = VoteWish { registration: running.registration.clone(), channel, quorum: Arc::clone(&running.quorum), clock: Arc::clone(&broker.clock) };
+            let wish = VoteWish {
+                registration: running.registration.clone(),
+                channel,
+                quorum: Arc::clone(&running.quorum),
+                clock: Arc::clone(&broker.clock),
+            };
             tasks.spawn(wish.follow(running.stopping.clone()));
         }
         tasks.spawn(expire_offsets(Arc::clone(broker), running.stopping.clone()));

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
-use log_store::{
-    AppendError, Durability, FailAction, Failpoints, LogConfig, PartitionLog, StorageError, Store, StoreOptions,
-};
+use log_store::{AppendError, Durability, FailAction, Failpoints, LogConfig, PartitionLog, StorageError, Store, StoreOptions};
 
 use crate::scratch::*;
 

@@ -122,13 +122,7 @@ pub(crate) fn append_each(store: &Store, log: &PartitionLog, requests: Vec<(Vec<
 }
 
 /// Sends one batch as somebody who knows that of its transaction.
-pub(crate) fn send(
-    store: &Store,
-    log: &PartitionLog,
-    batch: CheckedBatch,
-    transaction: TransactionCheck,
-    origin: AppendOrigin,
-) -> Answer {
+pub(crate) fn send(store: &Store, log: &PartitionLog, batch: CheckedBatch, transaction: TransactionCheck, origin: AppendOrigin) -> Answer {
     let (sender, answer) = channel();
     let done = Box::new(move |result| sender.send(result).unwrap());
     store.append(AppendRequest { origin, transaction, ..request(log, vec![batch], done) });
