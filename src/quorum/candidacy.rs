@@ -46,9 +46,6 @@ const READS_FOR: Duration = Duration::from_millis(150);
 /// Between two looks at a leader's address, and between two that came to nothing soon.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
-/// How long somebody waits who may not stand, before it looks whether it may by now.
-const MAY_NOT_YET: Duration = Duration::from_millis(50);
-
 type Instant = <TokioRuntime as AsyncRuntime>::Instant;
 
 /// What openraft knows at a moment.
@@ -182,19 +179,16 @@ pub(crate) async fn own_lease_is_over(raft: &Raft) {
 /// Has this voter stand whenever that is due; never ends while openraft runs.
 pub(crate) async fn stand_when_due(raft: &Raft, own: NodeId, peers: &Arc<dyn Peers>, shared: &Shared) {
     let mut metrics = raft.server_metrics();
+    let mut completeness = shared.completeness();
     let (mut watch, mut waits) = (Watch::new(Arc::clone(peers)), Waits::draw());
     loop {
         metrics.borrow_and_update();
+        let is_complete = *completeness.borrow_and_update();
         let Some(seen) = Seen::of(raft).await else { return pending().await };
         let is_dead = watch.is_dead(seen.leader(own), seen.heard);
         // A cluster's first voter stands with a log of nothing but the voters.
-        let may_stand = shared.is_complete() || seen.last_index == Some(0);
-        let due = match seen.patience(own, is_dead, waits) {
-            Some(patience) if may_stand => Some(seen.heard + patience),
-            // Nothing tells of the moment from which on it may.
-            Some(patience) => Some(Instant::now().max(seen.heard + patience) + MAY_NOT_YET),
-            None => None,
-        };
+        let may_stand = is_complete || seen.last_index == Some(0);
+        let due = seen.patience(own, is_dead, waits).filter(|_| may_stand).map(|patience| seen.heard + patience);
         if due.is_some_and(|due| due <= Instant::now()) {
             if is_dead {
                 tracing::info!(
@@ -211,6 +205,8 @@ pub(crate) async fn stand_when_due(raft: &Raft, own: NodeId, peers: &Arc<dyn Pee
             changed = metrics.changed() => if changed.is_err() {
                 return pending().await;
             },
+            // Whoever tells of it holds it for as long as this runs.
+            Ok(()) = completeness.changed() => {}
             () = &mut watch.death => watch.note_death(),
             () = until(due) => {
                 if due.is_some_and(|due| Instant::now() - due > STOOD_STILL) {
