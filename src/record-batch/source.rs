@@ -64,20 +64,20 @@ pub(crate) trait Source {
 
 /// A slice as a source.
 pub(crate) struct SliceSource<'a> {
-    bytes: &'a [u8],
-    position: usize,
+    rest: &'a [u8],
+    size: usize,
 }
 
 impl<'a> SliceSource<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 0 }
+        Self { rest: bytes, size: bytes.len() }
     }
 
     /// The next `count` bytes.
+    #[inline]
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Fault> {
-        let end = self.position.checked_add(count).ok_or(Fault::END)?;
-        let taken = self.bytes.get(self.position..end).ok_or(Fault::END)?;
-        self.position = end;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Fault::END)?;
+        self.rest = rest;
         Ok(taken)
     }
 
@@ -91,16 +91,16 @@ impl<'a> SliceSource<'a> {
 
     /// Everything that follows.
     pub(crate) fn rest(&self) -> &'a [u8] {
-        self.bytes.get(self.position..).unwrap_or_default()
+        self.rest
     }
 }
 
 impl Source for SliceSource<'_> {
     #[inline]
     fn byte(&mut self) -> Result<u8, Fault> {
-        let byte = *self.bytes.get(self.position).ok_or(Fault::END)?;
-        self.position += 1;
-        Ok(byte)
+        let (byte, rest) = self.rest.split_first().ok_or(Fault::END)?;
+        self.rest = rest;
+        Ok(*byte)
     }
 
     #[inline]
@@ -108,12 +108,34 @@ impl Source for SliceSource<'_> {
         self.take(count).map(drop)
     }
 
+    #[inline]
     fn position(&self) -> usize {
-        self.position
+        self.size.saturating_sub(self.rest.len())
     }
 
+    #[inline]
     fn is_at_end(&mut self) -> Result<bool, Fault> {
-        Ok(self.position >= self.bytes.len())
+        Ok(self.rest.is_empty())
+    }
+
+    #[inline(always)]
+    fn varint(&mut self) -> Result<i32, Fault> {
+        match *self.rest {
+            [first @ 0..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(i32::from(first >> 1) ^ -i32::from(first & 1))
+            }
+            // Records of up to 8 KiB, and their places in a batch.
+            [first, second @ 0..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                let value = i32::from(first & 0x7f) | i32::from(second) << 7;
+                Ok((value >> 1) ^ -(value & 1))
+            }
+            _ => {
+                let first = self.byte()?;
+                self.long_varint(first)
+            }
+        }
     }
 }
 
@@ -126,7 +148,7 @@ pub(crate) struct RawHead {
 
 /// Reads one record and drops its key, value and headers, but checks that they fill it exactly (Kafka's `DefaultRecord.readPartiallyFrom`
 /// does not).
-#[inline]
+#[inline(always)]
 pub(crate) fn read_head<S: Source>(source: &mut S) -> Result<RawHead, Fault> {
     let declared = source.varint()?;
     let size = usize::try_from(declared).map_err(|_| Fault::Record(NegativeSize(declared)))?;
@@ -156,7 +178,7 @@ pub(crate) fn read_head<S: Source>(source: &mut S) -> Result<RawHead, Fault> {
     Ok(RawHead { timestamp_delta, offset_delta, has_key })
 }
 
-#[inline]
+#[inline(always)]
 fn skip_nullable<S: Source>(source: &mut S) -> Result<bool, Fault> {
     match usize::try_from(source.varint()?) {
         Ok(size) => source.skip(size).map(|()| true),
