@@ -2,8 +2,9 @@
 //!
 //! Waking a thread and being woken by it costs more time than a small append does, so such a one is written where it was asked for
 //! ([`crate::Appends::commit`]). Only if nothing is in its way: the committer's thread is at rest and had little to do a moment ago (what comes together
-//! it writes together, and for less), the append is answered without a sync, there is space, and no such append has taken long a moment ago, as they do when the disk
-//! cannot keep up with the page cache. Whatever else an append entails (rows of full blocks, syncs) is left to the thread.
+//! it writes together, and for less), the append is answered without a sync or is the only one that waits for one, there is space, and no such append has taken long
+//! a moment ago, as they do when the disk cannot keep up with the page cache, or is slow. Whatever else an append entails (rows of full blocks, other syncs) is left
+//! to the thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -97,10 +98,11 @@ impl Commits {
     fn commit(&self) -> bool {
         let Some(mut work) = self.work.try_lock() else { return false };
         let began = Instant::now();
-        if work.has_ended || work.no_guest_before.is_some_and(|end| began < end) || !work.committer.is_at_ease() {
+        if work.has_ended || work.no_guest_before.is_some_and(|end| began < end) {
             return false;
         }
-        let Some(commands) = self.commands.take_few(HERE_COUNT_MAX, HERE_BYTES_MAX) else { return false };
+        let count_max = work.committer.at_ease_with(HERE_BYTES_MAX, HERE_COUNT_MAX);
+        let Some(commands) = self.commands.take_few(count_max, HERE_BYTES_MAX) else { return false };
         *self.guest.lock() = Some(thread::current().id());
         let due = work.committer.next_due();
         let appended = catch_unwind(AssertUnwindSafe(|| work.committer.append_here(commands)));

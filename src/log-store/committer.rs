@@ -126,10 +126,21 @@ impl Committer {
         self.due.into_iter().chain(next_flush).min()
     }
 
-    /// Whether an append is not likely to wait for the disk now, neither for a sync nor for space, and leaves little to be done.
-    pub(crate) fn is_at_ease(&self) -> bool {
-        let waits = self.engine.options.durability != Durability::Os || self.engine.owes_sync() || self.space.is_short();
-        !waits && self.flushes.is_empty()
+    /// How many appends of this size together are not likely to wait for the disk now, but for the one sync that a single one may need, and leave little
+    /// to be done.
+    pub(crate) fn at_ease_with(&self, size_bytes: usize, count_max: usize) -> usize {
+        if self.engine.owes_sync() || self.space.is_short() || !self.flushes.is_empty() {
+            return 0;
+        }
+        match self.engine.options.durability {
+            Durability::Os => count_max,
+            // Several share the disk's time with what comes meanwhile, on the journal's thread.
+            Durability::Group if self.disk.is_idle() => {
+                let size_bytes = round_size_bytes_max(1, u64::try_from(size_bytes).unwrap_or(u64::MAX));
+                usize::from(!self.cursor.must_change(&self.engine, size_bytes))
+            }
+            Durability::Group => 0,
+        }
     }
 
     /// Appends on a thread that is not the committer's. What can wait for that is left to it, and soon due.
