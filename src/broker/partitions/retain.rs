@@ -50,6 +50,11 @@ impl Partitions {
         self.store.next_removal()
     }
 
+    /// How long to rest before the next [`Partitions::remove_due`] while there is more to do, for so long already.
+    pub(crate) fn removal_pause(&self, behind_for: Duration) -> Duration {
+        self.store.removal_pause(behind_for)
+    }
+
     /// Takes note that a cleaning may have replaced files.
     pub(crate) fn note_removals(&self) {
         self.removal_added.notify_one();

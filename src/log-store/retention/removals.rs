@@ -8,7 +8,8 @@
 //!
 //! A file system gives blocks back in the same transactions that synced appends wait for, so little is given back at once: a round ends after
 //! [`crate::StoreOptions::removed_bytes_max`], and a larger file loses its end round by round before it goes. While a range of it is on its way to
-//! a socket, or a hard link names it, it is unlinked whole.
+//! a socket, or a hard link names it, it is unlinked whole. Where appends wait for the disk the rounds are further apart ([`Store::removal_pause`]), as
+//! long as there is space and not too much to remove.
 //!
 //! The list is only in memory. What it names is known to be dead by its row or by its name, so that the next open removes it after a crash.
 //!
@@ -26,16 +27,25 @@ use std::time::Duration;
 use model::TopicIdPartition;
 use parking_lot::Mutex;
 
-use crate::StorageError;
 use crate::partition_log::Inner;
 use crate::recovery::{pass, unlink};
 use crate::segment::{Segment, sync_directory};
+use crate::space::Space;
 use crate::store::Store;
+use crate::{Durability, StorageError};
 
 /// The end of the name of a file that waits to be removed.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 /// What cannot be removed is tried again after this time.
 const RETRY: Duration = Duration::from_secs(60);
+/// Between two rounds,
+const PAUSE: Duration = Duration::from_millis(100);
+/// and where appends wait for the disk: a round holds some of them up, and so it is fewer than one in a hundred.
+const LONG_PAUSE: Duration = Duration::from_secs(1);
+/// But not for longer than this, two gibibytes: then space is wanted back.
+const LONG_PAUSES_FOR: Duration = Duration::from_secs(30);
+/// Nor with less than this part of the disk free.
+const AMPLE_PART: u64 = 10;
 
 /// Something that is dead already.
 #[derive(Debug)]
@@ -147,6 +157,12 @@ impl Budget {
     }
 }
 
+fn pause(durability: Durability, behind_for: Duration, space: impl FnOnce() -> Option<Space>) -> Duration {
+    let is_ample = |space: Space| space.usable_bytes >= space.total_bytes / AMPLE_PART;
+    let has_time = durability == Durability::Group && behind_for < LONG_PAUSES_FOR;
+    if has_time && space().is_some_and(is_ample) { LONG_PAUSE } else { PAUSE }
+}
+
 impl Inner {
     /// Retires a segment that is out of readers' sight. The caller holds the segments' lock.
     pub(crate) fn retire(&self, segment: &Segment, due: Duration) -> Result<(), StorageError> {
@@ -203,6 +219,14 @@ impl Store {
         first_error.map_or(Ok(()), Err)
     }
 
+    /// How long to rest before the next call of [`Store::remove_due`] where the last one left something that is due, as those before it did
+    /// for so long.
+    #[must_use]
+    pub fn removal_pause(&self, behind_for: Duration) -> Duration {
+        let options = &self.engine().options;
+        pause(options.durability, behind_for, || Space::of(&options.directory).ok())
+    }
+
     /// When [`Store::remove_due`] has something to do next.
     #[must_use]
     pub fn next_removal(&self) -> Option<Duration> {
@@ -230,6 +254,18 @@ mod tests {
         });
         assert_eq!(taken.collect::<Vec<_>>(), [PathBuf::from("first"), PathBuf::from("second")]);
         assert_eq!(removals.next_due(), Some(seconds(9)));
+    }
+
+    #[test]
+    fn rounds_are_far_apart_where_appends_wait_for_the_disk_but_not_for_ever_nor_for_want_of_space() {
+        let space = |usable_bytes| Some(Space { total_bytes: 1_000, usable_bytes });
+        let seconds = Duration::from_secs;
+        assert_eq!(pause(Durability::Os, seconds(0), || space(900)), PAUSE);
+        assert_eq!(pause(Durability::Group, seconds(0), || space(900)), LONG_PAUSE);
+        assert_eq!(pause(Durability::Group, seconds(29), || space(100)), LONG_PAUSE);
+        assert_eq!(pause(Durability::Group, seconds(30), || space(900)), PAUSE);
+        assert_eq!(pause(Durability::Group, seconds(0), || space(99)), PAUSE);
+        assert_eq!(pause(Durability::Group, seconds(0), || None), PAUSE);
     }
 
     #[test]
