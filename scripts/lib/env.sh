@@ -13,7 +13,8 @@ if [ "$(cat "$cache/clone" 2>/dev/null)" != "$root" ]; then
 fi
 # It would override .cargo/config.toml and compile RocksDB again, with slower checksums.
 unset RUSTFLAGS
-klamm_binary="$CARGO_TARGET_DIR/release/klamm"
+klamm_profile="${KLAMM_PROFILE:-release}"
+klamm_binary="$CARGO_TARGET_DIR/$klamm_profile/klamm"
 
 # RocksDB's library, kept apart from Cargo's target: Cargo compiles it again (a quarter of an hour on two cores) whenever a feature of one of its
 # build dependencies changes, though the result is the same.
