@@ -164,17 +164,23 @@ confluent_js_client() {
   beside_node_modules confluent-js confluent-js/client.js node/player.js
 }
 
-# The library is the newest release, as confluent-kafka's wheel brings it; its header is in none but source packages, here one of the release before.
+# What a C compiler needs for librdkafka, a word a line. The library is the newest release, as confluent-kafka's wheel brings it; its header is in none but
+# source packages, here one of the release before.
+librdkafka_flags() {
+  local library
+  library="$(echo "$compat"/python/lib/python3*/site-packages/confluent_kafka.libs/librdkafka-*.so.1)"
+  printf '%s\n' -isystem "$compat/confluent-js/node_modules/@confluentinc/kafka-javascript/deps/librdkafka/src" "$library" "-Wl,-rpath,${library%/*}" -pthread
+}
+
 c_client() {
-  local stamp library
+  local stamp flags
   need cc gcc
   python_client
   confluent_js_package
   stamp="$(digest "$here"/c/*.[ch] "$here/python/requirements.txt" "$here/confluent-js/package-lock.json")"
   if current c "$stamp" && [ -x "$compat/c-client" ]; then return; fi
-  library="$(echo "$compat"/python/lib/python3*/site-packages/confluent_kafka.libs/librdkafka-*.so.1)"
-  cc -O1 -g -std=gnu11 -Wall -Wextra -Werror -isystem "$compat/confluent-js/node_modules/@confluentinc/kafka-javascript/deps/librdkafka/src" \
-    -o "$compat/c-client" "$here"/c/*.c "$library" "-Wl,-rpath,${library%/*}" -pthread
+  mapfile -t flags < <(librdkafka_flags)
+  cc -O1 -g -std=gnu11 -Wall -Wextra -Werror -o "$compat/c-client" "$here"/c/*.c "${flags[@]}"
   echo "$stamp" > "$compat/c.stamp"
 }
 
@@ -207,6 +213,11 @@ for client in "$@"; do
     node) node_client ;;
     confluent-js) confluent_js_client ;;
     librdkafka) c_client ;;
+    # For other programs in C; the flags alone go to standard output.
+    librdkafka-flags)
+      { python_client && confluent_js_package; } >&2
+      librdkafka_flags
+      ;;
     rdkafka | rskafka) rust_client ;;
     streams) java_program streams StreamsApp ;;
     programs)

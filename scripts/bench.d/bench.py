@@ -16,12 +16,13 @@ import tempfile
 import time
 
 import durability
+import librdkafka
 import scale
 import systems
 import transactions
 import wire
 
-PARTS = ["startup", "fsync", "idle", "throughput", "latency", "subscribe", "scale", "durability", "restart", "transactions", "commits"]
+PARTS = ["startup", "fsync", "idle", "throughput", "latency", "librdkafka", "subscribe", "scale", "durability", "restart", "transactions", "commits"]
 # Minutes of their own.
 ONLY_IF_ASKED = ["durability", "restart", "transactions", "commits"]
 Cell = collections.namedtuple("Cell", "partitions record batch acks codec window connections", defaults=("none", 5, 1))
@@ -322,6 +323,7 @@ def main():
         "fsync": lambda: measure_fsyncs(results, running),
         "idle": lambda: measure_idle(options, results, running),
         "throughput": lambda: measure_loads(options, results, running),
+        "librdkafka": lambda: librdkafka.measure(options, results, running, say),
         "subscribe": lambda: measure_subscribe(options, results, running),
         "scale": lambda: scale.measure(options, results, running),
         "transactions": lambda: transactions.measure(options, results, running),
