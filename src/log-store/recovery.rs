@@ -416,7 +416,7 @@ impl Scan<'_> {
         let segment = Arc::clone(&span.segment);
         let mut block = OpenBlock::new(segment.base_offset, segment.generation, end.offset, position);
         let mut walker = Walker::new(self.engine, &segment, position, span.length);
-        let is_cleaned = self.cleaned.end_of(&segment).is_some();
+        let cleaned_until = self.cleaned.end_of(&segment);
         let is_whole = loop {
             let header = match walker.peek()? {
                 Next::Batch(header) if header.base_offset >= end.offset.get() => header,
@@ -427,6 +427,8 @@ impl Scan<'_> {
             let (head, tail) = bytes.split_at_checked(record_batch::HEADER_BYTES).unwrap_or((bytes, &[]));
             block.add(&header, head, tail, self.engine.options.piece_bytes());
             let marker = if header.attributes.is_control() { marker_of(bytes) } else { None };
+            // What was appended to it since, where a truncation had cut it, is as it was written.
+            let is_cleaned = cleaned_until.is_some_and(|end| header.base_offset < end.get());
             self.note(&header, marker.as_ref(), is_cleaned);
             if block.length() >= self.engine.options.index_interval_bytes {
                 self.blocks.push(block.close());

@@ -516,6 +516,25 @@ fn a_cleaned_log_is_truncated_inside_a_hole_and_anywhere_else() {
 }
 
 #[test]
+fn a_crash_forgets_no_producer_that_wrote_behind_a_cut_of_a_cleaned_segment() {
+    let (dir, found) = (scratch(), scratch());
+    let store = open(dir.path());
+    let log = five_segments(&store);
+    clean(&store, &log, 1_000, NOW);
+    log.truncate(offset(4)).unwrap();
+    log.update_config(small_segments(10_000));
+    let files = names(dir.path());
+    append(&store, &log, produced(7, 0, 0, 2)).unwrap();
+    assert_eq!(names(dir.path()), files, "it is in the cleaned segment");
+    // No row tells of the batch yet.
+    copy_directory(dir.path(), found.path());
+    let store = open(found.path());
+    let log = store.open_partition(partition(0), small_segments(10_000)).unwrap();
+    let again = append(&store, &log, produced(7, 0, 0, 2)).unwrap();
+    assert_eq!((again.base_offset, again.duplicate), (offset(4), true));
+}
+
+#[test]
 fn a_truncation_finds_the_segment_whose_end_is_empty() {
     let dir = scratch();
     let store = open(dir.path());

@@ -163,10 +163,15 @@ impl Model {
             producer.history.retain(|(_, written)| is_left(written));
             let first_cut = producer.batches.iter().find(|written| !is_left(written)).map(|written| written.0);
             producer.batches.retain(is_left);
-            if first_cut.is_none() || !producer.batches.is_empty() {
+            if !producer.batches.is_empty() {
                 continue;
             }
             let Some((epoch, last)) = producer.history.last().copied() else { continue };
+            if first_cut.is_none() {
+                // Unsure since an earlier cut; this one may lie before the epoch that was so.
+                producer.epoch = epoch;
+                continue;
+            }
             let last_offset = last.2 + i64::from(last.1) - 1;
             let is_in_log = self.batches.iter().any(|batch| batch.producer.0 == *id && batch.last == last_offset);
             producer.is_unsure = producer.was_unsure || !is_in_log || epoch != producer.epoch || Some(last.0 + last.1) != first_cut;
