@@ -118,6 +118,7 @@ impl Source for SliceSource<'_> {
         Ok(self.rest.is_empty())
     }
 
+    // Left to itself the compiler calls it, four times a record.
     #[inline(always)]
     fn varint(&mut self) -> Result<i32, Fault> {
         match *self.rest {

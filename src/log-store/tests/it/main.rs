@@ -21,4 +21,5 @@ mod scratch;
 mod synced_logs;
 mod transactions;
 mod truncating;
+mod truncating_cleaned;
 mod verifying;
