@@ -164,7 +164,9 @@ impl Observing {
 
     /// Asks the seeds, and then the voters known so far, who votes.
     async fn find_voters(&self, voters: &BTreeSet<BrokerId>) {
-        let known = self.peers.addresses();
+        let mut known = self.peers.addresses();
+        // It cannot tell itself: while it starts, it may not have heard yet that it votes.
+        known.remove(&self.broker_id);
         for address in self.seeds.iter().chain(known.values()) {
             match ask_who(address, false, &*self.clock).await {
                 Ok(who) if !who.voters.is_empty() => {
