@@ -225,6 +225,9 @@ fn a_change_that_cannot_be_is_refused_with_kafkas_code() {
         let request = RemoveRaftVoterRequest::default().with_cluster_id(None).with_voter_id(id).with_voter_directory_id(directory);
         ErrorCode::try_from_code(Client::honest(&cluster.address(2)).call(0, &request).error_code)
     };
+    // A controller that loses its office while the voters change does not answer, and the broker that was asked asks again: of a change that was
+    // made the first time.
+    let made = |answer: Option<ErrorCode>, again: ErrorCode| assert!(answer.is_none_or(|code| code == again), "{answer:?}");
     assert_eq!(add(Some("other"), 2, second), Some(ErrorCode::InconsistentClusterId));
     assert_eq!(add(None, 1, first), Some(ErrorCode::DuplicateVoter));
     assert_eq!(add(None, 2, first), Some(ErrorCode::RequestTimedOut), "another directory");
@@ -232,13 +235,14 @@ fn a_change_that_cannot_be_is_refused_with_kafkas_code() {
     assert_eq!(add(None, 2, Default::default()), Some(ErrorCode::InvalidRequest));
     assert_eq!(remove(1, first), Some(ErrorCode::VoterNotFound), "the last voter");
     assert_eq!(remove(2, second), Some(ErrorCode::VoterNotFound));
-    assert_eq!(add(None, 2, second).map_or(0, |error| error.code()), 0);
+    made(add(None, 2, second), ErrorCode::DuplicateVoter);
     cluster.votes(3, &[1, 2]);
     assert_eq!(remove(2, first), Some(ErrorCode::VoterNotFound), "another directory");
-    assert_eq!(remove(2, second).map_or(0, |error| error.code()), 0);
+    made(remove(2, second), ErrorCode::VoterNotFound);
     cluster.votes(3, &[1]);
     assert_eq!(add_as(1, None, 9, second), Some(ErrorCode::RequestTimedOut), "nobody");
-    assert_eq!(add_as(1, None, 2, second), None, "written, if not agreed upon yet");
+    // Written, if not agreed upon yet.
+    made(add_as(1, None, 2, second), ErrorCode::DuplicateVoter);
     cluster.votes(3, &[1, 2]);
     assert_eq!(add_as(1, None, 2, second), Some(ErrorCode::DuplicateVoter));
     // Until it is agreed upon, there is no other change.
