@@ -12,7 +12,8 @@
 //! - The only voter stands at once.
 //!
 //! A voter that stood still itself has read nothing, and does not take that for the leader's silence. One whose log was lost does not stand, as it
-//! does not vote.
+//! does not vote; until it hears of another's log it cannot tell that from a cluster that forms. Did it go on to stand as often as one that forms, no leader
+//! could fill it: each would find that it has voted in a later term.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -187,7 +188,7 @@ pub(crate) async fn stand_when_due(raft: &Raft, own: NodeId, peers: &Arc<dyn Pee
         let Some(seen) = Seen::of(raft).await else { return pending().await };
         let is_dead = watch.is_dead(seen.leader(own), seen.heard);
         // A cluster's first voter stands with a log of nothing but the voters.
-        let may_stand = is_complete || seen.last_index == Some(0);
+        let may_stand = is_complete || (seen.last_index == Some(0) && !shared.has_formed());
         let due = seen.patience(own, is_dead, waits).filter(|_| may_stand).map(|patience| seen.heard + patience);
         if due.is_some_and(|due| due <= Instant::now()) {
             if is_dead {

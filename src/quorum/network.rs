@@ -101,6 +101,7 @@ pub(crate) async fn receive(raft: &Raft, message: &[u8], shared: &Shared) -> Res
     let stopped = |error: &dyn std::error::Error| ReceiveError::Stopped(error.to_string());
     let answer = match decode::<Message>(message)? {
         Message::Append(request) => {
+            shared.note_log_of_another(request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id));
             let completes = reaches_what_was_committed(&request);
             let answer = raft.append_entries(request).await.map_err(|error| stopped(&error))?;
             if completes && matches!(answer, AppendEntriesResponse::Success) {
@@ -110,6 +111,7 @@ pub(crate) async fn receive(raft: &Raft, message: &[u8], shared: &Shared) -> Res
         }
         // In a cluster that begins, every log is empty but for the list of voters.
         Message::Vote(request) if !shared.is_complete() && request.last_log_id.is_some_and(|last| last.index > 0) => {
+            shared.note_log_of_another(request.last_log_id);
             return Err(ReceiveError::Forgetful);
         }
         Message::Vote(request) => encode(&raft.vote(request).await.map_err(|error| stopped(&error))?),
@@ -158,13 +160,14 @@ pub(crate) fn vote_message(request: VoteRequest<NodeId>) -> Vec<u8> {
 /// Makes ways to voters.
 pub(crate) struct Network {
     pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Way;
 
     async fn new_client(&mut self, target: NodeId, _node: &EmptyNode) -> Way {
-        Way { target, peers: Arc::clone(&self.peers) }
+        Way { target, peers: Arc::clone(&self.peers), shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -172,6 +175,7 @@ impl RaftNetworkFactory<Types> for Network {
 pub(crate) struct Way {
     target: NodeId,
     peers: Arc<dyn Peers>,
+    shared: Arc<Shared>,
 }
 
 type Refused<E> = RPCError<NodeId, EmptyNode, E>;
@@ -209,7 +213,9 @@ impl RaftNetwork<Types> for Way {
     }
 
     async fn vote(&mut self, rpc: VoteRequest<NodeId>, _option: RPCOption) -> Result<VoteResponse<NodeId>, Refused<RaftError<NodeId>>> {
-        self.call(&Message::Vote(rpc)).await
+        let answer: VoteResponse<NodeId> = self.call(&Message::Vote(rpc)).await?;
+        self.shared.note_log_of_another(answer.last_log_id);
+        Ok(answer)
     }
 
     fn backoff(&self) -> Backoff {

@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     index: watch::Sender<u64>,
     /// Whether this voter has all that was committed when it began. False for one whose log was empty, until a leader has filled it.
     is_complete: watch::Sender<bool>,
+    /// Whether another voter's log is known to have more than who votes.
+    has_formed: AtomicBool,
     /// The last entry of the log when this voter began.
     began_with: Option<u64>,
 }
@@ -51,6 +53,7 @@ impl Shared {
             is_live: AtomicBool::new(false),
             index: watch::Sender::new(0),
             is_complete: watch::Sender::new(is_complete),
+            has_formed: AtomicBool::new(is_complete),
             began_with,
         }
     }
@@ -76,6 +79,18 @@ impl Shared {
     /// A leader has filled this voter's log, or it has led.
     pub(crate) fn complete(&self) {
         self.is_complete.send_if_modified(|known| !std::mem::replace(known, true));
+    }
+
+    /// Whether the cluster is known to be older than this voter's empty log, which then was lost.
+    pub(crate) fn has_formed(&self) -> bool {
+        self.has_formed.load(Ordering::Acquire)
+    }
+
+    /// Another voter has this as the last entry of its log.
+    pub(crate) fn note_log_of_another(&self, last: Option<LogId>) {
+        if last.is_some_and(|last| last.index > 0) {
+            self.has_formed.store(true, Ordering::Release);
+        }
     }
 
     fn publish(&self, image: &Arc<Image>) {

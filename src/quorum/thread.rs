@@ -88,7 +88,7 @@ impl QuorumThread {
         let id = number_of(options.broker_id);
         let log = LogStorage::new(Arc::clone(&self.disk), has_peers);
         let (machine, gone) = StateMachine::open(Arc::clone(&self.disk), Arc::clone(&self.shared)).map_err(StartError::Storage)?;
-        let network = Network { peers: Arc::clone(&options.peers) };
+        let network = Network { peers: Arc::clone(&options.peers), shared: Arc::clone(&self.shared) };
         let raft = Raft::new(id, Arc::new(config), network, log, machine).await.map_err(stopped)?;
         if options.has_peers() {
             join_voters(&raft, options).await?;

@@ -22,6 +22,8 @@ pub(crate) struct Wires {
     pub(crate) voters: Mutex<BTreeMap<BrokerId, Arc<dyn MetadataQuorum>>>,
     /// Voters that nobody reaches, and that reach nobody.
     pub(crate) cut: Mutex<BTreeSet<BrokerId>>,
+    /// How many messages each has sent, or tried to.
+    pub(crate) sent: Mutex<BTreeMap<BrokerId, usize>>,
 }
 
 pub(crate) struct Wire {
@@ -31,6 +33,7 @@ pub(crate) struct Wire {
 
 impl Peers for Wire {
     fn call(&self, voter: BrokerId, message: Vec<u8>) -> BoxFuture<io::Result<Vec<u8>>> {
+        *self.wires.sent.lock().entry(self.from).or_default() += 1;
         let is_cut = self.wires.cut.lock().iter().any(|cut| *cut == voter || *cut == self.from);
         let target = if is_cut { None } else { self.wires.voters.lock().get(&voter).map(Arc::clone) };
         Box::pin(async move {
@@ -319,6 +322,33 @@ async fn a_voter_whose_log_was_lost_is_filled_again_and_elects_nobody_before() {
     cluster.start_voter(leader).await.expect("starts again");
     cluster.all_have(2).await;
     assert!(cluster.voter(wiped).receive(vote_request_of_a_living_log()).await.is_ok());
+    for voter in cluster.all() {
+        voter.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_whose_log_was_lost_stops_to_stand_once_it_hears_of_another_log() {
+    let mut cluster = Cluster::start(10_000).await;
+    let leader = cluster.leader(broker(1), None).await;
+    cluster.propose(leader, topic(0)).await.expect("proposed");
+    cluster.all_have(1).await;
+    let (wiped, follower) = (others(leader).next().expect("two"), others(leader).nth(1).expect("two"));
+    // Nobody can lead: the leader is cut off, the wiped voter has no log, and does not vote for the follower.
+    cluster.wires.cut.lock().insert(leader);
+    cluster.kill(wiped).await;
+    cluster.disks.insert(wiped, Arc::default());
+    cluster.start_voter(wiped).await.expect("starts empty");
+    let sent = |id| cluster.wires.sent.lock().get(&id).copied().unwrap_or(0);
+    // The follower stands once in a fifth of a second and more, and asks two.
+    let (before, stood) = (sent(wiped), sent(follower));
+    while sent(follower) < stood + 10 {
+        tokio::task::yield_now().await;
+    }
+    let stood = sent(wiped) - before;
+    assert!(stood < 10, "it has asked for {stood} votes meanwhile");
+    cluster.wires.cut.lock().remove(&leader);
+    cluster.all_have(1).await;
     for voter in cluster.all() {
         voter.shutdown().await;
     }
