@@ -330,14 +330,17 @@ async fn a_voter_whose_log_was_lost_is_filled_again_and_elects_nobody_before() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_whose_log_was_lost_stops_to_stand_once_it_hears_of_another_log() {
     let mut cluster = Cluster::start(10_000).await;
-    let leader = cluster.leader(broker(1), None).await;
-    cluster.propose(leader, topic(0)).await.expect("proposed");
+    let first = cluster.leader(broker(1), None).await;
+    cluster.propose(first, topic(0)).await.expect("proposed");
     cluster.all_have(1).await;
-    let (wiped, follower) = (others(leader).next().expect("two"), others(leader).nth(1).expect("two"));
-    // Nobody can lead: the leader is cut off, the wiped voter has no log, and does not vote for the follower.
-    cluster.wires.cut.lock().insert(leader);
+    // The one that takes an empty log for a cluster's beginning.
+    let wiped = broker(1);
     cluster.kill(wiped).await;
     cluster.disks.insert(wiped, Arc::default());
+    let leader = cluster.leader(broker(2), Some(wiped)).await;
+    let follower = others(leader).find(|other| *other != wiped).expect("three");
+    // Nobody can lead: the leader is cut off, and the wiped voter votes for nobody.
+    cluster.wires.cut.lock().insert(leader);
     cluster.start_voter(wiped).await.expect("starts empty");
     let sent = |id| cluster.wires.sent.lock().get(&id).copied().unwrap_or(0);
     // The follower stands once in a fifth of a second and more, and asks two.
